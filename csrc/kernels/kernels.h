@@ -1,0 +1,262 @@
+/* kernels.h - every kernel's contract, and the list of instruction sets.
+ *
+ * A kernel is the innermost loop of a step: it sees pointers and counts, never tensors. The
+ * drivers in ops/ do tiling, padding and edges and call kernels through a table. Kernels come in
+ * four families - gemm, conv, vec, f32 - one file per family and instruction set, each exporting
+ * one const table. scalar_*.c is the reference: plain loops, never clever.
+ *
+ * Rules for all. Integer results equal the scalar kernel's byte for byte. Nothing outside the
+ * stated bytes is read or written, ever. Counts may be 0 unless said otherwise. Any alignment
+ * unless said otherwise. Codes are uint8 activations and int8 weights. int32 sums wrap modulo
+ * 2^32 inside (compute in uint32_t where C would overflow); callers make sure that the final value
+ * fits. "clamp code" is q8_round_to_code of requant.h; 0 <= low <= high <= 255, 0 <= zero_point
+ * <= 255. Sizes are in elements. Letters: M rows of the result, N its columns, K the summed
+ * length. No allocation, no global state. */
+#ifndef Q8_KERNELS_H
+#define Q8_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- gemm: u8 x s8 -> s32, direct and indirect ---- */
+
+/* One tile: acc[i][j] = bias[j] + sum over tap, p of a[tap * a_step + i][p] * b(tap * k + p, j).
+ * A direct product has taps = 1; a convolution has one pointer per output pixel and tap. */
+typedef struct {
+    size_t m;                  /* rows of the tile to store, 1..mr of the table */
+    size_t n;                  /* columns to store, 1..nr of the table */
+    size_t taps, k;            /* both >= 1; k is a multiple of the table's kr */
+    const uint8_t *const *a;   /* taps * a_step pointers, k codes readable behind the first m of
+                                  each tap; a[tap * a_step + i] for m <= i < mr need not exist */
+    size_t a_step;             /* pointers from one tap to the next, >= m */
+    const void *b;             /* one packed panel: see q8_gemm_table.pack; 64-byte aligned */
+    const int32_t *bias;       /* nr values */
+    const float *multiplier;   /* nr values: store codes. NULL: store the accumulators */
+    int32_t zero_point, low, high;
+    void *c;                   /* uint8_t or int32_t, row i at c + i * c_step */
+    size_t c_step;
+} q8_gemm_job;
+
+/* A GEMM is chosen as a unit, because packing must match the kernel. */
+typedef struct {
+    const char *name;          /* for reports: "avx512vnni 6x64" */
+    size_t mr, nr, kr;         /* tile rows and columns; k is padded to a multiple of kr */
+    int weight_bytes;          /* bytes of one packed weight: 1, or 2 where the kernel wants s16 */
+    int flips_a;               /* 1: the kernel computes with a - 128 (s8 x s8 instructions), and
+                                  the caller has added 128 * sum of b's column to bias */
+    void (*tile)(const q8_gemm_job *job);
+} q8_gemm_table;
+/* Packed panel of nr columns (made by q8_pack_panel in pack.c for every table): for each kr-step
+ * of K, for each of the nr columns, kr consecutive weights; missing columns and rows are 0.
+ *     panel[(step * nr + column) * kr + p] = w(step * kr + p, column)
+ * With several taps each tap's K is padded to a multiple of kr on its own. */
+
+/* ---- conv: depthwise and pooling, over pointers to pixels ---- */
+
+/* acc[p][c] = bias[c] + sum over tap of x[p * x_step + tap][c] * w[tap * channels + c] */
+typedef struct {
+    size_t pixels, channels, taps;
+    const uint8_t *const *x;   /* x[p * x_step + tap]: `channels` codes each */
+    size_t x_step;             /* pointers from one output pixel to the next */
+    const int8_t *w;
+    const int32_t *bias;       /* [channels] */
+    const float *multiplier;   /* [channels]: store codes. NULL: store the accumulators */
+    int32_t zero_point, low, high;
+    void *y;                   /* uint8_t or int32_t, pixel p at y + p * y_step */
+    size_t y_step;
+} q8_depthwise_job;
+
+/* Maximum: y[p][c] = max over tap of x. Average: y[p][c] = clamp code of
+ * (sum over tap of x - sum_offset) * multiplier[p]. */
+typedef struct {
+    size_t pixels, channels, taps;  /* taps >= 1 */
+    const uint8_t *const *x;        /* x[p * x_step + tap] */
+    size_t x_step;
+    int32_t sum_offset;             /* average only */
+    const float *multiplier;        /* average only: [pixels] */
+    int32_t zero_point, low, high;  /* average only */
+    uint8_t *y;
+    size_t y_step;
+} q8_pool_job;
+
+typedef struct {
+    void (*depthwise)(const q8_depthwise_job *job);
+    void (*max_pool)(const q8_pool_job *job);
+    void (*average_pool)(const q8_pool_job *job);
+} q8_conv_table;
+
+/* ---- vec: whatever walks a row ---- */
+
+/* What an eight-bit add, sub or mul needs; the formulas stand at q8_binary in q8.h. */
+typedef struct {
+    int32_t a_zero_point, b_zero_point;
+    float a_multiplier, b_multiplier;   /* sub: b_multiplier negated by the caller */
+    int32_t zero_point, low, high;
+} q8_binary_params;
+
+typedef struct {
+    /* y = clamp code of x / scale, limits 0..255. Division, as the standard says. */
+    void (*quantize)(size_t n, const float *x, uint8_t *y, float scale, int32_t zero_point);
+    /* y = (float)(x - zero_point) * scale */
+    void (*dequantize)(size_t n, const uint8_t *x, float *y, float scale, int32_t zero_point);
+    /* y[i] = clamp code of acc[i] * multiplier[i] */
+    void (*requantize)(size_t n, const int32_t *acc, const float *multiplier, uint8_t *y,
+                       int32_t zero_point, int32_t low, int32_t high);
+    /* y[i] = min(max((float)acc[i] * scale[i] + bias[i], low), high), product and sum rounded
+     * separately; bias NULL: no addition. Exact: same bytes on every instruction set. */
+    void (*accumulator_to_f32)(size_t n, const int32_t *acc, const float *scale, const float *bias,
+                               float *y, float low, float high);
+    /* y[i] = table[x[i]]; y may be x */
+    void (*table)(size_t n, const uint8_t *x, uint8_t *y, const uint8_t *table);
+    /* y may be a or b. b_is_scalar: b is one code, used for all. Two products, then their sum:
+     * clamp code of (float)(a - az) * am + (float)(b - bz) * bm */
+    void (*add)(size_t n, const uint8_t *a, const uint8_t *b, int b_is_scalar, uint8_t *y,
+                const q8_binary_params *params);
+    /* clamp code of (float)((a - az) * (b - bz)) * am */
+    void (*mul)(size_t n, const uint8_t *a, const uint8_t *b, int b_is_scalar, uint8_t *y,
+                const q8_binary_params *params);
+    /* Widens *low and *high to hold every x; NaN is passed over. */
+    void (*min_max)(size_t n, const float *x, float *low, float *high);
+    /* Sum of the codes, for zero-point corrections. */
+    int32_t (*sum)(size_t n, const uint8_t *x);
+    /* Linear interpolation of two rows: y = clamp code(0..255, zero point 0) of
+     * a + (b - a) * fraction, in float, product and sum rounded separately. */
+    void (*lerp)(size_t n, const uint8_t *a, const uint8_t *b, float fraction, uint8_t *y);
+} q8_vec_table;
+
+/* ---- f32: float kernels; within ULP bounds of the reference, not bit-exact ---- */
+
+typedef struct {
+    size_t m, n, taps, k;      /* as q8_gemm_job, kr = 1 */
+    const float *const *a;
+    size_t a_step;
+    const float *b;            /* panel[(tap * k + p) * nr + column], 64-byte aligned */
+    const float *bias;         /* nr values */
+    float low, high;
+    float *c;
+    size_t c_step;
+} q8_gemm_f32_job;
+
+typedef struct {
+    size_t pixels, channels, taps;
+    const float *const *x;
+    size_t x_step;
+    const float *w;            /* [taps][channels]; depthwise only */
+    const float *bias;         /* [channels]; depthwise only */
+    const float *multiplier;   /* [pixels]; average only: y = sum * multiplier[p] */
+    float low, high;           /* depthwise only */
+    float *y;
+    size_t y_step;
+} q8_conv_f32_job;
+
+typedef struct {
+    const char *gemm_name;
+    size_t gemm_mr, gemm_nr;   /* chosen as a unit with gemm_tile: NULL inherits all four */
+    void (*gemm_tile)(const q8_gemm_f32_job *job);
+    void (*depthwise)(const q8_conv_f32_job *job);
+    void (*max_pool)(const q8_conv_f32_job *job);
+    void (*average_pool)(const q8_conv_f32_job *job);
+    /* op: q8_unary_op of q8.h; y may be x. Bounds: 4 ULP, ERF and both GELU 1e-6 absolute. */
+    void (*unary)(int op, size_t n, const float *x, float *y, float alpha, float beta);
+    /* op: q8_binary_op; a_step and b_step 0 (one value for all) or 1; y may be a or b. Exact but
+     * for POW. */
+    void (*binary)(int op, size_t n, const float *a, size_t a_step, const float *b, size_t b_step,
+                   float *y);
+    /* One row, n >= 1; y may be x. 16 ULP + 1e-7. */
+    void (*softmax)(size_t n, const float *x, float *y, int log_softmax);
+    /* One row, n >= 1; bias may be NULL. */
+    void (*layer_norm)(size_t n, const float *x, const float *scale, const float *bias, float *y,
+                       float epsilon);
+    /* Linear interpolation of two rows: y = a + (b - a) * fraction */
+    void (*lerp)(size_t n, const float *a, const float *b, float fraction, float *y);
+    /* sum of a row */
+    float (*sum)(size_t n, const float *x);
+} q8_f32_table;
+
+/* ---- the instruction sets ---- */
+
+/* Bits that cpu.c finds. AVX2 stands for AVX2 and FMA with ymm saved by the system, AVX512VNNI for
+ * AVX-512 F, BW, DQ, VL and VNNI with zmm saved. */
+enum {
+    Q8_CPU_AVX2 = 1 << 0,
+    Q8_CPU_AVXVNNI = 1 << 1,
+    Q8_CPU_AVX512VNNI = 1 << 2,
+    Q8_CPU_NEON = 1 << 3,
+    Q8_CPU_DOTPROD = 1 << 4,
+    Q8_CPU_I8MM = 1 << 5
+};
+
+/* X(name, need, gemm, conv, vec, f32), worst first. The last four name const tables (q8_ is
+ * pasted before), or are none_*: inherit from the nearest row above that this CPU has. An entry that is NULL inside a
+ * conv, vec or f32 table inherits likewise. This list makes declarations, dispatch and checkq8. */
+#if defined(__x86_64__)
+#if defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11
+#define Q8_HAVE_AVXVNNI 1
+#define Q8_ISA_LIST_AVXVNNI(X) \
+    X(avxvnni, Q8_CPU_AVX2 | Q8_CPU_AVXVNNI, gemm_avxvnni, none_conv, none_vec, none_f32)
+#else
+#define Q8_HAVE_AVXVNNI 0
+#define Q8_ISA_LIST_AVXVNNI(X)
+#endif
+#define Q8_ISA_LIST(X)                                                                  \
+    X(scalar, 0, gemm_scalar, conv_scalar, vec_scalar, f32_scalar)                      \
+    X(avx2, Q8_CPU_AVX2, gemm_avx2, conv_avx2, vec_avx2, f32_avx2)                      \
+    Q8_ISA_LIST_AVXVNNI(X)                                                              \
+    X(avx512vnni, Q8_CPU_AVX2 | Q8_CPU_AVX512VNNI, gemm_avx512vnni, conv_avx512, vec_avx512, \
+      f32_avx512)
+#elif defined(__aarch64__)
+/* clang before 16 hides vdotq_s32 and vusmmlaq_s32 behind build flags. */
+#if defined(__clang__) ? __clang_major__ >= 16 : __GNUC__ >= 10
+#define Q8_HAVE_DOTPROD 1
+#define Q8_ISA_LIST_DOTPROD(X)                                                  \
+    X(dotprod, Q8_CPU_NEON | Q8_CPU_DOTPROD, gemm_dotprod, none_conv, none_vec, none_f32)    \
+    X(i8mm, Q8_CPU_NEON | Q8_CPU_DOTPROD | Q8_CPU_I8MM, gemm_i8mm, none_conv, none_vec, none_f32)
+#else
+#define Q8_HAVE_DOTPROD 0
+#define Q8_ISA_LIST_DOTPROD(X)
+#endif
+#define Q8_ISA_LIST(X)                                                  \
+    X(scalar, 0, gemm_scalar, conv_scalar, vec_scalar, f32_scalar)      \
+    X(neon, Q8_CPU_NEON, gemm_neon, conv_neon, vec_neon, f32_neon)      \
+    Q8_ISA_LIST_DOTPROD(X)
+#else
+#define Q8_ISA_LIST(X) X(scalar, 0, gemm_scalar, conv_scalar, vec_scalar, f32_scalar)
+#endif
+
+extern const q8_conv_table q8_none_conv; /* all NULL; dispatch.c */
+extern const q8_vec_table q8_none_vec;
+extern const q8_f32_table q8_none_f32;
+extern const q8_gemm_table q8_gemm_scalar;
+extern const q8_conv_table q8_conv_scalar;
+extern const q8_vec_table q8_vec_scalar;
+extern const q8_f32_table q8_f32_scalar;
+#if defined(__x86_64__)
+extern const q8_gemm_table q8_gemm_avx2, q8_gemm_avxvnni, q8_gemm_avx512vnni;
+extern const q8_conv_table q8_conv_avx2, q8_conv_avx512;
+extern const q8_vec_table q8_vec_avx2, q8_vec_avx512;
+extern const q8_f32_table q8_f32_avx2, q8_f32_avx512;
+#elif defined(__aarch64__)
+extern const q8_gemm_table q8_gemm_neon, q8_gemm_dotprod, q8_gemm_i8mm;
+extern const q8_conv_table q8_conv_neon;
+extern const q8_vec_table q8_vec_neon;
+extern const q8_f32_table q8_f32_neon;
+#endif
+
+/* One instruction set with everything inherited filled in: what a plan holds. */
+typedef struct {
+    const char *name;
+    unsigned need;
+    const q8_gemm_table *gemm;
+    q8_conv_table conv;
+    q8_vec_table vec;
+    q8_f32_table f32;
+} q8_kernels;
+
+/* dispatch.c. index 0..q8_isa_count()-1; NULL if the CPU lacks it. */
+const q8_kernels *q8_kernels_at(int index);
+const q8_kernels *q8_kernels_named(const char *name); /* NULL name: the active one */
+
+/* cpu.c */
+unsigned q8_cpu_flags(void);
+
+#endif

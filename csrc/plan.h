@@ -1,0 +1,144 @@
+/* plan.h - what plan.c, exec.c and the drivers of ops/ share; not seen from outside.
+ *
+ * A driver file in ops/ has two halves: q8_plan_add_<step>, which checks a descriptor, copies or
+ * packs what it points to and appends steps; and a run function, which does one part of a step.
+ * Parts are independent pieces of equal meaning (a band of rows, a tile of columns); the executor
+ * hands them to threads in any order, with a barrier between steps. */
+#ifndef Q8_PLAN_H
+#define Q8_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+#include "q8.h"
+
+#define Q8_MAX_RANK 8
+#define Q8_ALIGNMENT 64
+
+typedef struct {
+    q8_dtype dtype;
+    int rank;
+    int64_t dims[Q8_MAX_RANK];
+    int64_t count;        /* elements */
+    int64_t bytes;
+    int64_t arena_offset; /* -1: bound at run time */
+    int bound_index;      /* of a bound tensor, else -1 */
+    const void *constant; /* of a constant, else NULL */
+} q8_tensor;
+
+/* What a part sees at run time. */
+typedef struct {
+    const struct q8_plan *plan;
+    uint8_t *arena;
+    void *const *bound;
+    uint8_t *scratch; /* of this thread, step.scratch_bytes long, 64-byte aligned */
+} q8_run;
+
+typedef struct q8_step {
+    void (*run)(const struct q8_step *step, const q8_run *run, int64_t part);
+    int64_t parts;        /* >= 1 */
+    size_t scratch_bytes; /* per thread */
+    void *state;          /* the driver's own struct, from q8_plan_allocate */
+    char name[64];
+    int64_t macs;
+} q8_step;
+
+struct q8_plan {
+    const q8_kernels *kernels;
+    q8_tensor *tensors;
+    int tensor_count, tensor_capacity, bound_count;
+    q8_step *steps;
+    int step_count, step_capacity;
+    void **blocks;        /* everything that q8_plan_allocate gave out */
+    int block_count, block_capacity;
+    int64_t block_bytes;
+    uint8_t *arena;
+    int64_t arena_bytes;
+    bool finished;
+    q8_status status;     /* first failure; later calls return it */
+    char error[256];
+};
+
+/* Memory that lives as long as the plan, 64-byte aligned, zeroed; sets the error and returns NULL
+ * on failure. count * size is checked for overflow. */
+void *q8_plan_allocate(q8_plan *plan, int64_t count, size_t size);
+/* Appends a step with zeroed state of state_bytes; NULL on failure (error is set). */
+q8_step *q8_plan_append(q8_plan *plan, size_t state_bytes, int64_t parts,
+                        void (*run)(const q8_step *, const q8_run *, int64_t));
+void q8_step_name(q8_step *step, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Records the first failure and returns it. */
+int q8_plan_fail(q8_plan *plan, q8_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* The tensor if id is valid, has the dtype (-1: any) and rank (-1: any), and the plan is still
+ * open; else NULL with the error set, naming `what`. */
+const q8_tensor *q8_plan_operand(q8_plan *plan, int id, int dtype, int rank, const char *what);
+/* The same for a tensor that is written: constants are refused. */
+const q8_tensor *q8_plan_result(q8_plan *plan, int id, int dtype, int rank, const char *what);
+/* a * b into *product; false if negative or over INT64_MAX. */
+bool q8_multiply(int64_t a, int64_t b, int64_t *product);
+
+static inline const void *q8_read(const q8_run *run, const q8_tensor *tensor)
+{
+    if (tensor->constant)
+        return tensor->constant;
+    return tensor->bound_index >= 0 ? run->bound[tensor->bound_index]
+                                    : run->arena + tensor->arena_offset;
+}
+static inline void *q8_write(const q8_run *run, const q8_tensor *tensor)
+{
+    return tensor->bound_index >= 0 ? run->bound[tensor->bound_index]
+                                    : run->arena + tensor->arena_offset;
+}
+/* Steps keep tensor ids, not pointers (the tensor list may move while a plan is built). */
+static inline const q8_tensor *q8_tensor_of(const q8_run *run, int id)
+{
+    return &run->plan->tensors[id];
+}
+
+/* Splits `total` rows into parts of at least `least` rows each; *rows_per_part receives the size. */
+int64_t q8_split(int64_t total, int64_t least, int64_t *rows_per_part);
+
+/* ---- numpy broadcasting, for binary steps (ops/broadcast.c) ---- */
+
+/* a, b and y as one nest of loops: adjacent dimensions merged, strides 0 where broadcast. */
+typedef struct {
+    int rank;                       /* >= 1 */
+    int64_t dims[Q8_MAX_RANK];
+    int64_t a_strides[Q8_MAX_RANK], b_strides[Q8_MAX_RANK];
+} q8_broadcast;
+/* False if the shapes do not broadcast to y's. */
+bool q8_broadcast_of(const q8_tensor *a, const q8_tensor *b, const q8_tensor *y, q8_broadcast *out);
+
+/* ---- geometry of windows (ops/window.c) ---- */
+
+/* A window sliding over [N, H, W, C], shared by convolution and pooling. */
+typedef struct {
+    int64_t n, h, w, c, oh, ow, oc;
+    int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
+} q8_window;
+/* Checks ranges and overflow; sets the plan's error. */
+int q8_window_check(q8_plan *plan, const q8_window *window, const char *what);
+
+/* ---- packing (pack.c) ---- */
+
+/* Codes of K after padding to the table's kr. */
+size_t q8_padded_k(const q8_gemm_table *table, size_t k);
+size_t q8_panel_bytes(const q8_gemm_table *table, size_t taps, size_t k);
+/* Packs columns first..first+n-1 (n <= nr) of w(tap, p, column) = w[column * column_step +
+ * tap * tap_step + p * k_step] + offset into one panel; see kernels.h. w's codes are int8 or, with
+ * offset -128, uint8 read through a cast. sums, if not NULL, receives each column's sum [n]. */
+void q8_pack_panel(const q8_gemm_table *table, size_t n, size_t taps, size_t k, const int8_t *w,
+                   size_t column_step, size_t tap_step, size_t k_step, bool is_unsigned,
+                   void *panel, int32_t *sums);
+
+/* ---- threads (threads.c) ---- */
+
+/* Calls work(context, part, thread) for every part in 0..parts-1 on up to `threads` threads, the
+ * caller's included, and returns when all are done. One pool per process, made at first use and
+ * again after a fork; a second caller at the same time runs its parts alone. */
+void q8_parallel(int threads, int64_t parts, void (*work)(void *context, int64_t part, int thread),
+                 void *context);
+
+#endif

@@ -1,0 +1,259 @@
+/* q8.h - the public C interface of the q8tool engine.
+ *
+ * A plan is a model compiled for one CPU: tensors at fixed places of one arena, constants and
+ * packed weights owned by the plan, and a flat list of steps. Build it once, run it many times:
+ *
+ *     q8_plan_new -> q8_plan_tensor / q8_plan_constant -> q8_plan_add_* -> q8_plan_finish
+ *     -> q8_plan_run (as often as wanted) -> q8_plan_free
+ *
+ * Conventions. Activations of eight-bit steps are always uint8 inside a plan (an int8 tensor is
+ * stored as code + 128 with its zero point moved by 128); weights are always int8. Pictures are
+ * NHWC. real = scale * (code - zero_point). Functions that can fail return 0 (or an id >= 0) or a
+ * negative q8_status; the text is in q8_plan_error. Nothing prints, exits or aborts. Every size,
+ * offset and attribute is checked when a step is added or the plan is finished, so that a hostile
+ * plan gives an error and q8_plan_run touches nothing but the arena, the constants and the bound
+ * tensors. All arrays that a descriptor points to are copied while the step is added.
+ */
+#ifndef Q8_H
+#define Q8_H
+
+#include <stdint.h>
+
+/* cffi reads what stands between the two marks. */
+/* ---- cffi: begin ---- */
+
+typedef enum {
+    Q8_OK = 0,
+    Q8_ERROR_ARGUMENT = -1, /* a value, rank, type or id that the step does not take */
+    Q8_ERROR_MEMORY = -2,   /* out of memory */
+    Q8_ERROR_BOUNDS = -3,   /* something lies outside the arena or a tensor, or a size overflows */
+    Q8_ERROR_STATE = -4,    /* called in the wrong order: add after finish, run before it */
+    Q8_ERROR_ISA = -5       /* an instruction set that is unknown or that this CPU lacks */
+} q8_status;
+
+typedef enum {
+    Q8_U8 = 0,
+    Q8_S8 = 1,
+    Q8_S32 = 2,
+    Q8_F32 = 3,
+    Q8_S64 = 4 /* data movement only */
+} q8_dtype;
+
+/* ---- instruction sets ---- */
+
+/* Detects the CPU; honours the environment variable Q8_ISA, which can only lower the choice.
+ * Call once before anything else; further calls do nothing. Q8_ERROR_ISA if Q8_ISA names a set
+ * that is unknown or that the CPU lacks (the choice is then the best one). */
+int q8_init(void);
+int q8_isa_count(void);              /* instruction sets compiled in, worst first */
+const char *q8_isa_name(int index);  /* "scalar", "avx2", ...; NULL outside 0..count-1 */
+int q8_isa_available(int index);     /* 1 if this CPU runs it */
+const char *q8_isa_active(void);     /* what a plan gets by default */
+const char *q8_cpu_name(void);       /* the processor's own name, for reports */
+
+/* ---- plans ---- */
+
+typedef struct q8_plan q8_plan;
+
+/* isa: a name of q8_isa_name, or NULL for the active one. NULL result: unknown set or no memory. */
+q8_plan *q8_plan_new(const char *isa);
+void q8_plan_free(q8_plan *plan);             /* NULL is fine */
+const char *q8_plan_error(const q8_plan *plan); /* text of the last failure, "" if none */
+const char *q8_plan_isa(const q8_plan *plan);
+
+/* A tensor of the arena at byte offset arena_offset (a multiple of 64), or, with arena_offset -1,
+ * a tensor that the caller binds at each run. rank 0..8. Returns its id (0, 1, 2, ...). */
+int q8_plan_tensor(q8_plan *plan, int dtype, int rank, const int64_t *dims, int64_t arena_offset);
+/* A constant, copied. Returns its id. */
+int q8_plan_constant(q8_plan *plan, int dtype, int rank, const int64_t *dims, const void *data);
+
+/* Convolution of eight-bit codes; also every product with constant weights (1 x 1, H = 1).
+ * acc = sum over taps and channels of (x - x_zero_point) * (w - weight_zero_point) + bias, int32,
+ * exact; outside the picture x counts as x_zero_point. Pads at bottom and right follow from y. */
+typedef struct {
+    int32_t x;           /* u8 [N, H, W, C] */
+    int32_t y;           /* u8, s32 or f32 [N, OH, OW, OC] */
+    int32_t kernel_h, kernel_w, stride_h, stride_w;
+    int32_t pad_top, pad_left, dilation_h, dilation_w;
+    int32_t groups;      /* divides C and OC */
+    const int8_t *weights;              /* [OC, kernel_h, kernel_w, C / groups] */
+    const int32_t *weight_zero_point;   /* NULL: all 0; else [OC], each -128..255 */
+    const int32_t *bias;                /* NULL or [OC], in units of x_scale * w_scale */
+    int32_t x_zero_point;               /* 0..255; ignored if x_zero_point_tensor >= 0 */
+    /* y u8: code = clamp(rint(acc * multiplier[oc]) + y_zero_point, y_low, y_high) */
+    const float *multiplier;            /* [OC]; for f32: the scale, below; unused for s32 */
+    int32_t y_zero_point, y_low, y_high;
+    /* y f32: value = clamp(float(acc) * (multiplier[oc] * x_scale) + float_bias[oc]), with
+     * x_scale read from x_scale_tensor (or 1 if it is -1) */
+    const float *float_bias;            /* NULL or [OC] */
+    float float_low, float_high;        /* -inf, +inf: no clamp */
+    int32_t x_scale_tensor;             /* -1, or f32 scalar known at run time (dynamic form) */
+    int32_t x_zero_point_tensor;        /* -1, or u8 scalar known at run time */
+} q8_conv;
+int q8_plan_add_conv(q8_plan *plan, const q8_conv *conv);
+
+/* Product of two tensors known at run time: a [B, M, K] u8 (B a batch), b [B or 1, K, N] u8,
+ * acc = sum (a - a_zero_point) * (b - b_zero_point); y as in q8_conv, one multiplier for all. */
+typedef struct {
+    int32_t a, b, y;     /* y u8, s32 or f32 [B, M, N] */
+    int32_t a_zero_point, b_zero_point;
+    int32_t a_zero_point_tensor, b_zero_point_tensor; /* -1, or u8 scalars known at run time */
+    float multiplier;
+    int32_t y_zero_point, y_low, y_high;
+    int32_t a_scale_tensor, b_scale_tensor; /* f32 y: -1, or f32 scalars multiplied in */
+} q8_matmul;
+int q8_plan_add_matmul(q8_plan *plan, const q8_matmul *matmul);
+
+typedef enum { Q8_POOL_MAX = 0, Q8_POOL_AVERAGE = 1 } q8_pool_kind;
+/* Pooling over windows of [N, H, W, C], u8 or f32 (x and y of the same type).
+ * Maximum: y has x's scale. Average of u8: rint(sum(x - x_zero_point) * (multiplier / count)) +
+ * y_zero_point, with multiplier = x_scale / y_scale. count_include_pad: count is the window's full
+ * size, clipped to the padded picture as ONNX counts it (pad_bottom and pad_right are needed for
+ * that); else the number of pixels inside the picture. */
+typedef struct {
+    int32_t x, y;
+    int32_t kind;
+    int32_t kernel_h, kernel_w, stride_h, stride_w;
+    int32_t pad_top, pad_left, pad_bottom, pad_right, dilation_h, dilation_w;
+    int32_t count_include_pad;
+    int32_t x_zero_point, y_zero_point, y_low, y_high;
+    float multiplier;
+} q8_pool;
+int q8_plan_add_pool(q8_plan *plan, const q8_pool *pool);
+
+/* y = saturate(rint(x / scale) + zero_point); x f32, y u8, same number of elements. */
+int q8_plan_add_quantize(q8_plan *plan, int x, int y, float scale, int zero_point);
+/* y = (x - zero_point) * scale; x u8, y f32. */
+int q8_plan_add_dequantize(q8_plan *plan, int x, int y, float scale, int zero_point);
+/* ONNX DynamicQuantizeLinear: x f32 -> y u8 of the same size, scale f32 scalar, zero_point u8
+ * scalar. */
+int q8_plan_add_dynamic_quantize(q8_plan *plan, int x, int y, int scale, int zero_point);
+/* y[i] = table[x[i]]; x and y u8, 256 entries: requantize and every unary function. */
+int q8_plan_add_table(q8_plan *plan, int x, int y, const uint8_t *table);
+
+typedef enum {
+    Q8_ADD = 0, Q8_SUB = 1, Q8_MUL = 2, Q8_DIV = 3, Q8_MIN = 4, Q8_MAX = 5, Q8_POW = 6
+} q8_binary_op;
+/* Eight-bit add, sub, mul with numpy broadcasting (all ranks at most 8):
+ * add, sub: clamp(rint((a - a_zero_point) * a_multiplier +- (b - b_zero_point) * b_multiplier)
+ *           + y_zero_point), x_multiplier = x_scale / y_scale;
+ * mul:      clamp(rint((a - a_zero_point) * (b - b_zero_point) * a_multiplier) + y_zero_point),
+ *           a_multiplier = a_scale * b_scale / y_scale. */
+typedef struct {
+    int32_t op;          /* Q8_ADD, Q8_SUB, Q8_MUL */
+    int32_t a, b, y;     /* u8 */
+    int32_t a_zero_point, b_zero_point, y_zero_point, y_low, y_high;
+    float a_multiplier, b_multiplier;
+} q8_binary;
+int q8_plan_add_binary(q8_plan *plan, const q8_binary *binary);
+
+/* Data movement: y[y_offset + sum i_d * y_stride_d] = f(x[x_offset + sum i_d * x_stride_d]) for
+ * every index i of dims; offsets and strides in elements, strides of any sign or 0, x and y of the
+ * same type. f is table (u8 only) or, with table NULL, the identity. Serves Transpose, Concat,
+ * Split, Slice, Pad, Expand, Tile, Reshape of a bound tensor. */
+typedef struct {
+    int32_t x, y;
+    int32_t rank;
+    const int64_t *dims;
+    int64_t x_offset, y_offset;
+    const int64_t *x_strides, *y_strides;
+    const uint8_t *table;
+} q8_copy;
+int q8_plan_add_copy(q8_plan *plan, const q8_copy *copy);
+/* Every element of y becomes *value (one element of y's type). */
+int q8_plan_add_fill(q8_plan *plan, int y, const void *value);
+/* y[o, i, n] = x[o, indices[i], n]: x viewed as [outer, axis, inner]; any type. indices: constant
+ * in -axis..axis-1. */
+int q8_plan_add_gather(q8_plan *plan, int x, int y, int64_t outer, int64_t axis, int64_t inner,
+                       int64_t count, const int64_t *indices);
+
+/* Separable interpolation of [N, H, W, C] -> [N, OH, OW, C], u8 or f32:
+ * y(h, w) = lerp over h of lerp over w; row h reads rows low_h[h] and high_h[h] with weight
+ * fraction_h[h] on the latter. Nearest: fraction 0. u8 rounds half to even, scale unchanged. */
+typedef struct {
+    int32_t x, y;
+    const int32_t *low_h, *high_h, *low_w, *high_w;      /* [OH], [OH], [OW], [OW] */
+    const float *fraction_h, *fraction_w;
+} q8_resize;
+int q8_plan_add_resize(q8_plan *plan, const q8_resize *resize);
+
+/* ---- float steps ---- */
+
+/* Float convolution; also every product with constant weights. Same geometry as q8_conv. */
+typedef struct {
+    int32_t x, y;        /* f32 [N, H, W, C], f32 [N, OH, OW, OC] */
+    int32_t kernel_h, kernel_w, stride_h, stride_w;
+    int32_t pad_top, pad_left, dilation_h, dilation_w;
+    int32_t groups;
+    const float *weights; /* [OC, kernel_h, kernel_w, C / groups] */
+    const float *bias;    /* NULL or [OC] */
+    float low, high;      /* clamp of the result; -inf, +inf: none */
+} q8_conv_f32;
+int q8_plan_add_conv_f32(q8_plan *plan, const q8_conv_f32 *conv);
+/* y = a @ b * alpha: a f32 [B, M, K], b f32 [B or 1, K, N], y f32 [B, M, N]. */
+int q8_plan_add_matmul_f32(q8_plan *plan, int a, int b, int y, float alpha);
+
+typedef enum {
+    Q8_UNARY_CLAMP = 0,       /* min(max(x, alpha), beta): Relu, Clip */
+    Q8_UNARY_SIGMOID = 1, Q8_UNARY_TANH = 2, Q8_UNARY_EXP = 3, Q8_UNARY_LOG = 4,
+    Q8_UNARY_SQRT = 5, Q8_UNARY_NEG = 6, Q8_UNARY_ABS = 7, Q8_UNARY_ERF = 8,
+    Q8_UNARY_RECIPROCAL = 9, Q8_UNARY_LEAKY_RELU = 10, /* alpha: slope below 0 */
+    Q8_UNARY_ELU = 11,        /* alpha */
+    Q8_UNARY_HARD_SIGMOID = 12, /* max(0, min(1, alpha * x + beta)) */
+    Q8_UNARY_HARD_SWISH = 13, Q8_UNARY_SILU = 14, Q8_UNARY_GELU = 15, /* erf form */
+    Q8_UNARY_GELU_TANH = 16, Q8_UNARY_SOFTPLUS = 17, Q8_UNARY_FLOOR = 18, Q8_UNARY_CEIL = 19,
+    Q8_UNARY_ROUND = 20,      /* half to even */
+    Q8_UNARY_AFFINE = 21      /* alpha * x + beta */
+} q8_unary_op;
+int q8_plan_add_unary_f32(q8_plan *plan, int op, int x, int y, float alpha, float beta);
+/* y = a op b with numpy broadcasting, every q8_binary_op, f32. */
+int q8_plan_add_binary_f32(q8_plan *plan, int op, int a, int b, int y);
+/* Softmax (log_softmax 0 or 1) over the last axis of f32 x. */
+int q8_plan_add_softmax_f32(q8_plan *plan, int x, int y, int log_softmax);
+/* Over the last axis: (x - mean) / sqrt(variance + epsilon) * scale + bias; scale and bias are
+ * tensors of the axis' length, bias may be -1. */
+int q8_plan_add_layer_norm_f32(q8_plan *plan, int x, int scale, int bias, int y, float epsilon);
+typedef enum {
+    Q8_REDUCE_SUM = 0, Q8_REDUCE_MEAN = 1, Q8_REDUCE_MAX = 2, Q8_REDUCE_MIN = 3,
+    Q8_REDUCE_SUM_SQUARE = 4
+} q8_reduce_op;
+/* x viewed as [outer, axis, inner] -> y of outer * inner elements; f32. */
+int q8_plan_add_reduce_f32(q8_plan *plan, int op, int x, int y, int64_t outer, int64_t axis,
+                           int64_t inner);
+/* Index of the first (last if last_index) greatest element over the axis; x f32 or u8 viewed as
+ * [outer, axis, inner], y s64. */
+int q8_plan_add_argmax(q8_plan *plan, int x, int y, int64_t outer, int64_t axis, int64_t inner,
+                       int last_index);
+/* Between s32, f32, u8, s64 where the value is exact or rounded as C does; x and y same size. */
+int q8_plan_add_cast(q8_plan *plan, int x, int y);
+
+/* Checks everything that is left, allocates the arena. No step or tensor can be added after. */
+int q8_plan_finish(q8_plan *plan, int64_t arena_bytes);
+
+/* Runs all steps. bound: one pointer per bound tensor (arena_offset -1), in the order of their
+ * ids; bound_bytes: their sizes, which must match. threads >= 1, the caller's included.
+ * step_ns: NULL, or one value per step that receives its time in nanoseconds.
+ * stop: NULL, or a flag that another thread may set: the run then ends before the next step with
+ * Q8_ERROR_STATE. One run at a time per plan; different plans may run at the same time. */
+int q8_plan_run(q8_plan *plan, int bound_count, void *const *bound, const int64_t *bound_bytes,
+                int threads, int64_t *step_ns, const volatile int *stop);
+
+int q8_plan_step_count(const q8_plan *plan);
+/* What the step runs: "conv 3x3/2 avx512vnni 6x64", for explain. NULL outside 0..count-1. */
+const char *q8_plan_step_name(const q8_plan *plan, int step);
+/* Multiply-adds of the step, for explain's share of the peak; 0 where that means nothing. */
+int64_t q8_plan_step_macs(const q8_plan *plan, int step);
+/* Bytes held by the plan: constants, packed weights and arena. */
+int64_t q8_plan_bytes(const q8_plan *plan);
+
+/* Tests every kernel of instruction set isa against the scalar reference on random and extreme
+ * values. Returns the number of comparisons made, or a negative status; a mismatch is described
+ * in text (at most text_bytes, zero-terminated) and returned as Q8_ERROR_STATE. */
+int64_t q8_selftest(const char *isa, uint64_t seed, char *text, int64_t text_bytes);
+/* Peak of this instruction set's GEMM kernel on this core in 1e9 operations (2 per multiply-add)
+ * per second, measured for about milliseconds. */
+double q8_selftest_gops(const char *isa, int milliseconds);
+
+/* ---- cffi: end ---- */
+
+#endif

@@ -1,0 +1,1 @@
+"""Calibration: from photos or data to the range of every tensor."""

@@ -1,0 +1,1 @@
+"""The engine: an ONNX model becomes a plan of C steps, and runs."""

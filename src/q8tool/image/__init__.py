@@ -1,0 +1,1 @@
+"""Photos to tensors; the only floor that knows Pillow."""

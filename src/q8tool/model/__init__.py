@@ -1,0 +1,1 @@
+"""Model files and graphs: load, save, check, metadata, shapes, editing."""

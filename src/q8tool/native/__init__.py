@@ -1,0 +1,1 @@
+"""The binding to the C engine; the only place that knows cffi."""

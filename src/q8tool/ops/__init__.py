@@ -1,0 +1,1 @@
+"""Operators: one registry row each, saying how it is quantized and how it is lowered."""

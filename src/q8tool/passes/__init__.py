@@ -1,0 +1,1 @@
+"""Passes: each takes a model, returns what it changed; one file each."""

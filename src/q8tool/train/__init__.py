@@ -1,0 +1,1 @@
+"""Training of a new final layer."""
