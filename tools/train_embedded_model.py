@@ -45,10 +45,13 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from torch import nn
 from torch.nn import functional
+
+Array = NDArray[Any]
 
 LABELS = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 MEAN = STD = 127.5
@@ -76,14 +79,19 @@ class Item:
 class Views:
     """Augmented copies of the items, `per_item` in a row for each, and the teacher's features."""
 
-    pixels: np.ndarray  # uint8 (items * per_item, size, size, 3)
-    features: np.ndarray  # float16 (items * per_item, teacher width)
-    labels: np.ndarray  # int64 (items * per_item,)
-    folds: np.ndarray  # int64, the same for all views of an item
+    pixels: Array  # uint8 (items * per_item, size, size, 3)
+    features: Array  # float16 (items * per_item, teacher width)
+    labels: Array  # int64 (items * per_item,)
+    folds: Array  # int64, the same for all views of an item
     per_item: int
 
 
 # ── data ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def say(text: object) -> None:
+    """Print at once, also into a log file."""
+    print(text, flush=True)
 
 
 def hash_unit(text: str) -> float:
@@ -113,7 +121,8 @@ def load_photos(folder: Path) -> dict[str, list[Item]]:
 def load_drawings(count: int) -> list[Item]:
     """Draw `count` pictures of each class with the package's own painter."""
     spec = importlib.util.spec_from_file_location("draw", ROOT / "src/q8tool/image/draw.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     draw = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(draw)
     return [
@@ -123,12 +132,12 @@ def load_drawings(count: int) -> list[Item]:
     ]
 
 
-def stretch(image: Image.Image, size: int) -> np.ndarray:
+def stretch(image: Image.Image, size: int) -> Array:
     """The whole picture at size x size, uint8 HWC: what inference does before normalizing."""
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def normalize(pixels: np.ndarray) -> np.ndarray:
+def normalize(pixels: Array) -> Array:
     """uint8 NHWC to the float32 NCHW that teacher and student take."""
     return np.ascontiguousarray((pixels.astype(np.float32) - MEAN).transpose(0, 3, 1, 2) / STD)
 
@@ -155,7 +164,8 @@ def open_teacher(path: Path) -> ort.InferenceSession:
     model = onnx.load(path)
     pool = next(n for n in model.graph.node if n.op_type == "GlobalAveragePool")
     del model.graph.output[:]
-    model.graph.output.append(helper.make_tensor_value_info(pool.output[0], TensorProto.FLOAT, None))
+    features = helper.make_tensor_value_info(pool.output[0], TensorProto.FLOAT, None)
+    model.graph.output.append(features)
     return open_session(model.SerializeToString())
 
 
@@ -167,7 +177,7 @@ def open_session(model: bytes) -> ort.InferenceSession:
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def run_batched(session: ort.InferenceSession, pixels: np.ndarray) -> np.ndarray:
+def run_batched(session: ort.InferenceSession, pixels: Array) -> Array:
     """First output for uint8 NHWC pixels, flattened per picture."""
     name = session.get_inputs()[0].name
     parts = [
@@ -195,9 +205,20 @@ def make_views(items: list[Item], per_item: int, size: int, teacher: Path, cache
     return Views(pixels, features, labels, np.repeat(folds, per_item), per_item)
 
 
+def join_views(groups: list[Views]) -> Views:
+    """Several sets of views with the same number per item, as one."""
+    return Views(
+        np.concatenate([g.pixels for g in groups]),
+        np.concatenate([g.features for g in groups]),
+        np.concatenate([g.labels for g in groups]),
+        np.concatenate([g.folds for g in groups]),
+        groups[0].per_item,
+    )
+
+
 def compute_views(
     items: list[Item], per_item: int, size: int, teacher: ort.InferenceSession
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Array, Array]:
     """The uncached work of make_views: pixels for the student, features from the teacher."""
     pixels = np.empty((len(items) * per_item, size, size, 3), np.uint8)
     features = []
@@ -211,7 +232,7 @@ def compute_views(
         for k, view in enumerate(views):
             pixels[i * per_item + k] = stretch(view, size)
         if i % 200 == 0:
-            print(f"views of {i} of {len(items)} pictures, {time.time() - started:.0f} s", flush=True)
+            say(f"views of {i} of {len(items)} pictures, {time.time() - started:.0f} s")
     return pixels, np.concatenate(features).astype(np.float16)
 
 
@@ -242,7 +263,7 @@ def soft_labels(x: torch.Tensor, views: Views, temperature: float) -> torch.Tens
         with torch.no_grad():
             soft[mine] = functional.softmax(head(x[mine]) / temperature, 1)
     agree = (soft.argmax(1) == y).float().mean()
-    print(f"teacher's heads, out of fold, on views: {agree:.3f}", flush=True)
+    say(f"teacher's heads, out of fold, on views: {agree:.3f}")
     return soft
 
 
@@ -255,7 +276,7 @@ def conv_bn(inputs: int, outputs: int, kernel: int, stride: int, groups: int) ->
     return [conv, nn.BatchNorm2d(outputs, eps=BN_EPSILON), nn.ReLU6(inplace=True)]
 
 
-class Student(nn.Module):
+class Student(nn.Module):  # type: ignore[misc]  # torch's types are not installed
     """The network to ship, plus a projection used only while matching the teacher's features."""
 
     def __init__(self, teacher_width: int, dropout: float) -> None:
@@ -305,22 +326,21 @@ def batches(count: int, size: int, generator: torch.Generator) -> Iterator[torch
         yield order[start : start + size]
 
 
-@torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, keep: float) -> None:
     """Exponential moving average of weights and BatchNorm statistics."""
-    state = model.state_dict()
+    state = model.state_dict()  # detached: shares memory with the model, has no gradient
     for name, value in average.state_dict().items():
         if value.dtype.is_floating_point:
             value.lerp_(state[name], 1 - keep)
 
 
-@torch.no_grad()
-def accuracy_of(model: nn.Module, pixels: np.ndarray, labels: np.ndarray) -> float:
+def accuracy_of(model: nn.Module, pixels: Array, labels: Array) -> float:
     """Share of right answers in evaluation mode."""
     model.eval()
     right = 0
     for i in range(0, len(pixels), 64):
-        logits, _ = model(torch.from_numpy(normalize(pixels[i : i + 64])))
+        with torch.no_grad():
+            logits, _ = model(torch.from_numpy(normalize(pixels[i : i + 64])))
         right += int((logits.argmax(1).numpy() == labels[i : i + 64]).sum())
     return right / len(pixels)
 
@@ -345,7 +365,8 @@ def train(views: Views, validation: list[Item], args: argparse.Namespace) -> Stu
         np.stack([stretch(item.image, args.size) for item in validation]),
         np.array([item.label for item in validation]),
     )
-    best, best_score, started, step = copy.deepcopy(average), -1.0, time.time(), 0
+    best: Student = copy.deepcopy(average)
+    best_score, started, step = -1.0, time.time(), 0
     for epoch in range(args.epochs):
         model.train()
         total = 0.0
@@ -368,8 +389,8 @@ def train(views: Views, validation: list[Item], args: argparse.Namespace) -> Stu
             best, best_score = copy.deepcopy(average), score
         seconds = time.time() - started
         loss_mean = total / (count // args.batch)
-        print(f"epoch {epoch + 1} loss {loss_mean:.3f} validation {score:.3f} {seconds:.0f} s", flush=True)
-    print(f"best validation {best_score:.3f}")
+        say(f"epoch {epoch + 1} loss {loss_mean:.3f} validation {score:.3f} {seconds:.0f} s")
+    say(f"best validation {best_score:.3f}")
     return best
 
 
@@ -422,16 +443,18 @@ def build_onnx(student: Student, size: int) -> onnx.ModelProto:
     build.constant("zero", np.float32(0))
     build.constant("six", np.float32(6))
     layers = list(student.body)
-    names = ["stem"] + [f"block{i + 1}/{p}" for i in range(len(BLOCKS)) for p in ("depthwise", "pointwise")]
+    names = ["stem"]
+    for i in range(len(BLOCKS)):
+        names += [f"block{i + 1}/depthwise", f"block{i + 1}/pointwise"]
     x = "input"
     for i, name in enumerate(names):
         conv, norm = layers[3 * i], layers[3 * i + 1]
-        assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
         x = build.conv_bn(name, x, conv, norm)
     x = build.node("GlobalAveragePool", "features/pool", [x])
     x = build.node("Flatten", "features", [x], axis=1)
     weight = build.constant("head/weight", student.head.weight)
-    x = build.node("Gemm", "logits", [x, weight, build.constant("head/bias", student.head.bias)], transB=1)
+    bias = build.constant("head/bias", student.head.bias)
+    x = build.node("Gemm", "logits", [x, weight, bias], transB=1)
     build.node("Softmax", "probabilities", [x], axis=1)
     graph = helper.make_graph(
         build.nodes,
@@ -468,7 +491,7 @@ def metadata(size: int) -> dict[str, str]:
 # ── evaluation through the file ───────────────────────────────────────────────────────────────
 
 
-def evaluate(model: bytes, items: list[Item], size: int) -> tuple[float, np.ndarray]:
+def evaluate(model: bytes, items: list[Item], size: int) -> tuple[float, Array]:
     """Accuracy and confusion matrix (row: truth) in onnxruntime, from pictures to answers."""
     pixels = np.stack([stretch(item.image, size) for item in items])
     answers = run_batched(open_session(model), pixels).argmax(1)
@@ -486,7 +509,7 @@ def quantize_with_onnxruntime(path: Path, items: list[Item], size: int) -> bytes
         def __init__(self) -> None:
             self.rest = iter(items)
 
-        def get_next(self) -> dict[str, np.ndarray] | None:
+        def get_next(self) -> dict[str, Array] | None:
             item = next(self.rest, None)
             return None if item is None else {"input": normalize(stretch(item.image, size)[None])}
 
@@ -504,12 +527,13 @@ def report(path: Path, parts: dict[str, list[Item]], size: int) -> None:
     """Print what src/q8tool/data/README.md states."""
     model = path.read_bytes()
     count = sum(int(np.prod(t.dims)) for t in onnx.load_from_string(model).graph.initializer)
-    print(f"{path.name}: {len(model)} bytes, {count} numbers, sha256 {hashlib.sha256(model).hexdigest()}")
+    say(f"{path.name}: {len(model)} bytes, {count} numbers")
+    say(f"sha256 {hashlib.sha256(model).hexdigest()}")
     score, confusion = evaluate(model, parts["test"], size)
-    print(f"float accuracy on {len(parts['test'])} test photos: {score:.4f}")
-    print(confusion)
+    say(f"float accuracy on {len(parts['test'])} test photos: {score:.4f}")
+    say(confusion)
     int8 = quantize_with_onnxruntime(path, parts["training"][::8], size)
-    print(f"int8 by onnxruntime, same photos: {evaluate(int8, parts['test'], size)[0]:.4f}")
+    say(f"int8 by onnxruntime, same photos: {evaluate(int8, parts['test'], size)[0]:.4f}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -517,7 +541,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     data = os.environ.get("Q8_DATA", str(ROOT.parent / "shared/data"))
     cache = Path(tempfile.gettempdir()) / "q8tool-embedded-model"
-    parser.add_argument("--data", type=Path, default=Path(data), help="folder with flowers/, models/")
+    parser.add_argument("--data", type=Path, default=Path(data), help="has flowers/, models/")
     parser.add_argument("--cache", type=Path, default=cache, help="folder for views and features")
     parser.add_argument("--output", type=Path, default=ROOT / "src/q8tool/data/flowers.onnx")
     parser.add_argument("--size", type=int, default=112, help="input height and width")
@@ -543,13 +567,17 @@ def main() -> None:
     torch.manual_seed(args.seed)
     torch.use_deterministic_algorithms(True)
     parts = load_photos(args.data / "flowers")
-    print({name: len(items) for name, items in parts.items()}, flush=True)
+    say({name: len(items) for name, items in parts.items()})
     if not args.evaluate_only:
-        items = parts["training"] + (load_drawings(args.drawings) if args.drawings else [])
-        views = make_views(items, args.views, args.size, args.data / TEACHER, args.cache)
+        groups = [parts["training"], load_drawings(args.drawings)]
+        teacher = args.data / TEACHER
+        views = join_views(
+            [make_views(g, args.views, args.size, teacher, args.cache) for g in groups if g]
+        )
         student = train(views, parts["validation"], args)
         args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_bytes(build_onnx(student.eval(), args.size).SerializeToString(deterministic=True))
+        model = build_onnx(student.eval(), args.size)
+        args.output.write_bytes(model.SerializeToString(deterministic=True))
     report(args.output, parts, args.size)
 
 

@@ -83,13 +83,13 @@ class _Petal:
     def outline(self, base: Point, angle: float, part: float = 1.0) -> list[Point]:
         """Corners of the petal, or of its inner `part`, turned by `angle` radians."""
         steps = 24
-        along = [i / steps for i in range(steps + 1)]
-        half = [
-            part * self.width / 2 * math.sin(math.pi * t**self.lean) ** self.blunt if 0 < t < 1 else 0
-            for t in along
-        ]
-        spine = [self.length * (0.5 + (t - 0.5) * (0.4 + 0.6 * part)) for t in along]
-        shape = list(zip(spine, half)) + [(x, -y) for x, y in zip(spine, half)][::-1]
+        shape = []
+        for i in range(steps + 1):
+            t = i / steps
+            bulge = math.sin(math.pi * t**self.lean) ** self.blunt if 0 < i < steps else 0
+            x = self.length * (0.5 + (t - 0.5) * (0.4 + 0.6 * part))
+            shape.append((x, part * self.width / 2 * bulge))
+        shape += [(x, -y) for x, y in reversed(shape)]
         cos, sin = math.cos(angle), math.sin(angle)
         return [
             (base[0] + x * cos - y * sin, base[1] + (x * sin + y * cos) * self.flat)
@@ -99,7 +99,7 @@ class _Petal:
 
 def _mix(a: Colour, b: Colour, share: float) -> Colour:
     """The colour `share` of the way from a to b."""
-    red, green, blue = (round(p + (q - p) * share) for p, q in zip(a, b))
+    red, green, blue = (round(a[i] + (b[i] - a[i]) * share) for i in range(3))
     return red, green, blue
 
 
@@ -110,14 +110,19 @@ def _vary(rng: Random, colour: Colour, amount: int) -> Colour:
     return red, green, blue
 
 
+def _from(centre: Point, distance: float, angle: float, flat: float = 1.0) -> Point:
+    """The point `distance` away from a centre in direction `angle`, radians, 0 is right."""
+    return centre[0] + distance * math.cos(angle), centre[1] + distance * math.sin(angle) * flat
+
+
 def _curve(start: Point, bend: Point, end: Point, steps: int = 24) -> list[Point]:
     """Points of a quadratic Bezier curve."""
     result = []
     for i in range(steps + 1):
         t = i / steps
-        weights = ((1 - t) ** 2, 2 * t * (1 - t), t**2)
-        x = sum(w * p[0] for w, p in zip(weights, (start, bend, end)))
-        y = sum(w * p[1] for w, p in zip(weights, (start, bend, end)))
+        a, b, c = (1 - t) ** 2, 2 * t * (1 - t), t**2
+        x = a * start[0] + b * bend[0] + c * end[0]
+        y = a * start[1] + b * bend[1] + c * end[1]
         result.append((x, y))
     return result
 
@@ -154,16 +159,21 @@ def _grass(brush: _Brush, count: int, height: float) -> None:
         brush.polygon(blade.outline((x, 1.02), angle), colour)
 
 
-def _petal(brush: _Brush, shape: _Petal, base: Point, angle: float, dark: Colour, light: Colour) -> None:
+def _petal(
+    brush: _Brush, shape: _Petal, base: Point, angle: float, dark: Colour, light: Colour
+) -> None:
     """One petal, shaded from a dark rim to a light middle."""
-    for part, share in ((1.0, 0.0), (0.9, 0.35), (0.74, 0.65), (0.5, 0.85), (0.25, 1.0)):
+    steps = 4 if shape.width * brush.side < 40 else 12
+    for i in range(steps):
+        part = 1 - 0.85 * i / steps
+        share = math.sin(math.pi / 2 * i / (steps - 1))
         brush.polygon(shape.outline(base, angle, part), _mix(dark, light, share))
 
 
 def _leaf(brush: _Brush, base: Point, angle: float, length: float, width: float) -> None:
     """A leaf with its middle vein."""
     _petal(brush, _Petal(length, width, lean=0.8), base, angle, LEAF_DARK, LEAF_LIGHT)
-    tip = (base[0] + 0.95 * length * math.cos(angle), base[1] + 0.95 * length * math.sin(angle))
+    tip = _from(base, 0.95 * length, angle)
     brush.line((base, tip), 0.004, _mix(LEAF_DARK, LEAF_LIGHT, 0.3))
 
 
@@ -178,7 +188,12 @@ def _stem(brush: _Brush, top: Point, width: float) -> list[Point]:
 
 
 def _ring(
-    brush: _Brush, shape: _Petal, centre: Point, count: int, colours: tuple[Colour, Colour], turn: float
+    brush: _Brush,
+    shape: _Petal,
+    centre: Point,
+    count: int,
+    colours: tuple[Colour, Colour],
+    turn: float,
 ) -> None:
     """`count` petals around a centre, each a little different."""
     for i in range(count):
@@ -196,12 +211,11 @@ def _seeds(
     for i in range(count):
         share = math.sqrt((i + 0.5) / count)
         angle = i * GOLDEN_ANGLE
-        x = centre[0] + radius * share * math.cos(angle)
-        y = centre[1] + radius * share * math.sin(angle) * flat
         place = share * (len(colours) - 1)
         low = min(int(place), len(colours) - 2)
         colour = _vary(brush.rng, _mix(colours[low], colours[low + 1], place - low), 16)
-        brush.disc((x, y), 0.62 * radius / math.sqrt(count), colour)
+        dot = _from(centre, radius * share, angle, flat)
+        brush.disc(dot, 0.62 * radius / math.sqrt(count), colour)
 
 
 def _head_place(rng: Random, low: float, high: float) -> Point:
@@ -234,7 +248,7 @@ def _dandelion(brush: _Brush) -> None:
     rng = brush.rng
     centre = _head_place(rng, 0.38, 0.46)
     radius = rng.uniform(0.24, 0.31)
-    for angle in (-2.9, -2.5, -0.6, -0.25):
+    for angle in (-2.85, -2.45, -0.7, -0.3):
         _toothed_leaf(brush, (0.5 + rng.uniform(-0.1, 0.1), 1.0), angle + rng.uniform(-0.1, 0.1))
     _stem(brush, centre, 0.026)
     _grass(brush, 45, 0.16)
@@ -260,30 +274,30 @@ def _seed_ball(brush: _Brush, centre: Point, radius: float) -> None:
     for i in range(150):
         share = math.sqrt((i + 0.5) / 150)
         angle = i * GOLDEN_ANGLE
-        x, y = centre[0] + radius * share * math.cos(angle), centre[1] + radius * share * math.sin(angle)
-        brush.line((centre, (x, y)), 0.002, (206, 206, 196))
+        top = _from(centre, radius * share, angle)
+        brush.line((centre, top), 0.002, (206, 206, 196))
         for hair in range(11):
-            turn = angle + hair * 2 * math.pi / 11
-            end = (x + 0.036 * math.cos(turn), y + 0.036 * math.sin(turn))
-            brush.line(((x, y), end), 0.0017, _mix((224, 226, 222), (255, 255, 255), share))
-        brush.disc((x, y), 0.0035, (250, 250, 245))
+            end = _from(top, 0.036, angle + hair * 2 * math.pi / 11)
+            brush.line((top, end), 0.0017, _mix((224, 226, 222), (255, 255, 255), share))
+        brush.disc(top, 0.0035, (250, 250, 245))
     _seeds(brush, centre, radius * 0.14, 40, ((120, 92, 60), (150, 120, 80)), 1)
 
 
 def _toothed_leaf(brush: _Brush, base: Point, angle: float) -> None:
     """A long leaf with the jagged edge the dandelion is named for."""
     length, teeth = 0.42, 6
-    upper, lower = [], []
+    upper: list[Point] = []
+    lower: list[Point] = []
     for i in range(2 * teeth + 1):
         t = i / (2 * teeth)
-        half = 0.055 * math.sin(math.pi * (0.1 + 0.9 * t) ** 1.3) * (1.0 if i % 2 else 0.4)
-        along = length * (t - (0.05 if i % 2 else 0))
+        half = 0.06 * math.sin(math.pi * (0.1 + 0.9 * t) ** 1.3) * (1.0 if i % 2 else 0.3)
+        along = length * (t - (0.03 if i % 2 else 0))
         for side, points in ((half, upper), (-half, lower)):
             x = base[0] + along * math.cos(angle) - side * math.sin(angle)
             points.append((x, base[1] + along * math.sin(angle) + side * math.cos(angle)))
-    brush.polygon(upper + lower[::-1], _mix(LEAF_DARK, LEAF_LIGHT, 0.45))
-    tip = (base[0] + length * math.cos(angle), base[1] + length * math.sin(angle))
-    brush.line((base, tip), 0.006, LEAF_LIGHT)
+    brush.polygon(upper + lower[::-1], _mix(LEAF_DARK, LEAF_LIGHT, 0.55))
+    tip = _from(base, 0.9 * length, angle)
+    brush.line((base, tip), 0.005, LEAF_LIGHT)
 
 
 def _rose(brush: _Brush) -> None:
@@ -327,22 +341,15 @@ def _rose_ring(
             (0.6, _mix(dark, own, 0.25)),
             (0.48, dark),
         ):
-            reach = radius * 0.46 * share
-            x, y = centre[0] + reach * math.cos(angle), centre[1] + reach * math.sin(angle)
-            brush.disc((x, y), radius * 0.56 * share, colour)
+            spot = _from(centre, radius * 0.46 * share, angle)
+            brush.disc(spot, radius * 0.56 * share, colour)
 
 
 def _rose_heart(brush: _Brush, centre: Point, radius: float, dark: Colour, light: Colour) -> None:
     """The rolled petals in the middle, as a spiral."""
     brush.disc(centre, radius, _mix(dark, light, 0.4))
     turns = [i / 60 for i in range(150)]
-    spiral = [
-        (
-            centre[0] + radius * 0.38 * t * math.cos(2 * math.pi * t),
-            centre[1] + radius * 0.38 * t * math.sin(2 * math.pi * t),
-        )
-        for t in turns
-    ]
+    spiral = [_from(centre, radius * 0.38 * t, 2 * math.pi * t) for t in turns]
     brush.line([(x + 0.004, y + 0.004) for x, y in spiral], 0.013, dark)
     brush.line(spiral, 0.007, _mix(light, (255, 255, 255), 0.2))
 
