@@ -1,0 +1,102 @@
+/* scalar_vec.c - the reference for whatever walks a row of codes: plain loops. */
+#include "kernels.h"
+#include "requant.h"
+
+static void quantize(size_t n, const float *x, uint8_t *y, float scale, int32_t zero_point)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = (uint8_t)q8_round_to_code(x[i] / scale, zero_point, 0, 255);
+}
+
+static void dequantize(size_t n, const uint8_t *x, float *y, float scale, int32_t zero_point)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = (float)(x[i] - zero_point) * scale;
+}
+
+static void requantize(size_t n, const int32_t *acc, const float *multiplier, uint8_t *y,
+                       int32_t zero_point, int32_t low, int32_t high)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = q8_requantize(acc[i], multiplier[i], zero_point, low, high);
+}
+
+static void accumulator_to_f32(size_t n, const int32_t *acc, const float *scale, const float *bias,
+                               float *y, float low, float high)
+{
+    for (size_t i = 0; i < n; i++) {
+        float value = (float)acc[i] * scale[i];
+        if (bias)
+            value = value + bias[i];
+        value = value > low ? value : low; /* value first: NaN gives low, as in requant.h */
+        y[i] = value < high ? value : high;
+    }
+}
+
+static void table(size_t n, const uint8_t *x, uint8_t *y, const uint8_t *table)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = table[x[i]];
+}
+
+static void add(size_t n, const uint8_t *a, const uint8_t *b, int b_is_scalar, uint8_t *y,
+                const q8_binary_params *params)
+{
+    uint8_t first = n ? b[0] : 0; /* read before y is written: y may be b */
+    for (size_t i = 0; i < n; i++) {
+        uint8_t other = b_is_scalar ? first : b[i];
+        float left = (float)(a[i] - params->a_zero_point) * params->a_multiplier;
+        float right = (float)(other - params->b_zero_point) * params->b_multiplier;
+        y[i] = (uint8_t)q8_round_to_code(left + right, params->zero_point, params->low,
+                                         params->high);
+    }
+}
+
+static void mul(size_t n, const uint8_t *a, const uint8_t *b, int b_is_scalar, uint8_t *y,
+                const q8_binary_params *params)
+{
+    uint8_t first = n ? b[0] : 0; /* read before y is written: y may be b */
+    for (size_t i = 0; i < n; i++) {
+        uint8_t other = b_is_scalar ? first : b[i];
+        int32_t product = (a[i] - params->a_zero_point) * (other - params->b_zero_point);
+        y[i] = q8_requantize(product, params->a_multiplier, params->zero_point, params->low,
+                             params->high);
+    }
+}
+
+static void min_max(size_t n, const float *x, float *low, float *high)
+{
+    for (size_t i = 0; i < n; i++) {
+        *low = x[i] < *low ? x[i] : *low;
+        *high = x[i] > *high ? x[i] : *high;
+    }
+}
+
+static int32_t sum(size_t n, const uint8_t *x)
+{
+    uint32_t total = 0;
+    for (size_t i = 0; i < n; i++)
+        total += x[i];
+    return (int32_t)total;
+}
+
+static void lerp(size_t n, const uint8_t *a, const uint8_t *b, float fraction, uint8_t *y)
+{
+    for (size_t i = 0; i < n; i++) {
+        float value = (float)a[i] + (float)(b[i] - a[i]) * fraction;
+        y[i] = (uint8_t)q8_round_to_code(value, 0, 0, 255);
+    }
+}
+
+const q8_vec_table q8_vec_scalar = {
+    .quantize = quantize,
+    .dequantize = dequantize,
+    .requantize = requantize,
+    .accumulator_to_f32 = accumulator_to_f32,
+    .table = table,
+    .add = add,
+    .mul = mul,
+    .min_max = min_max,
+    .sum = sum,
+    .lerp = lerp,
+};
