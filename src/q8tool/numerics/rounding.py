@@ -1,0 +1,97 @@
+"""The rounding rule: quantize, dequantize, requantize. The numpy twin of csrc/kernels/requant.h.
+
+Round half to even, then add the zero point, then saturate. Because the rounded value is what the
+zero point is added to, no bias builds up; and because division is used and not multiplication by a
+reciprocal, the codes are those of the ONNX standard.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from q8tool.numerics.qparams import CodeType, QuantParams
+
+__all__ = ["dequantize", "quantize", "requantize", "survives_round_trip"]
+
+
+def quantize(x: NDArray[np.floating], params: QuantParams) -> NDArray[Any]:
+    """Codes of real values: saturate(rint(x / scale) + zero_point).
+
+    x  float32, any shape; with params.axis, that axis has one entry per scale
+    returns params.dtype, shape of x. NaN gives the lowest code.
+    Source: ONNX QuantizeLinear. Zero point 128, scale 2: 1 / 2 rounds to 0, 3 / 2 to 2.
+
+    >>> quantize(np.float32([1, 3, -1000]), QuantParams(np.float32(2), np.int32(128)))
+    array([128, 130,   0], dtype=uint8)
+    """
+    scale, zero_point = _along_axis(params, x.ndim)
+    ratio = np.asarray(x, np.float32) / scale
+    return _to_codes(ratio, zero_point, params.dtype)
+
+
+def dequantize(codes: NDArray[Any], params: QuantParams) -> NDArray[np.float32]:
+    """Real values of codes: (code - zero_point) * scale, float32. Source: ONNX DequantizeLinear.
+
+    >>> dequantize(np.uint8([0, 255]), QuantParams(np.float32(2), np.int32(128)))
+    array([-256.,  254.], dtype=float32)
+    """
+    scale, zero_point = _along_axis(params, codes.ndim)
+    centred = codes.astype(np.int32) - zero_point
+    return np.asarray(centred.astype(np.float32) * scale, np.float32)
+
+
+def requantize(
+    accumulator: NDArray[np.int32],
+    multiplier: NDArray[np.float32],
+    zero_point: int,
+    dtype: CodeType = "uint8",
+) -> NDArray[Any]:
+    """Brings int32 sums back to codes: saturate(rint(float32(accumulator) * multiplier) + zp).
+
+    accumulator  int32, shape (..., C);  multiplier  float32, shape () or (C,), dimensionless:
+    x_scale * w_scale / y_scale. Returns dtype, shape of accumulator.
+
+    >>> requantize(np.int32([1, 3]), np.float32(0.5), 1)
+    array([1, 3], dtype=uint8)
+    """
+    product = accumulator.astype(np.float32) * np.asarray(multiplier, np.float32)
+    return _to_codes(product, np.asarray(zero_point, np.int32), dtype)
+
+
+def survives_round_trip(params: QuantParams) -> bool:
+    """True if dequantize then quantize returns every code unchanged: tried on all of them.
+
+    The proof that a DequantizeLinear -> QuantizeLinear pair of equal parameters does nothing. Eight
+    and sixteen bits only; False for wider codes.
+    """
+    if np.iinfo(params.dtype).bits > 16:
+        return False
+    codes = np.arange(params.low_code, params.high_code + 1).astype(params.dtype)
+    for scale, zero_point in zip(params.scale.flat, params.zero_point.flat, strict=True):
+        if not np.isfinite(scale) or scale < np.finfo(np.float32).tiny:
+            return False
+        channel = QuantParams(np.asarray(scale), np.asarray(zero_point), params.dtype)
+        if not np.array_equal(quantize(dequantize(codes, channel), channel), codes):
+            return False
+    return True
+
+
+def _along_axis(params: QuantParams, rank: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Scale and zero point shaped to broadcast over a tensor of this rank."""
+    if params.axis is None or params.scale.ndim == 0:
+        return params.scale, params.zero_point
+    shape = [1] * rank
+    shape[params.axis] = -1
+    return params.scale.reshape(shape), params.zero_point.reshape(shape)
+
+
+def _to_codes(value: NDArray[Any], zero_point: NDArray[Any], dtype: CodeType) -> NDArray[Any]:
+    """Clamps in float before the conversion, as the C kernels do; NaN ends at the low end."""
+    info = np.iinfo(dtype)
+    low = np.asarray(int(info.min) - zero_point.astype(np.int64), np.float64)
+    high = np.asarray(int(info.max) - zero_point.astype(np.int64), np.float64)
+    value = np.where(np.isnan(value), low, value)
+    clamped = np.clip(np.rint(value).astype(np.float64), low, high)
+    codes: NDArray[Any] = (clamped.astype(np.int64) + zero_point).astype(dtype)
+    return codes
