@@ -1,1 +1,1 @@
-"""Operators: one registry row each, saying how it is quantized and how it is lowered."""
+"""One registry row per operator, and what the host needs to run any of them."""
