@@ -188,8 +188,11 @@ enum {
 
 /* X(name, need, gemm, conv, vec, f32), worst first. The last four name const tables (q8_ is
  * pasted before), or are none_*: inherit from the nearest row above that this CPU has. An entry that is NULL inside a
- * conv, vec or f32 table inherits likewise. This list makes declarations, dispatch and checkq8. */
-#if defined(__x86_64__)
+ * conv, vec or f32 table inherits likewise. This list makes declarations, dispatch and checkq8.
+ * With -DQ8_SCALAR_ONLY the reference stands alone: what a CPU that nobody knows gets. */
+#if defined(Q8_SCALAR_ONLY)
+#define Q8_ISA_LIST(X) X(scalar, 0, gemm_scalar, conv_scalar, vec_scalar, f32_scalar)
+#elif defined(__x86_64__)
 #if defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11
 #define Q8_HAVE_AVXVNNI 1
 #define Q8_ISA_LIST_AVXVNNI(X) \
@@ -258,5 +261,6 @@ const q8_kernels *q8_kernels_named(const char *name); /* NULL name: the active o
 
 /* cpu.c */
 unsigned q8_cpu_flags(void);
+void q8_cpu_describe(char *text, size_t bytes); /* the processor's own name, zero-terminated */
 
 #endif
