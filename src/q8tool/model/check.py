@@ -1,0 +1,34 @@
+"""The standard's own checker, for models of any size."""
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import CheckerPass
+
+from q8tool.errors import InputError
+
+__all__ = ["check", "first_line"]
+
+
+def check(model: ir.Model, where: str = "model") -> None:
+    """Run onnx's checker with full check (structure, types, shapes); weights stay where they are.
+
+    where   names the model in the message, usually its file
+    Raises InputError with the checker's reason in one line.
+    """
+    try:
+        CheckerPass(full_check=True)(model)
+    except (
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        RuntimeError,
+        ValueError,
+    ) as error:
+        raise InputError(f"{where}: is not valid ONNX: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of the root cause that says something, without onnx's 'Bad node spec' part."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

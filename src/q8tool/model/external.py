@@ -1,0 +1,151 @@
+"""Weights in files beside the model: checked before use, written and read back."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from onnx.external_data_helper import ExternalDataInfo
+
+from q8tool.errors import InputError, Q8Error, UsageError
+from q8tool.model.files import temporary_beside, write_error
+
+__all__ = ["bring_small_tensors_in", "check_external_data", "save_with_data"]
+
+# Below this many bytes a tensor is kept in memory and in the model file itself: shapes, scales
+# and other small constants that everybody looks at.
+_SMALL = 4096
+
+
+def check_external_data(proto: onnx.ModelProto, path: str | os.PathLike[str]) -> bool:
+    """Check every external reference of a parsed model; return whether there is any.
+
+    Raises InputError if a file is missing, lies outside the model's folder (by `..`, by an
+    absolute path or through a link) or is shorter than a tensor says.
+    """
+    folder = Path(path).resolve().parent
+    found = False
+    for tensor in _tensors(proto):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            found = True
+            _check_reference(tensor, folder, path)
+    return found
+
+
+def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    yield from _graph_tensors(proto.graph)
+    for function in proto.functions:
+        for node in function.node:
+            yield from _node_tensors(node)
+
+
+def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield sparse.values
+        yield sparse.indices
+    for node in graph.node:
+        yield from _node_tensors(node)
+
+
+def _node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
+    for attribute in node.attribute:
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
+            yield from _graph_tensors(graph)
+
+
+def _check_reference(tensor: onnx.TensorProto, folder: Path, path: str | os.PathLike[str]) -> None:
+    where = f"{path}: tensor '{tensor.name}': its external data"
+    try:
+        info = ExternalDataInfo(tensor)
+        offset, length = int(info.offset or 0), int(info.length or 0)
+    except ValueError as error:
+        raise InputError(f"{where} is described wrongly: {error}") from error
+    data = (folder / info.location).resolve()
+    if not info.location or not data.is_relative_to(folder):
+        raise InputError(
+            f"{where} '{info.location}' lies outside the model's folder",
+            "copy the file beside the model",
+        )
+    if not data.is_file():
+        raise InputError(f"{where} '{info.location}' is missing")
+    needed = _bytes_needed(tensor)
+    if length and length != needed:
+        raise InputError(f"{where} has {length} bytes, its shape needs {needed}")
+    if offset < 0 or offset + needed > data.stat().st_size:
+        raise InputError(f"{where} '{info.location}' is truncated")
+
+
+def _bytes_needed(tensor: onnx.TensorProto) -> int:
+    elements = 1
+    for dim in tensor.dims:
+        elements *= dim
+    return -(-elements * ir.DataType(tensor.data_type).bitwidth // 8)
+
+
+def bring_small_tensors_in(model: ir.Model) -> None:
+    """Load external tensors of at most 4 KB into memory; the checker and folding look at them."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes <= _SMALL:
+                value.const_value = ir.Tensor(tensor.numpy().copy(), name=tensor.name)
+
+
+def save_with_data(model: ir.Model, target: Path, *, force: bool) -> None:
+    """Write the model and, beside it, one file `<name>.data` with its weights.
+
+    Both are written under temporary names, the weights read back and compared by hash, then
+    renamed: weights first. Raises UsageError if either exists without force or cannot be written,
+    Q8Error if the disk gives back other bytes.
+    """
+    data_file = target.with_name(target.name + ".data")
+    if data_file.exists() and not force:
+        raise UsageError(f"{data_file}: exists already", "overwrite it with --force")
+    with temporary_beside(data_file) as data, temporary_beside(target) as graph:
+        try:
+            proto = _written(model, data, data_file.name)
+            graph.write_bytes(proto.SerializeToString(deterministic=True))
+            for file in (data, graph):
+                _sync(file)
+            data.replace(data_file)
+            graph.replace(target)
+        except OSError as error:
+            raise write_error(target, error) from error
+
+
+def _written(model: ir.Model, data: Path, location: str) -> onnx.ModelProto:
+    """Write all but the small weights to data; return the model that looks for them at location."""
+    external = ir.external_data.unload_from_model(
+        model.clone(), data.parent, data.name, size_threshold_bytes=_SMALL
+    )
+    for original, written in zip(_initializers(model), _initializers(external), strict=True):
+        if isinstance(written, ir.ExternalTensor) and _digest(original) != _digest(written):
+            raise Q8Error(f"{data}: tensor '{written.name}' reads back with other bytes")
+    proto = ir.to_proto(external)
+    for tensor in _tensors(proto):
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+    return proto
+
+
+def _initializers(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                yield value.const_value
+
+
+def _digest(tensor: ir.TensorProtocol) -> bytes:
+    return hashlib.sha256(tensor.tobytes()).digest()
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,77 @@
+"""Output files: refused when they exist, written beside the target, then renamed."""
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from q8tool.errors import UsageError
+
+__all__ = ["check_output", "temporary_beside", "write_atomically", "write_error"]
+
+
+def check_output(path: str | os.PathLike[str], *, force: bool) -> Path:
+    """Say early that an output file cannot be written; return the path with links resolved.
+
+    Pipelines call it before they work for minutes. Raises UsageError if the folder is missing or
+    refuses new files, if the path is a folder or a device, and if the file exists without force.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise UsageError(f"{path}: is a folder, an output file is needed")
+    if not target.parent.is_dir():
+        raise UsageError(f"{path}: the folder {target.parent} does not exist")
+    if target.exists():
+        if not stat.S_ISREG(target.stat().st_mode):
+            raise UsageError(f"{path}: is not a regular file")
+        if not force:
+            raise UsageError(f"{path}: exists already", "overwrite it with --force")
+    with temporary_beside(target):
+        pass
+    return target
+
+
+@contextmanager
+def write_atomically(path: str | os.PathLike[str], *, force: bool) -> Iterator[BinaryIO]:
+    """Open a temporary file beside path; on success sync and rename it, else remove it.
+
+    Raises UsageError where check_output does, and for whatever the system answers while writing
+    (read-only folder, full disk).
+    """
+    target = check_output(path, force=force)
+    with temporary_beside(target) as temporary:
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except OSError as error:
+            raise write_error(path, error) from error
+
+
+@contextmanager
+def temporary_beside(target: Path) -> Iterator[Path]:
+    """Create an empty file beside target, with the rights a new file gets; remove it at the end.
+
+    Renaming it away is how it survives. Raises UsageError if the folder refuses new files.
+    """
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        raise write_error(target, error) from error
+    try:
+        yield temporary
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_error(path: str | os.PathLike[str], error: OSError) -> UsageError:
+    """The error of a file that could not be written, with the system's reason."""
+    reason = (error.strerror or str(error)).lower()
+    return UsageError(f"{path}: cannot be written: {reason}")

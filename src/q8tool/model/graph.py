@@ -1,0 +1,144 @@
+"""Reading and editing graphs: constants, names, attributes, uses."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from q8tool.errors import InputError
+
+__all__ = [
+    "constant",
+    "get_float",
+    "get_int",
+    "get_ints",
+    "get_string",
+    "is_quantized",
+    "make_initializer",
+    "node_label",
+    "op_counts",
+    "replace_uses",
+    "unique_name",
+]
+
+_QUANTIZED_OPS = frozenset(
+    {
+        "ConvInteger",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "MatMulInteger",
+        "QuantizeLinear",
+    }
+)
+
+
+def constant(value: ir.Value | None) -> npt.NDArray[Any] | None:
+    """The array behind a value that never changes: an initializer or a Constant node.
+
+    None for everything else, and for an initializer that is also a graph input: a caller may feed
+    another one. Raises InputError if the bytes do not make the array that the tensor declares.
+    """
+    if value is None or value.is_graph_input():
+        return None
+    tensor = ir.convenience.get_const_tensor(value)
+    if tensor is None:
+        return None
+    try:
+        return np.asarray(tensor.numpy())
+    except (ValueError, TypeError, OSError) as error:
+        raise InputError(f"tensor '{value.name}': its data cannot be read: {error}") from error
+
+
+def make_initializer(graph: ir.Graph, name: str, array: npt.ArrayLike) -> ir.Value:
+    """Register a new initializer; name gets a number if it is taken. Returns its value."""
+    unique = unique_name(graph, name)
+    tensor = ir.Tensor(np.ascontiguousarray(array).reshape(np.shape(array)), name=unique)
+    value = ir.Value(name=unique, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype))
+    value.const_value = tensor
+    graph.register_initializer(value)
+    return value
+
+
+def unique_name(graph: ir.Graph, base: str) -> str:
+    """The first of base, base_1, base_2 ... that no value or node of the graph bears."""
+    used = _names(graph)
+    if base not in used:
+        return base
+    number = 1
+    while f"{base}_{number}" in used:
+        number += 1
+    return f"{base}_{number}"
+
+
+def _names(graph: ir.Graph) -> set[str]:
+    names: set[str | None] = {value.name for value in graph.inputs} | set(graph.initializers)
+    for node in ir.traversal.RecursiveGraphIterator(graph):
+        names.add(node.name)
+        names.update(value.name for value in node.outputs)
+    for subgraph in graph.subgraphs():
+        names.update(value.name for value in subgraph.inputs)
+        names.update(subgraph.initializers)
+    return {name for name in names if name}
+
+
+def replace_uses(old: ir.Value, new: ir.Value) -> None:
+    """Let every consumer of old, in subgraphs too, read new instead.
+
+    A graph output keeps its name: where old is one, new becomes the output and takes old's name
+    (old gets another one). Raises ValueError if new cannot take the name because it is a graph
+    input, an initializer or an output already: put an Identity node between.
+    """
+    if not old.is_graph_output():
+        old.replace_all_uses_with(new)
+        return
+    if new.is_graph_input() or new.is_initializer() or new.is_graph_output():
+        raise ValueError(f"'{new.name}' cannot become the graph output '{old.name}'")
+    name, shape, dtype = old.name, old.shape, old.type
+    old.replace_all_uses_with(new, replace_graph_outputs=True)
+    old.name = f"{name}_replaced"
+    new.name, new.shape, new.type = name, shape or new.shape, dtype or new.type
+
+
+def get_int(node: ir.Node, name: str, default: int) -> int:
+    """An integer attribute, or default where the node has none."""
+    return int(node.attributes.get_int(name, default))
+
+
+def get_ints(node: ir.Node, name: str, default: Sequence[int]) -> list[int]:
+    """A list of integers, or default where the node has none."""
+    return [int(item) for item in node.attributes.get_ints(name, default)]
+
+
+def get_float(node: ir.Node, name: str, default: float) -> float:
+    """A float attribute, or default where the node has none."""
+    return float(node.attributes.get_float(name, default))
+
+
+def get_string(node: ir.Node, name: str, default: str) -> str:
+    """A string attribute, or default where the node has none."""
+    return str(node.attributes.get_string(name, default))
+
+
+def is_quantized(model: ir.Model) -> bool:
+    """Whether any node works on quantized values, whichever tool wrote it."""
+    return any(
+        node.op_type in _QUANTIZED_OPS or node.op_type.startswith("QLinear")
+        for node in ir.traversal.RecursiveGraphIterator(model.graph)
+    )
+
+
+def op_counts(model: ir.Model) -> dict[str, int]:
+    """Number of nodes per operator, subgraphs included, most frequent first, then by name."""
+    counts: dict[str, int] = {}
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        counts[name] = counts.get(name, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def node_label(node: ir.Node) -> str:
+    """How messages call a node: its operator and its name, or its first output's."""
+    name = node.name or next((value.name for value in node.outputs if value.name), None)
+    return f"{node.op_type} '{name}'"

@@ -1,0 +1,180 @@
+"""Model files: load with every reference checked, save atomically."""
+
+import os
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from q8tool.errors import InputError, UnsupportedError
+from q8tool.model.check import first_line
+from q8tool.model.external import bring_small_tensors_in, check_external_data, save_with_data
+from q8tool.model.files import check_output, write_atomically
+
+__all__ = ["EXTERNAL_LIMIT", "from_proto", "load", "save", "to_proto"]
+
+# Above this many bytes of weights they go to a file of their own; protobuf ends at 2 GB.
+EXTERNAL_LIMIT = 1_500_000_000
+
+_TEXT_FORMATS = {
+    ".json": "json",
+    ".onnxjson": "json",
+    ".onnxtext": "onnxtxt",
+    ".onnxtxt": "onnxtxt",
+    ".pbtxt": "textproto",
+    ".prototxt": "textproto",
+    ".textproto": "textproto",
+    ".txtpb": "textproto",
+}
+
+
+def load(path: str | os.PathLike[str]) -> ir.Model:
+    """Read a model: binary protobuf, or the text form that the extension names.
+
+    Weights in external files stay there (memory mapped) unless small; they must lie in the
+    model's folder or below. Raises InputError for a missing file, a folder, a file that is
+    damaged, truncated or not ONNX, and for external data that is missing, short or elsewhere;
+    UnsupportedError for a standard-domain operator that the standard does not know.
+    """
+    data = _bytes(path)
+    # The checker reads the bytes themselves where it can: no third copy of the weights.
+    is_checked = _text_format(path) is None and b"location" not in data
+    if is_checked:
+        _check_structure(data, path)
+    proto = _parsed(data, path)
+    del data
+    has_external = check_external_data(proto, path)
+    if not has_external and not is_checked:
+        _check_structure(proto, path)
+    model = _deserialized(proto, path)
+    if has_external:
+        ir.external_data.set_base_dir(model.graph, Path(path).resolve().parent)
+        bring_small_tensors_in(model)
+    return model
+
+
+def _text_format(path: str | os.PathLike[str]) -> str | None:
+    return _TEXT_FORMATS.get(Path(path).suffix.lower())
+
+
+def _bytes(path: str | os.PathLike[str]) -> bytes:
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder, a model file is needed") from None
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read: {(error.strerror or str(error)).lower()}"
+        ) from error
+    if not data:
+        raise InputError(f"{path}: is empty, not an ONNX model")
+    return data
+
+
+def _parsed(data: bytes, path: str | os.PathLike[str]) -> onnx.ModelProto:
+    kind = _text_format(path)
+    try:
+        proto = onnx.load_model_from_string(data, format=kind or "protobuf")
+    except Exception as error:  # protobuf and each text parser raise their own errors
+        reason = f"is not an ONNX model as {kind}: {first_line(error)}" if kind else _not_onnx(data)
+        raise InputError(f"{path}: {reason}") from error
+    if not proto.HasField("graph") or not proto.ir_version:
+        raise InputError(f"{path}: {_not_onnx(data)}")
+    return proto
+
+
+def _not_onnx(data: bytes) -> str:
+    try:
+        text = data[:4096].decode("utf-8").isprintable() or b"\0" not in data[:4096]
+    except UnicodeDecodeError:
+        text = False
+    if text:
+        return "is a text file, not an ONNX model"
+    return "is not an ONNX model, or is damaged or truncated"
+
+
+def _check_structure(model: onnx.ModelProto | bytes, path: str | os.PathLike[str]) -> None:
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
+        if isinstance(model, bytes):
+            _parsed(model, path)  # says better what is wrong with a file that is no model at all
+        raise _structure_error(path, first_line(error)) from error
+
+
+def _structure_error(path: str | os.PathLike[str], reason: str) -> InputError:
+    unknown = "No Op registered for "
+    if reason.startswith(unknown):
+        return UnsupportedError(
+            f"{path}: the standard has no operator {reason.removeprefix(unknown)}"
+        )
+    return InputError(f"{path}: is not a valid ONNX model: {reason}")
+
+
+def _deserialized(proto: onnx.ModelProto, path: str | os.PathLike[str]) -> ir.Model:
+    try:
+        return ir.from_proto(proto)
+    except Exception as error:  # onnx-ir raises whatever a malformed field leads to
+        raise InputError(f"{path}: is not a valid ONNX model: {first_line(error)}") from error
+
+
+def from_proto(proto: onnx.ModelProto) -> ir.Model:
+    """A graph of a model in memory. Raises InputError if its structure is not valid."""
+    return _deserialized(proto, "model")
+
+
+def to_proto(model: ir.Model) -> onnx.ModelProto:
+    """The model in memory, weights included where they are not external."""
+    return ir.to_proto(model)
+
+
+def save(
+    model: ir.Model,
+    path: str | os.PathLike[str],
+    *,
+    force: bool,
+    external_limit: int = EXTERNAL_LIMIT,
+) -> None:
+    """Write a model so that path holds all of it or what it held before.
+
+    force            overwrite an existing file
+    external_limit   bytes of weights above which they go to `<name>.data` beside the model,
+                     written tensor by tensor, read back and compared by hash
+    The extension chooses the text forms, as for load; same model, same bytes. Raises UsageError if
+    the file exists without force or cannot be written.
+    """
+    target = check_output(path, force=force)
+    if _weight_bytes(model) > external_limit:
+        save_with_data(model, target, force=force)
+        return
+    proto = to_proto(_with_data_inside(model))
+    with write_atomically(path, force=force) as file:
+        file.write(_serialized(proto, target))
+
+
+def _weight_bytes(model: ir.Model) -> int:
+    return sum(
+        value.const_value.nbytes
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if value.const_value is not None
+    )
+
+
+def _with_data_inside(model: ir.Model) -> ir.Model:
+    if not any(
+        isinstance(value.const_value, ir.ExternalTensor)
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+    ):
+        return model
+    return ir.external_data.load_to_model(model.clone())
+
+
+def _serialized(proto: onnx.ModelProto, target: Path) -> bytes:
+    kind = _text_format(target)
+    if kind is None:
+        return bytes(proto.SerializeToString(deterministic=True))
+    return bytes(onnx.serialization.registry.get(kind).serialize_proto(proto))

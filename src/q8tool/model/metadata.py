@@ -1,0 +1,91 @@
+"""What q8tool notes in a model's metadata: labels, preprocessing, provenance."""
+
+import ast
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import onnx_ir as ir
+
+from q8tool.errors import InputError
+
+__all__ = [
+    "PREFIX",
+    "labels",
+    "notes",
+    "preprocess",
+    "set_labels",
+    "set_note",
+    "set_preprocess",
+]
+
+PREFIX = "q8tool."
+_LABELS = "q8tool.labels"
+_PREPROCESS = "q8tool.preprocess"
+
+
+def labels(model: ir.Model) -> list[str] | None:
+    """The class names by index, or None if the model carries none.
+
+    Reads q8tool.labels (a JSON list) and else `names` as Ultralytics writes it (a Python dict of
+    index to name). Raises InputError if q8tool.labels is not a list of strings.
+    """
+    text = model.metadata_props.get(_LABELS)
+    if text is None:
+        return _ultralytics_names(model.metadata_props.get("names", ""))
+    found = _parsed(_LABELS, text)
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise InputError(f"metadata {_LABELS}: a JSON list of strings is needed")
+    return found
+
+
+def set_labels(model: ir.Model, names: Sequence[str]) -> None:
+    """Store the class names, by index."""
+    model.metadata_props[_LABELS] = json.dumps(list(names), ensure_ascii=False)
+
+
+def preprocess(model: ir.Model) -> dict[str, Any] | None:
+    """How photos become the input tensor (docs/format.md), or None if the model does not say.
+
+    Raises InputError if the note is not a JSON object.
+    """
+    text = model.metadata_props.get(_PREPROCESS)
+    if text is None:
+        return None
+    found = _parsed(_PREPROCESS, text)
+    if not isinstance(found, dict):
+        raise InputError(f"metadata {_PREPROCESS}: a JSON object is needed")
+    return found
+
+
+def set_preprocess(model: ir.Model, rules: Mapping[str, Any]) -> None:
+    """Store how photos become the input tensor; keys in a fixed order, so same rules same bytes."""
+    model.metadata_props[_PREPROCESS] = json.dumps(dict(rules), sort_keys=True)
+
+
+def notes(model: ir.Model) -> dict[str, str]:
+    """All q8tool notes of the model without the prefix, sorted by key."""
+    props = model.metadata_props
+    return {key[len(PREFIX) :]: props[key] for key in sorted(props) if key.startswith(PREFIX)}
+
+
+def set_note(model: ir.Model, key: str, value: str) -> None:
+    """Store one note of provenance under q8tool.KEY."""
+    model.metadata_props[PREFIX + key] = value
+
+
+def _parsed(key: str, text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"metadata {key}: is not JSON: {error}") from error
+
+
+def _ultralytics_names(text: str) -> list[str] | None:
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    if not isinstance(found, dict) or sorted(found, key=str) != sorted(range(len(found)), key=str):
+        return None
+    return [str(found[index]) for index in range(len(found))]

@@ -1,0 +1,98 @@
+"""Shapes and types of values: inferred from the inputs, dimensions fixed by name."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
+
+__all__ = ["dimension_names", "fix_dimensions", "infer_shapes", "static_shape"]
+
+
+def infer_shapes(model: ir.Model) -> None:
+    """Give every value the shape and type that follow from the inputs; never fails.
+
+    What onnx finds wins over what the file says (exporters leave stale shapes); where onnx finds
+    nothing, what the file says stays. Symbolic dimensions keep the model's names.
+    """
+    probe = model.clone()
+    for value in _computed(probe):
+        if not value.is_graph_output():
+            value.shape = None
+    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(probe)
+    names = frozenset(dimension_names(model))
+    for value, inferred in zip(_computed(model), _computed(probe), strict=True):
+        value.type = inferred.type or value.type
+        value.shape = _merged(value.shape, inferred.shape, names)
+
+
+def _computed(model: ir.Model) -> Iterator[ir.Value]:
+    for graph in model.graphs():
+        for node in graph:
+            yield from node.outputs
+
+
+def _merged(
+    declared: ir.Shape | None, inferred: ir.Shape | None, names: frozenset[str]
+) -> ir.Shape | None:
+    if inferred is None:
+        return declared
+    if declared is None or len(declared) != len(inferred):
+        return ir.Shape([_named(dim, names) for dim in inferred])
+    return ir.Shape(
+        [
+            new if isinstance(new, int) else _plain(old) or _named(new, names)
+            for old, new in zip(declared, inferred, strict=True)
+        ]
+    )
+
+
+def _plain(dim: int | ir.SymbolicDim) -> int | str | None:
+    return dim if isinstance(dim, int) else dim.value
+
+
+def _named(dim: int | ir.SymbolicDim, names: frozenset[str]) -> int | str | None:
+    """The dimension, without the names that onnx makes up while inferring (unk__0)."""
+    plain = _plain(dim)
+    return plain if isinstance(plain, int) or plain in names else None
+
+
+def dimension_names(model: ir.Model) -> list[str]:
+    """Names of the symbolic dimensions of the graph inputs, in order of appearance."""
+    names: dict[str, None] = {}
+    for value in model.graph.inputs:
+        for dim in value.shape or ():
+            if not isinstance(dim, int) and dim.value:
+                names[dim.value] = None
+    return list(names)
+
+
+def fix_dimensions(model: ir.Model, sizes: Mapping[str, int]) -> list[str]:
+    """Replace symbolic dimensions by numbers wherever they are named.
+
+    Other shapes do not follow by themselves: call infer_shapes. Returns the names of the graph
+    inputs that changed.
+    """
+    changed = []
+    for graph in model.graphs():
+        values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
+        for value in values:
+            if value.shape is None or not any(_size(dim, sizes) for dim in value.shape):
+                continue
+            value.shape = ir.Shape([_size(dim, sizes) or dim for dim in value.shape])
+            if graph is model.graph and value.is_graph_input():
+                changed.append(value.name or "")
+    return changed
+
+
+def _size(dim: int | ir.SymbolicDim, sizes: Mapping[str, int]) -> int | None:
+    return None if isinstance(dim, int) or dim.value is None else sizes.get(dim.value)
+
+
+def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The shape in numbers, or None as long as a dimension is unknown or symbolic."""
+    if value is None or value.shape is None:
+        return None
+    dims: Sequence[int | ir.SymbolicDim] = value.shape.dims
+    if not all(isinstance(dim, int) for dim in dims):
+        return None
+    return tuple(int(dim) for dim in dims if isinstance(dim, int))
