@@ -1,1 +1,1 @@
-"""The engine: an ONNX model becomes a plan of C steps, and runs."""
+"""The engine: ONNX models lowered to C plans, run by Session."""

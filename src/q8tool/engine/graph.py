@@ -1,0 +1,180 @@
+"""The graph as the engine reads it: nodes and value names, read from an onnx_ir model once.
+
+onnx_ir.Model --read_graph--> Graph: nodes in execution order, constants, opset versions. The
+model itself is never changed.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx_ir.passes.common import InlinePass
+
+from q8tool.errors import InputError
+
+__all__ = ["Graph", "Node", "TensorInfo", "read_graph"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of a model.
+
+    shape  numbers, names of symbolic dimensions, or None where nothing is known; a tensor whose
+           rank is unknown has shape None
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | str | None, ...] | None
+
+
+@dataclass(eq=False)
+class Node:
+    """One operator call. Values are known by name; "" is an input or output left out.
+
+    captured  values of the main graph that its subgraphs read
+    """
+
+    name: str
+    op_type: str
+    domain: str
+    version: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any]
+    captured: tuple[str, ...]
+    proto: onnx.NodeProto = field(repr=False)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Every value that must exist before the node runs, each once."""
+        return tuple(dict.fromkeys(n for n in (*self.inputs, *self.captured) if n))
+
+    def input(self, position: int) -> str:
+        """The name of an input, "" if the node leaves it out."""
+        return self.inputs[position] if position < len(self.inputs) else ""
+
+
+@dataclass(eq=False)
+class Graph:
+    """Nodes in execution order and what surrounds them.
+
+    inputs     what a caller feeds (initializers that are inputs as well are optional)
+    constants  initializer name -> a function that reads it
+    optional   names of inputs that have a default among the constants
+    """
+
+    inputs: list[TensorInfo]
+    outputs: list[TensorInfo]
+    nodes: list[Node]
+    constants: dict[str, Callable[[], Array]]
+    optional: frozenset[str]
+    opsets: dict[str, int]
+
+
+def read_graph(model: ir.Model) -> Graph:
+    """The main graph of a model, functions inlined. Raises InputError if it has no operator set."""
+    if model.functions:
+        model = model.clone()
+        InlinePass()(model)
+    graph = model.graph
+    opsets = {_domain(name): version for name, version in model.opset_imports.items()}
+    initializers = {name: value for name, value in graph.initializers.items()}
+    input_names = {value.name for value in graph.inputs}
+    return Graph(
+        inputs=[_info(v) for v in graph.inputs if v.name not in initializers]
+        + [_info(v) for v in graph.inputs if v.name in initializers],
+        outputs=[_info(v) for v in graph.outputs],
+        nodes=[_read_node(node, opsets) for node in graph],
+        constants={name: _reader(value) for name, value in initializers.items()},
+        optional=frozenset(name for name in initializers if name in input_names),
+        opsets=opsets,
+    )
+
+
+def _domain(name: str) -> str:
+    return "" if name == "ai.onnx" else name
+
+
+def _reader(value: ir.Value) -> Callable[[], Array]:
+    """Reads an initializer when it is asked for: weights in external files stay there till then."""
+
+    def read() -> Array:
+        array = None if value.const_value is None else np.asarray(value.const_value.numpy())
+        if array is None:
+            raise InputError(f"tensor '{value.name}' has no data")
+        return array
+
+    return read
+
+
+def _info(value: ir.Value) -> TensorInfo:
+    dtype = np.dtype(np.float32) if value.dtype is None else np.dtype(value.dtype.numpy())
+    if value.shape is None:
+        return TensorInfo(value.name or "", dtype, None)
+    dims = tuple(d if isinstance(d, int) else d.value for d in value.shape.dims)
+    return TensorInfo(value.name or "", dtype, dims)
+
+
+def _read_node(node: ir.Node, opsets: dict[str, int]) -> Node:
+    domain = _domain(node.domain)
+    outputs = tuple(value.name or "" for value in node.outputs)
+    first = next((name for name in outputs if name), "")
+    proto = ir.serde.serialize_node(node)
+    proto.domain = domain
+    name = node.name or f"{node.op_type}_{first}"
+    proto.name = name
+    if domain not in opsets:
+        raise InputError(f"node '{name}': the model imports no operator set '{domain}'")
+    return Node(
+        name=name,
+        op_type=node.op_type,
+        domain=domain,
+        version=node.version or opsets[domain],
+        inputs=tuple("" if value is None else value.name or "" for value in node.inputs),
+        outputs=outputs,
+        attributes={name: _plain(attribute) for name, attribute in node.attributes.items()},
+        captured=tuple(_captured(node)),
+        proto=proto,
+    )
+
+
+def _plain(attribute: ir.Attr) -> Any:
+    """The attribute's value; a tensor as an array."""
+    value = attribute.value
+    if attribute.type == ir.AttributeType.TENSOR:
+        return np.asarray(value.numpy())
+    return value
+
+
+def _captured(node: ir.Node) -> Sequence[str]:
+    """Names of the outer values that the node's subgraphs read."""
+    graphs = [g for attribute in node.attributes.values() for g in _graphs_of(attribute)]
+    names: dict[str, None] = {}
+    for graph in graphs:
+        inner = {value.name for value in graph.inputs} | set(graph.initializers)
+        for item in ir.traversal.RecursiveGraphIterator(graph):
+            inner.update(value.name for value in item.outputs)
+            subgraphs = [g for attribute in item.attributes.values() for g in _graphs_of(attribute)]
+            for subgraph in subgraphs:
+                inner.update(value.name for value in subgraph.inputs)
+                inner.update(subgraph.initializers)
+        read = [v for item in ir.traversal.RecursiveGraphIterator(graph) for v in item.inputs]
+        for value in [*read, *graph.outputs]:
+            if value is not None and value.name and value.name not in inner:
+                names[value.name] = None
+    return list(names)
+
+
+def _graphs_of(attribute: ir.Attr) -> Sequence[ir.Graph]:
+    if attribute.type == ir.AttributeType.GRAPH:
+        return [attribute.value]
+    if attribute.type == ir.AttributeType.GRAPHS:
+        return list(attribute.value)
+    return []

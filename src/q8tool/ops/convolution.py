@@ -1,0 +1,135 @@
+"""Conv, ConvInteger and QLinearConv on the host: any number of dimensions, any group count.
+
+onnx.reference rounds QLinearConv after adding the zero point, which is off by one at ties; and its
+plain convolution copies every window of a dilated picture. Here integers are multiplied in
+float64, which is exact up to 2^53 and has a matrix product behind it.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from onnx.reference.op_run import OpRun
+
+from q8tool.numerics.rounding import requantize
+
+__all__ = ["Conv", "ConvInteger", "QLinearConv", "convolve", "same_pads"]
+
+Array = NDArray[Any]
+
+
+def same_pads(auto_pad: str, size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    """Padding before and after one dimension under SAME_UPPER or SAME_LOWER (ONNX Conv)."""
+    out = -(-size // stride)
+    total = max(0, (out - 1) * stride + (kernel - 1) * dilation + 1 - size)
+    less, more = total // 2, total - total // 2
+    return (less, more) if auto_pad == "SAME_UPPER" else (more, less)
+
+
+def convolve(x: Array, w: Array, attributes: dict[str, Any]) -> Array:
+    """Sum over windows: x (N, C, ...), w (OC, C / group, ...) -> (N, OC, ...), x's type.
+
+    attributes  auto_pad, dilations, group, pads, strides as in ONNX Conv; None means the default
+    """
+    spatial = x.ndim - 2
+    group = attributes.get("group") or 1
+    strides = attributes.get("strides") or [1] * spatial
+    dilations = attributes.get("dilations") or [1] * spatial
+    auto_pad = attributes.get("auto_pad") or "NOTSET"
+    kernel = w.shape[2:]
+    pads = attributes.get("pads") or [0] * 2 * spatial
+    before_after = list(zip(pads[:spatial], pads[spatial:], strict=True))
+    if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        sizes = zip(x.shape[2:], kernel, strides, dilations, strict=True)
+        before_after = [same_pads(auto_pad, *size) for size in sizes]
+    padded = np.pad(x, [(0, 0), (0, 0), *before_after])
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    windows = sliding_window_view(padded, reach, axis=tuple(range(2, x.ndim)))
+    windows = windows[
+        (slice(None), slice(None), *(slice(None, None, s) for s in strides))
+        + tuple(slice(None, None, d) for d in dilations)
+    ]
+    return _products_of_groups(windows, w, group)
+
+
+def _products_of_groups(windows: Array, w: Array, group: int) -> Array:
+    """windows (N, C, out..., kernel...) times w (OC, C / group, kernel...) -> (N, OC, out...)."""
+    spatial = w.ndim - 2
+    batch, out = windows.shape[0], windows.shape[2 : 2 + spatial]
+    per_group = windows.reshape(batch, group, w.shape[1], *windows.shape[2:])
+    # (group, N, out..., C / group, kernel...), then one matrix product per group
+    order = (1, 0, *range(3, 3 + spatial), 2, *range(3 + spatial, 3 + 2 * spatial))
+    length = int(np.prod(w.shape[1:]))
+    rows = per_group.transpose(order).reshape(group, -1, length)
+    columns = w.reshape(group, -1, length).transpose(0, 2, 1)
+    sums = np.matmul(rows, columns).reshape(group, batch, *out, -1)
+    channels_first = np.moveaxis(np.moveaxis(sums, 0, -2).reshape(batch, *out, -1), -1, 1)
+    return np.ascontiguousarray(channels_first)
+
+
+def _exact_sums(
+    x: Array, x_zero_point: Array | None, w: Array, w_zero_point: Array | None, attributes: Any
+) -> NDArray[np.int32]:
+    """int32 sums of (x - x_zero_point) * (w - w_zero_point); outside the picture x counts as 0."""
+    centred = x.astype(np.float64) - (
+        0 if x_zero_point is None else x_zero_point.astype(np.float64)
+    )
+    weights = w.astype(np.float64)
+    if w_zero_point is not None:
+        per_channel = w_zero_point.astype(np.float64).reshape(-1, *[1] * (w.ndim - 1))
+        weights = weights - per_channel
+    return convolve(centred, weights, attributes).astype(np.int64).astype(np.int32)
+
+
+def _along_channels(values: Array, rank: int) -> Array:
+    """One value, or one per channel, shaped for (N, C, ...)."""
+    return values.reshape(-1, *[1] * (rank - 2)) if values.size > 1 else values.reshape(())
+
+
+class Conv(OpRun):  # type: ignore[misc]
+    """Float convolution, all opsets."""
+
+    def _run(
+        self, x: Array, w: Array, bias: Array | None = None, **attributes: Any
+    ) -> tuple[Array]:
+        y = convolve(x, w, attributes)
+        return ((y if bias is None else y + _along_channels(bias, x.ndim)).astype(x.dtype),)
+
+
+class ConvInteger(OpRun):  # type: ignore[misc]
+    """Eight-bit codes to int32 sums."""
+
+    def _run(
+        self,
+        x: Array,
+        w: Array,
+        x_zero_point: Array | None = None,
+        w_zero_point: Array | None = None,
+        **attributes: Any,
+    ) -> tuple[Array]:
+        return (_exact_sums(x, x_zero_point, w, w_zero_point, attributes),)
+
+
+class QLinearConv(OpRun):  # type: ignore[misc]
+    """Eight-bit codes to eight-bit codes, the bias in units of x_scale * w_scale."""
+
+    def _run(
+        self,
+        x: Array,
+        x_scale: Array,
+        x_zero_point: Array,
+        w: Array,
+        w_scale: Array,
+        w_zero_point: Array,
+        y_scale: Array,
+        y_zero_point: Array,
+        bias: Array | None = None,
+        **attributes: Any,
+    ) -> tuple[Array]:
+        sums = _exact_sums(x, x_zero_point, w, w_zero_point, attributes)
+        if bias is not None:
+            sums = sums + _along_channels(bias, x.ndim)
+        multiplier = _along_channels(x_scale * w_scale / y_scale, x.ndim)
+        codes = requantize(sums, multiplier, int(y_zero_point.item()), y_zero_point.dtype.name)
+        return (codes,)

@@ -1,0 +1,95 @@
+"""Runs single nodes on the host: onnx.reference's operators, and ours where its rules differ."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto, ValueInfoProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from q8tool.errors import UnsupportedError
+from q8tool.ops.convolution import Conv, ConvInteger, QLinearConv
+from q8tool.ops.products import MatMulInteger, QLinearMatMul
+from q8tool.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
+
+__all__ = ["HostOperator"]
+
+_OWN_OPERATORS = [
+    Conv,
+    ConvInteger,
+    DequantizeLinear,
+    DynamicQuantizeLinear,
+    MatMulInteger,
+    QLinearConv,
+    QLinearMatMul,
+    QuantizeLinear,
+]
+
+
+class HostOperator:
+    """One node, ready to run on arrays again and again.
+
+    node     the node, with its subgraphs
+    names    every value it reads, those that its subgraphs capture included
+    opsets   domain -> version of the model
+
+    Raises UnsupportedError if no operator of that name is implemented.
+    """
+
+    def __init__(self, node: NodeProto, names: Sequence[str], opsets: Mapping[str, int]) -> None:
+        self._node = node
+        self._names = list(names)
+        self._opsets = dict(opsets)
+        # Made without input types first, which is enough to learn that an operator is unknown.
+        self._evaluator = self._make([ValueInfoProto(name=name) for name in names])
+        self._is_typed = False
+
+    def run(self, inputs: Sequence[Any]) -> list[Any]:
+        """Outputs for the inputs, in the order of `names`; arrays, or lists for sequences.
+
+        Raises UnsupportedError if the operator refuses these inputs.
+        """
+        if not self._is_typed:
+            self._evaluator = self._make(
+                [_described(n, v) for n, v in zip(self._names, inputs, strict=True)]
+            )
+            self._is_typed = True
+        feeds = dict(zip(self._names, inputs, strict=True))
+        try:
+            with np.errstate(all="ignore"):
+                return list(self._evaluator.run(None, feeds))  # type: ignore[arg-type]
+        except Exception as error:
+            raise UnsupportedError(
+                f"node '{self._node.name}' ({self._node.op_type}) failed: {_first_line(error)}"
+            ) from error
+
+    def _make(self, inputs: list[ValueInfoProto]) -> ReferenceEvaluator:
+        outputs = [ValueInfoProto(name=name) for name in self._node.output if name]
+        graph = helper.make_graph([self._node], "node", inputs, outputs)
+        try:
+            return ReferenceEvaluator(
+                graph,
+                opsets=self._opsets,
+                new_ops=list(_OWN_OPERATORS),
+            )
+        except Exception as error:
+            domain = self._node.domain or "ai.onnx"
+            raise UnsupportedError(
+                f"node '{self._node.name}': operator {self._node.op_type} of domain {domain} "
+                f"is not implemented: {_first_line(error)}"
+            ) from error
+
+
+def _described(name: str, value: Any) -> ValueInfoProto:
+    """Name, type and shape of an array; other kinds of values stay undescribed."""
+    if not isinstance(value, np.ndarray):
+        return ValueInfoProto(name=name)
+    return helper.make_tensor_value_info(
+        name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
+    )
+
+
+def _first_line(error: Exception) -> str:
+    """The cause's first line: onnx.reference wraps type errors in descriptions of its own."""
+    cause = error.__cause__ or error
+    return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
