@@ -56,8 +56,11 @@ struct q8_plan {
     int64_t block_bytes;
     uint8_t *arena;
     int64_t arena_bytes;
+    uint8_t *scratch;     /* of all threads: grows when a run asks for more threads */
+    size_t scratch_bytes; /* per thread, a multiple of Q8_ALIGNMENT */
+    int scratch_threads;
     bool finished;
-    q8_status status;     /* first failure; later calls return it */
+    q8_status status;     /* first failure while building; later calls return it */
     char error[256];
 };
 
@@ -68,7 +71,7 @@ void *q8_plan_allocate(q8_plan *plan, int64_t count, size_t size);
 q8_step *q8_plan_append(q8_plan *plan, size_t state_bytes, int64_t parts,
                         void (*run)(const q8_step *, const q8_run *, int64_t));
 void q8_step_name(q8_step *step, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Records the first failure and returns it. */
+/* Records the first failure and returns it: its status, not that of later ones. */
 int q8_plan_fail(q8_plan *plan, q8_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* The tensor if id is valid, has the dtype (-1: any) and rank (-1: any), and the plan is still
@@ -135,10 +138,13 @@ void q8_pack_panel(const q8_gemm_table *table, size_t n, size_t taps, size_t k, 
 
 /* ---- threads (threads.c) ---- */
 
+#define Q8_MAX_THREADS 256
+
 /* Calls work(context, part, thread) for every part in 0..parts-1 on up to `threads` threads, the
  * caller's included, and returns when all are done. One pool per process, made at first use and
  * again after a fork; a second caller at the same time runs its parts alone. */
 void q8_parallel(int threads, int64_t parts, void (*work)(void *context, int64_t part, int thread),
                  void *context);
+int64_t q8_nanoseconds(void); /* of a clock that only goes forward */
 
 #endif

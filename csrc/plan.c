@@ -1,0 +1,324 @@
+/* plan.c - a plan's life: tensors, constants, memory, errors, the last checks.
+ *
+ * Steps come from the drivers of ops/, running them is exec.c. The first failure sticks: every
+ * later call returns it, so that a caller may build a whole plan and look once at the end. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plan.h"
+
+/* ---- memory ---- */
+
+/* Zeroed, aligned; bytes > 0 and small enough to be rounded up. */
+static void *allocate_aligned(size_t bytes)
+{
+    void *memory = NULL;
+    if (posix_memalign(&memory, Q8_ALIGNMENT, bytes) != 0)
+        return NULL;
+    return memset(memory, 0, bytes);
+}
+
+/* Room for one more element in a growing list; false without memory. */
+static bool grow(void **list, int count, int *capacity, size_t size)
+{
+    if (count < *capacity)
+        return true;
+    if (count > INT32_MAX / 2)
+        return false;
+    int wanted = *capacity ? 2 * *capacity : 16;
+    void *larger = realloc(*list, (size_t)wanted * size);
+    if (!larger)
+        return false;
+    *list = larger;
+    *capacity = wanted;
+    return true;
+}
+
+void *q8_plan_allocate(q8_plan *plan, int64_t count, size_t size)
+{
+    int64_t bytes = 0;
+    if (count < 0 || size > INT32_MAX || !q8_multiply(count, (int64_t)size, &bytes) ||
+        bytes > INT64_MAX - Q8_ALIGNMENT - plan->block_bytes) {
+        q8_plan_fail(plan, Q8_ERROR_BOUNDS, "a block of %lld elements is too large",
+                     (long long)count);
+        return NULL;
+    }
+    void *block = NULL;
+    if (grow((void **)&plan->blocks, plan->block_count, &plan->block_capacity, sizeof(void *)))
+        block = allocate_aligned((size_t)(bytes ? bytes : 1));
+    if (!block) {
+        q8_plan_fail(plan, Q8_ERROR_MEMORY, "no memory for %lld bytes", (long long)bytes);
+        return NULL;
+    }
+    plan->blocks[plan->block_count++] = block;
+    plan->block_bytes += bytes;
+    return block;
+}
+
+/* ---- life ---- */
+
+q8_plan *q8_plan_new(const char *isa)
+{
+    const q8_kernels *kernels = q8_kernels_named(isa);
+    q8_plan *plan = kernels ? calloc(1, sizeof *plan) : NULL;
+    if (plan)
+        plan->kernels = kernels;
+    return plan;
+}
+
+void q8_plan_free(q8_plan *plan)
+{
+    if (!plan)
+        return;
+    for (int i = 0; i < plan->block_count; i++)
+        free(plan->blocks[i]);
+    free(plan->blocks);
+    free(plan->tensors);
+    free(plan->steps);
+    free(plan->arena);
+    free(plan->scratch);
+    free(plan);
+}
+
+const char *q8_plan_error(const q8_plan *plan)
+{
+    return plan->error;
+}
+
+const char *q8_plan_isa(const q8_plan *plan)
+{
+    return plan->kernels->name;
+}
+
+int q8_plan_fail(q8_plan *plan, q8_status status, const char *format, ...)
+{
+    if (plan->status == Q8_OK) {
+        plan->status = status;
+        va_list arguments;
+        va_start(arguments, format);
+        vsnprintf(plan->error, sizeof plan->error, format, arguments);
+        va_end(arguments);
+    }
+    return plan->status;
+}
+
+/* ---- tensors ---- */
+
+bool q8_multiply(int64_t a, int64_t b, int64_t *product)
+{
+    return a >= 0 && b >= 0 && !__builtin_mul_overflow(a, b, product);
+}
+
+static int64_t element_bytes(int dtype)
+{
+    static const uint8_t bytes[] = {[Q8_U8] = 1, [Q8_S8] = 1, [Q8_S32] = 4, [Q8_F32] = 4,
+                                    [Q8_S64] = 8};
+    return dtype >= 0 && dtype <= Q8_S64 ? bytes[dtype] : 0;
+}
+
+/* Appends a tensor without a place; its id, or a negative status. */
+static int add_tensor(q8_plan *plan, int dtype, int rank, const int64_t *dims)
+{
+    int id = plan->tensor_count;
+    if (plan->status)
+        return plan->status;
+    if (plan->finished)
+        return q8_plan_fail(plan, Q8_ERROR_STATE, "tensor %d added to a finished plan", id);
+    if (!element_bytes(dtype))
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "tensor %d: unknown type %d", id, dtype);
+    if (rank < 0 || rank > Q8_MAX_RANK || (rank && !dims))
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "tensor %d: rank %d, not 0 to %d", id, rank,
+                            Q8_MAX_RANK);
+    q8_tensor tensor = {.dtype = (q8_dtype)dtype, .rank = rank, .count = 1, .arena_offset = -1,
+                        .bound_index = -1};
+    for (int i = 0; i < rank; i++) {
+        tensor.dims[i] = dims[i];
+        if (!q8_multiply(tensor.count, dims[i], &tensor.count))
+            return q8_plan_fail(plan, Q8_ERROR_BOUNDS, "tensor %d: impossible size", id);
+    }
+    if (!q8_multiply(tensor.count, element_bytes(dtype), &tensor.bytes))
+        return q8_plan_fail(plan, Q8_ERROR_BOUNDS, "tensor %d: impossible size", id);
+    if (!grow((void **)&plan->tensors, id, &plan->tensor_capacity, sizeof tensor))
+        return q8_plan_fail(plan, Q8_ERROR_MEMORY, "no memory for tensor %d", id);
+    plan->tensors[plan->tensor_count++] = tensor;
+    return id;
+}
+
+int q8_plan_tensor(q8_plan *plan, int dtype, int rank, const int64_t *dims, int64_t arena_offset)
+{
+    if (arena_offset < -1 || (arena_offset >= 0 && arena_offset % Q8_ALIGNMENT))
+        return q8_plan_fail(plan, Q8_ERROR_BOUNDS,
+                            "tensor %d: offset %lld is not a multiple of %d", plan->tensor_count,
+                            (long long)arena_offset, Q8_ALIGNMENT);
+    int id = add_tensor(plan, dtype, rank, dims);
+    if (id < 0)
+        return id;
+    plan->tensors[id].arena_offset = arena_offset;
+    if (arena_offset < 0)
+        plan->tensors[id].bound_index = plan->bound_count++;
+    return id;
+}
+
+int q8_plan_constant(q8_plan *plan, int dtype, int rank, const int64_t *dims, const void *data)
+{
+    int id = add_tensor(plan, dtype, rank, dims);
+    if (id < 0)
+        return id;
+    q8_tensor *tensor = &plan->tensors[id];
+    if (tensor->bytes && !data)
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "constant %d: no data", id);
+    void *copy = q8_plan_allocate(plan, tensor->bytes, 1);
+    if (!copy)
+        return plan->status;
+    if (tensor->bytes)
+        memcpy(copy, data, (size_t)tensor->bytes);
+    tensor->constant = copy;
+    return id;
+}
+
+const q8_tensor *q8_plan_operand(q8_plan *plan, int id, int dtype, int rank, const char *what)
+{
+    if (plan->status)
+        return NULL;
+    if (plan->finished) {
+        q8_plan_fail(plan, Q8_ERROR_STATE, "%s: step added to a finished plan", what);
+        return NULL;
+    }
+    if (id < 0 || id >= plan->tensor_count) {
+        q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "%s: no tensor %d", what, id);
+        return NULL;
+    }
+    const q8_tensor *tensor = &plan->tensors[id];
+    if (dtype >= 0 && tensor->dtype != (q8_dtype)dtype) {
+        q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "%s: tensor %d has type %d, not %d", what, id,
+                     (int)tensor->dtype, dtype);
+        return NULL;
+    }
+    if (rank >= 0 && tensor->rank != rank) {
+        q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "%s: tensor %d has rank %d, not %d", what, id,
+                     tensor->rank, rank);
+        return NULL;
+    }
+    return tensor;
+}
+
+const q8_tensor *q8_plan_result(q8_plan *plan, int id, int dtype, int rank, const char *what)
+{
+    const q8_tensor *tensor = q8_plan_operand(plan, id, dtype, rank, what);
+    if (tensor && tensor->constant) {
+        q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "%s: tensor %d is a constant and cannot be written",
+                     what, id);
+        return NULL;
+    }
+    return tensor;
+}
+
+/* ---- steps ---- */
+
+int64_t q8_split(int64_t total, int64_t least, int64_t *rows_per_part)
+{
+    const int64_t most_parts = 64; /* enough for balance on many cores, cheap on one */
+    int64_t rows = (total + most_parts - 1) / most_parts;
+    if (rows < least)
+        rows = least;
+    if (rows < 1)
+        rows = 1;
+    *rows_per_part = rows;
+    return total > rows ? (total + rows - 1) / rows : 1;
+}
+
+q8_step *q8_plan_append(q8_plan *plan, size_t state_bytes, int64_t parts,
+                        void (*run)(const q8_step *, const q8_run *, int64_t))
+{
+    if (plan->status)
+        return NULL;
+    if (plan->finished || parts < 1) {
+        q8_plan_fail(plan, plan->finished ? Q8_ERROR_STATE : Q8_ERROR_BOUNDS,
+                     "step %d cannot be added", plan->step_count);
+        return NULL;
+    }
+    void *state = q8_plan_allocate(plan, 1, state_bytes);
+    if (!state)
+        return NULL;
+    if (!grow((void **)&plan->steps, plan->step_count, &plan->step_capacity, sizeof(q8_step))) {
+        q8_plan_fail(plan, Q8_ERROR_MEMORY, "no memory for step %d", plan->step_count);
+        return NULL;
+    }
+    q8_step *step = &plan->steps[plan->step_count++];
+    *step = (q8_step){.run = run, .parts = parts, .state = state};
+    return step;
+}
+
+void q8_step_name(q8_step *step, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(step->name, sizeof step->name, format, arguments);
+    va_end(arguments);
+}
+
+/* ---- the end of building ---- */
+
+/* Every tensor of the arena lies inside it. */
+static int check_places(q8_plan *plan, int64_t arena_bytes)
+{
+    for (int i = 0; i < plan->tensor_count; i++) {
+        const q8_tensor *tensor = &plan->tensors[i];
+        if (tensor->arena_offset >= 0 && (tensor->bytes > arena_bytes ||
+                                          tensor->arena_offset > arena_bytes - tensor->bytes))
+            return q8_plan_fail(plan, Q8_ERROR_BOUNDS,
+                                "tensor %d: %lld bytes at %lld lie outside the arena of %lld", i,
+                                (long long)tensor->bytes, (long long)tensor->arena_offset,
+                                (long long)arena_bytes);
+    }
+    return Q8_OK;
+}
+
+int q8_plan_finish(q8_plan *plan, int64_t arena_bytes)
+{
+    if (plan->status)
+        return plan->status;
+    if (plan->finished)
+        return q8_plan_fail(plan, Q8_ERROR_STATE, "the plan is finished already");
+    if (arena_bytes < 0 || arena_bytes > INT64_MAX / 2)
+        return q8_plan_fail(plan, Q8_ERROR_BOUNDS, "impossible arena of %lld bytes",
+                            (long long)arena_bytes);
+    if (check_places(plan, arena_bytes) != Q8_OK)
+        return plan->status;
+    plan->arena = allocate_aligned(arena_bytes ? (size_t)arena_bytes : 1);
+    if (!plan->arena)
+        return q8_plan_fail(plan, Q8_ERROR_MEMORY, "no memory for an arena of %lld bytes",
+                            (long long)arena_bytes);
+    plan->arena_bytes = arena_bytes;
+    for (int i = 0; i < plan->step_count; i++) {
+        size_t bytes = (plan->steps[i].scratch_bytes + Q8_ALIGNMENT - 1) / Q8_ALIGNMENT *
+                       Q8_ALIGNMENT;
+        if (bytes > plan->scratch_bytes)
+            plan->scratch_bytes = bytes;
+    }
+    plan->finished = true;
+    return Q8_OK;
+}
+
+int q8_plan_step_count(const q8_plan *plan)
+{
+    return plan->step_count;
+}
+
+const char *q8_plan_step_name(const q8_plan *plan, int step)
+{
+    return step >= 0 && step < plan->step_count ? plan->steps[step].name : NULL;
+}
+
+int64_t q8_plan_step_macs(const q8_plan *plan, int step)
+{
+    return step >= 0 && step < plan->step_count ? plan->steps[step].macs : 0;
+}
+
+int64_t q8_plan_bytes(const q8_plan *plan)
+{
+    return plan->block_bytes + plan->arena_bytes +
+           (int64_t)plan->scratch_bytes * plan->scratch_threads;
+}
