@@ -1,1 +1,74 @@
 """The command line; the only floor that knows click and prints."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from q8tool.cli import report
+from q8tool.cli.group import LazyGroup
+from q8tool.cli.options import debug_option, version_option
+from q8tool.errors import Q8Error
+
+__all__ = ["cli", "main"]
+
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+
+
+@click.group(
+    cls=LazyGroup,
+    modules={
+        "freeze": "q8tool.cli.freeze",
+        "quantize": "q8tool.cli.quantize",
+        "strip-conversions": "q8tool.cli.strip_conversions",
+        "label-image": "q8tool.cli.label_image",
+        "inspect": "q8tool.cli.inspect",
+        "selftest": "q8tool.cli.selftest",
+        "demo": "q8tool.cli.demo",
+    },
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda token: token.replace("_", "-"),
+    },
+)
+@version_option
+@debug_option
+def cli() -> None:
+    """Turn a float ONNX model into an eight-bit one, measure it, and run it fast on a CPU.
+
+    \b
+    Example:
+      q8tool freeze --input model.onnx --output frozen.onnx
+      q8tool quantize --input frozen.onnx --output small.onnx --images photos/
+      q8tool label-image photo.jpg --graph small.onnx
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; messages go to stderr, one line each.
+
+    arguments   without the program's name; sys.argv if None
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(words)
+    except BrokenPipeError:
+        # Whoever read our output left; keep Python from complaining about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except (KeyboardInterrupt, click.Abort):
+        report.error("interrupted; nothing half-written remains")
+        return _INTERRUPTED
+    except (Q8Error, click.ClickException, Exception) as error:
+        if "--debug" in words:
+            traceback.print_exc()
+        return report.failure(error)
+
+
+def _run(words: list[str]) -> int:
+    result = cli.main(args=words, prog_name="q8tool", standalone_mode=False)
+    sys.stdout.flush()
+    return result if isinstance(result, int) else 0

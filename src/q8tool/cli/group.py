@@ -1,0 +1,46 @@
+"""A click group that imports a command only when it is called for, and knows near misses."""
+
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+__all__ = ["LazyGroup"]
+
+
+class LazyGroup(click.Group):
+    """Commands by name, each in a module of its own that holds it as `command`.
+
+    The modules import only click at their top, pipelines inside the function, so that the help of
+    all commands takes no time.
+    """
+
+    def __init__(self, *args: Any, modules: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.modules = modules
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names in the order of use."""
+        return [name for name in self.modules if importlib.util.find_spec(self.modules[name])]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported now."""
+        if cmd_name not in self.modules:
+            return None
+        found = importlib.import_module(self.modules[cmd_name]).command
+        assert isinstance(found, click.Command)
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click, with the nearest name in the message when there is none of this name."""
+        name = args[0].replace("_", "-")
+        if name not in self.modules and not name.startswith("-"):
+            near = difflib.get_close_matches(name, self.modules, n=1)
+            message = f"no such command: {args[0]}"
+            raise click.UsageError(f"{message}\ndid you mean {near[0]}?" if near else message, ctx)
+        return super().resolve_command(ctx, args)

@@ -1,0 +1,177 @@
+"""What the user sees: tables and JSON on stdout; errors, notes and progress on stderr."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import click
+
+from q8tool.errors import Q8Error
+
+__all__ = [
+    "amount",
+    "error",
+    "facts",
+    "failure",
+    "line",
+    "note",
+    "print_json",
+    "progress",
+    "table",
+]
+
+# Width of tables when no terminal says how wide it is: enough that nothing is cut.
+_PIPE_WIDTH = 400
+
+
+def line(text: str = "") -> None:
+    """One line of the result on stdout, exactly as it is."""
+    print(text)
+
+
+def print_json(report: Mapping[str, Any]) -> None:
+    """The report as JSON on stdout, keys in the order of the report."""
+    print(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def note(text: str) -> None:
+    """One line for people on stderr: what was decided, what was skipped."""
+    print(text, file=sys.stderr)
+
+
+def error(message: str, hint: str = "") -> None:
+    """The two lines of an error on stderr."""
+    print(f"error: {_one_line(message)}", file=sys.stderr)
+    if hint:
+        print(f"hint: {_one_line(hint)}", file=sys.stderr)
+
+
+def failure(problem: BaseException) -> int:
+    """Print an exception as an error; return its exit code (DESIGN section 7)."""
+    if isinstance(problem, Q8Error):
+        error(problem.message, problem.hint)
+        return problem.exit_code
+    if isinstance(problem, click.exceptions.NoArgsIsHelpError):
+        print(problem.format_message(), file=sys.stderr)
+        return 2
+    if isinstance(problem, click.ClickException):
+        message, _, hint = _usage_text(problem).partition("\n")
+        error(message, hint)
+        return 2
+    if isinstance(problem, MemoryError):
+        error("not enough memory")
+        return 1
+    error(f"{type(problem).__name__}: {problem}", "this is a bug; --debug shows where")
+    return 1
+
+
+def _usage_text(problem: click.ClickException) -> str:
+    """click's message with its suggestion as a second line, in our spelling."""
+    if isinstance(problem, click.NoSuchOption):
+        near = sorted(problem.possibilities or ())
+        hint = f"\ndid you mean {near[0]}?" if near else ""
+        return f"no such option: {problem.option_name}{hint}"
+    text = problem.format_message()
+    return text[:1].lower() + text[1:].rstrip(".")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
+    """A table on stdout, numbers to the right.
+
+    Nothing wraps: on a terminal long cells are cut with an ellipsis, in a pipe they stand whole.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    for index, name in enumerate(columns):
+        is_number = bool(rows) and all(_is_number(row[index]) for row in rows)
+        drawn.add_column(
+            name, justify="right" if is_number else "left", no_wrap=True, overflow="ellipsis"
+        )
+    for row in rows:
+        drawn.add_row(*(_cell(item) for item in row))
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    Console(file=sys.stdout, width=width, markup=False, highlight=False).print(drawn)
+
+
+def facts(rows: Sequence[tuple[str, object]]) -> None:
+    """Names and what they are, one per line on stdout, aligned."""
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:
+        print(f"{name.ljust(width)}  {_cell(value)}".rstrip())
+
+
+def amount(count: int) -> str:
+    """A number of bytes as people read it: 10.4 MB; powers of ten."""
+    size = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{int(size)} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError("unreachable")
+
+
+def _is_number(item: object) -> bool:
+    return isinstance(item, int | float) or item is None
+
+
+def _cell(item: object) -> str:
+    if item is None:
+        return ""
+    if isinstance(item, bool):
+        return "yes" if item else "no"
+    if isinstance(item, int):
+        return f"{item:,}"
+    return f"{item:.6g}" if isinstance(item, float) else str(item)
+
+
+@contextmanager
+def progress(stream: TextIO | None = None) -> Iterator["ProgressBar"]:
+    """A progress bar with the time left on stderr; nothing where stderr is no terminal."""
+    bar = ProgressBar(stream or sys.stderr)
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+class ProgressBar:
+    """Call it with a stage, steps done and steps in all, as pipelines do."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.stage = ""
+        self.bar: Any = None
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Draw how far the stage is; a new stage begins a new bar."""
+        if not self.stream.isatty():
+            return
+        if self.bar is None or stage != self.stage:
+            self._begin(stage, total)
+        self.bar.n = done
+        self.bar.refresh()
+
+    def _begin(self, stage: str, total: int) -> None:
+        from tqdm import tqdm
+
+        self.close()
+        self.stage = stage
+        # A stage that is over within half a second shows nothing.
+        self.bar = tqdm(
+            total=total or None, desc=stage, file=self.stream, leave=False, delay=0.5, ncols=80
+        )
+
+    def close(self) -> None:
+        """Take the bar off the screen."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
