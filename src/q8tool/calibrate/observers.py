@@ -115,7 +115,7 @@ class Histogram:
 
     def centres(self) -> NDArray[np.float64]:
         """The middle of each bin, real units."""
-        return (np.arange(BINS) - BINS // 2 + 0.5) * self.width
+        return np.asarray((np.arange(BINS) - BINS // 2 + 0.5) * self.width, np.float64)
 
     @staticmethod
     def _width_for(largest: float) -> float:
