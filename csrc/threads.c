@@ -92,7 +92,7 @@ static bool spin(bool (*ready)(int thread), int thread)
                 return true;
             relax();
         }
-    } while (nanoseconds() < end);
+    } while (q8_nanoseconds() < end);
     return false;
 }
 
