@@ -1,0 +1,355 @@
+"""A plan of the C engine: tensors, steps, one call that runs them all.
+
+The methods stand one to one for the functions of csrc/q8.h, where every formula is written; names
+of arguments are the same. Tensors are ids that `tensor` and `constant` return.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from q8tool.errors import NativeError
+from q8tool.native._q8 import ffi, lib
+from q8tool.native.arguments import Arguments, enum_code
+from q8tool.native.base import PlanBase
+
+__all__ = ["Plan"]
+
+INFINITY = float("inf")
+Pair = tuple[int, int]
+
+
+class Plan(PlanBase):
+    """A flat list of C steps over one arena; build once, run often, free by close() or `with`.
+
+    isa     instruction set of its kernels; None: the best that this CPU (and Q8_ISA) allows
+
+    Raises UsageError for an instruction set that is not there. All other methods raise NativeError
+    when the C engine refuses: a type, rank, size or order that it does not take. Methods that add
+    steps return the range of their indices, as step_name, step_macs and step_ns count them.
+    """
+
+    # ---- eight-bit steps ----
+
+    def conv(
+        self,
+        x: int,
+        y: int,
+        weights: npt.NDArray[np.int8],
+        *,
+        stride: Pair = (1, 1),
+        pad: Pair = (0, 0),
+        dilation: Pair = (1, 1),
+        groups: int = 1,
+        weight_zero_point: npt.ArrayLike | None = None,
+        bias: npt.ArrayLike | None = None,
+        x_zero_point: int = 0,
+        multiplier: npt.ArrayLike | None = None,
+        y_zero_point: int = 0,
+        y_low: int = 0,
+        y_high: int = 255,
+        float_bias: npt.ArrayLike | None = None,
+        float_low: float = -INFINITY,
+        float_high: float = INFINITY,
+        x_scale_tensor: int | None = None,
+        x_zero_point_tensor: int | None = None,
+    ) -> range:
+        """Convolution of codes, and every product with constant weights: q8_plan_add_conv.
+
+        weights   int8 [OC, KH, KW, C / groups]; pad is (top, left), the rest follows from y
+        weight_zero_point, bias, multiplier, float_bias   None or [OC]
+        """
+        arguments = Arguments()
+        outputs = [len(weights)]
+        descriptor = self._window("q8_conv *", x, y, weights, np.int8, arguments, groups)
+        _fill_window(descriptor, stride, pad, dilation)
+        pointer = arguments.pointer
+        descriptor.weight_zero_point = pointer(
+            weight_zero_point, np.int32, outputs, "weight_zero_point"
+        )
+        descriptor.bias = pointer(bias, np.int32, outputs, "bias")
+        descriptor.multiplier = pointer(multiplier, np.float32, outputs, "multiplier")
+        descriptor.float_bias = pointer(float_bias, np.float32, outputs, "float_bias")
+        descriptor.x_zero_point = x_zero_point
+        descriptor.y_zero_point = y_zero_point
+        descriptor.y_low, descriptor.y_high = y_low, y_high
+        descriptor.float_low, descriptor.float_high = float_low, float_high
+        descriptor.x_scale_tensor = _optional(x_scale_tensor)
+        descriptor.x_zero_point_tensor = _optional(x_zero_point_tensor)
+        return self._add(lib.q8_plan_add_conv, descriptor, writes=[y])
+
+    def matmul(
+        self,
+        a: int,
+        b: int,
+        y: int,
+        *,
+        a_zero_point: int = 0,
+        b_zero_point: int = 0,
+        a_zero_point_tensor: int | None = None,
+        b_zero_point_tensor: int | None = None,
+        multiplier: float = 1.0,
+        y_zero_point: int = 0,
+        y_low: int = 0,
+        y_high: int = 255,
+        a_scale_tensor: int | None = None,
+        b_scale_tensor: int | None = None,
+    ) -> range:
+        """Product of two tensors of codes, [B, M, K] and [B or 1, K, N]: q8_plan_add_matmul."""
+        descriptor: Any = ffi.new("q8_matmul *")
+        descriptor.a, descriptor.b, descriptor.y = a, b, y
+        descriptor.a_zero_point, descriptor.b_zero_point = a_zero_point, b_zero_point
+        descriptor.a_zero_point_tensor = _optional(a_zero_point_tensor)
+        descriptor.b_zero_point_tensor = _optional(b_zero_point_tensor)
+        descriptor.multiplier = multiplier
+        descriptor.y_zero_point = y_zero_point
+        descriptor.y_low, descriptor.y_high = y_low, y_high
+        descriptor.a_scale_tensor = _optional(a_scale_tensor)
+        descriptor.b_scale_tensor = _optional(b_scale_tensor)
+        return self._add(lib.q8_plan_add_matmul, descriptor, writes=[y])
+
+    def pool(
+        self,
+        kind: str,
+        x: int,
+        y: int,
+        *,
+        kernel: Pair,
+        stride: Pair = (1, 1),
+        pads: tuple[int, int, int, int] = (0, 0, 0, 0),
+        dilation: Pair = (1, 1),
+        count_include_pad: bool = False,
+        x_zero_point: int = 0,
+        y_zero_point: int = 0,
+        y_low: int = 0,
+        y_high: int = 255,
+        multiplier: float = 1.0,
+    ) -> range:
+        """Pooling of uint8 or float32: q8_plan_add_pool.
+
+        kind   "max" or "average"; pads are (top, left, bottom, right)
+        """
+        descriptor: Any = ffi.new("q8_pool *")
+        descriptor.x, descriptor.y = x, y
+        descriptor.kind = enum_code("POOL", kind)
+        descriptor.kernel_h, descriptor.kernel_w = kernel
+        _fill_window(descriptor, stride, pads[:2], dilation)
+        descriptor.pad_bottom, descriptor.pad_right = pads[2:]
+        descriptor.count_include_pad = count_include_pad
+        descriptor.x_zero_point, descriptor.y_zero_point = x_zero_point, y_zero_point
+        descriptor.y_low, descriptor.y_high = y_low, y_high
+        descriptor.multiplier = multiplier
+        return self._add(lib.q8_plan_add_pool, descriptor, writes=[y])
+
+    def quantize(self, x: int, y: int, *, scale: float, zero_point: int) -> range:
+        """Codes of float32 values: y = saturate(rint(x / scale) + zero_point)."""
+        return self._add(lib.q8_plan_add_quantize, x, y, scale, zero_point, writes=[y])
+
+    def dequantize(self, x: int, y: int, *, scale: float, zero_point: int) -> range:
+        """Float32 values of codes: y = (x - zero_point) * scale."""
+        return self._add(lib.q8_plan_add_dequantize, x, y, scale, zero_point, writes=[y])
+
+    def dynamic_quantize(self, x: int, y: int, scale: int, zero_point: int) -> range:
+        """ONNX DynamicQuantizeLinear: codes, scale and zero point of what x holds."""
+        return self._add(
+            lib.q8_plan_add_dynamic_quantize, x, y, scale, zero_point, writes=[y, scale, zero_point]
+        )
+
+    def table(self, x: int, y: int, table: npt.ArrayLike) -> range:
+        """Any function of one code: y[i] = table[x[i]], 256 entries."""
+        arguments = Arguments()
+        entries = arguments.pointer(table, np.uint8, [256], "table")
+        return self._add(lib.q8_plan_add_table, x, y, entries, writes=[y])
+
+    def binary(
+        self,
+        op: str,
+        a: int,
+        b: int,
+        y: int,
+        *,
+        a_zero_point: int,
+        b_zero_point: int,
+        y_zero_point: int,
+        a_multiplier: float,
+        b_multiplier: float = 1.0,
+        y_low: int = 0,
+        y_high: int = 255,
+    ) -> range:
+        """Add, sub or mul ("add", ...) of codes with broadcasting: q8_plan_add_binary."""
+        descriptor: Any = ffi.new("q8_binary *")
+        descriptor.op = enum_code("", op)
+        descriptor.a, descriptor.b, descriptor.y = a, b, y
+        descriptor.a_zero_point, descriptor.b_zero_point = a_zero_point, b_zero_point
+        descriptor.y_zero_point = y_zero_point
+        descriptor.y_low, descriptor.y_high = y_low, y_high
+        descriptor.a_multiplier, descriptor.b_multiplier = a_multiplier, b_multiplier
+        return self._add(lib.q8_plan_add_binary, descriptor, writes=[y])
+
+    # ---- movement of data ----
+
+    def copy(
+        self,
+        x: int,
+        y: int,
+        *,
+        dims: Sequence[int],
+        x_strides: Sequence[int],
+        y_strides: Sequence[int],
+        x_offset: int = 0,
+        y_offset: int = 0,
+        table: npt.ArrayLike | None = None,
+    ) -> range:
+        """Strided copy, offsets and strides in elements: q8_plan_add_copy."""
+        arguments = Arguments()
+        rank = [len(dims)]
+        descriptor: Any = ffi.new("q8_copy *")
+        descriptor.x, descriptor.y, descriptor.rank = x, y, len(dims)
+        descriptor.dims = arguments.pointer(dims, np.int64, rank, "dims")
+        descriptor.x_offset, descriptor.y_offset = x_offset, y_offset
+        descriptor.x_strides = arguments.pointer(x_strides, np.int64, rank, "x_strides")
+        descriptor.y_strides = arguments.pointer(y_strides, np.int64, rank, "y_strides")
+        descriptor.table = arguments.pointer(table, np.uint8, [256], "table")
+        return self._add(lib.q8_plan_add_copy, descriptor, writes=[y])
+
+    def fill(self, y: int, value: np.generic) -> range:
+        """Every element of y becomes `value`, a numpy scalar of y's type."""
+        arguments = Arguments()
+        pointer = arguments.pointer(np.asarray(value)[None], value.dtype, [1], "value")
+        return self._add(lib.q8_plan_add_fill, y, pointer, writes=[y])
+
+    def gather(
+        self, x: int, y: int, *, outer: int, axis: int, inner: int, indices: npt.ArrayLike
+    ) -> range:
+        """Rows by constant indices, y[o, i, n] = x[o, indices[i], n]; x is [outer, axis, inner]."""
+        arguments = Arguments()
+        count = np.size(indices)
+        pointer = arguments.pointer(np.ravel(indices), np.int64, [count], "indices")
+        return self._add(
+            lib.q8_plan_add_gather, x, y, outer, axis, inner, count, pointer, writes=[y]
+        )
+
+    def resize(
+        self,
+        x: int,
+        y: int,
+        *,
+        low_h: npt.ArrayLike,
+        high_h: npt.ArrayLike,
+        low_w: npt.ArrayLike,
+        high_w: npt.ArrayLike,
+        fraction_h: npt.ArrayLike,
+        fraction_w: npt.ArrayLike,
+    ) -> range:
+        """Separable interpolation of [N, H, W, C]: q8_plan_add_resize; arrays are [OH] and [OW]."""
+        arguments = Arguments()
+        height, width = self._dims(y, 4)[1:3]
+        descriptor: Any = ffi.new("q8_resize *")
+        descriptor.x, descriptor.y = x, y
+        descriptor.low_h = arguments.pointer(low_h, np.int32, [height], "low_h")
+        descriptor.high_h = arguments.pointer(high_h, np.int32, [height], "high_h")
+        descriptor.low_w = arguments.pointer(low_w, np.int32, [width], "low_w")
+        descriptor.high_w = arguments.pointer(high_w, np.int32, [width], "high_w")
+        descriptor.fraction_h = arguments.pointer(fraction_h, np.float32, [height], "fraction_h")
+        descriptor.fraction_w = arguments.pointer(fraction_w, np.float32, [width], "fraction_w")
+        return self._add(lib.q8_plan_add_resize, descriptor, writes=[y])
+
+    # ---- float steps ----
+
+    def conv_f32(
+        self,
+        x: int,
+        y: int,
+        weights: npt.NDArray[np.float32],
+        *,
+        stride: Pair = (1, 1),
+        pad: Pair = (0, 0),
+        dilation: Pair = (1, 1),
+        groups: int = 1,
+        bias: npt.ArrayLike | None = None,
+        low: float = -INFINITY,
+        high: float = INFINITY,
+    ) -> range:
+        """Float convolution, and every product with constant weights [OC, KH, KW, C / groups]."""
+        arguments = Arguments()
+        descriptor = self._window("q8_conv_f32 *", x, y, weights, np.float32, arguments, groups)
+        _fill_window(descriptor, stride, pad, dilation)
+        descriptor.bias = arguments.pointer(bias, np.float32, [len(weights)], "bias")
+        descriptor.low, descriptor.high = low, high
+        return self._add(lib.q8_plan_add_conv_f32, descriptor, writes=[y])
+
+    def matmul_f32(self, a: int, b: int, y: int, *, alpha: float = 1.0) -> range:
+        """Float product y = a @ b * alpha of [B, M, K] and [B or 1, K, N]."""
+        return self._add(lib.q8_plan_add_matmul_f32, a, b, y, alpha, writes=[y])
+
+    def unary_f32(self, op: str, x: int, y: int, *, alpha: float = 0.0, beta: float = 0.0) -> range:
+        """Float function of one value, "clamp", "sigmoid", ...: q8_unary_op in lower case."""
+        code = enum_code("UNARY", op)
+        return self._add(lib.q8_plan_add_unary_f32, code, x, y, alpha, beta, writes=[y])
+
+    def binary_f32(self, op: str, a: int, b: int, y: int) -> range:
+        """Float y = a op b with broadcasting, "add", "div", ...: q8_binary_op in lower case."""
+        return self._add(lib.q8_plan_add_binary_f32, enum_code("", op), a, b, y, writes=[y])
+
+    def softmax_f32(self, x: int, y: int, *, log_softmax: bool = False) -> range:
+        """Softmax, or its logarithm, over the last axis."""
+        return self._add(lib.q8_plan_add_softmax_f32, x, y, log_softmax, writes=[y])
+
+    def layer_norm_f32(
+        self, x: int, scale: int, bias: int | None, y: int, *, epsilon: float
+    ) -> range:
+        """Layer normalization over the last axis; scale and bias are tensors of its length."""
+        return self._add(
+            lib.q8_plan_add_layer_norm_f32, x, scale, _optional(bias), y, epsilon, writes=[y]
+        )
+
+    def reduce_f32(self, op: str, x: int, y: int, *, outer: int, axis: int, inner: int) -> range:
+        """Reduce x, viewed as [outer, axis, inner]: "sum", "mean", "max", "min", "sum_square"."""
+        code = enum_code("REDUCE", op)
+        return self._add(lib.q8_plan_add_reduce_f32, code, x, y, outer, axis, inner, writes=[y])
+
+    def argmax(
+        self, x: int, y: int, *, outer: int, axis: int, inner: int, last_index: bool = False
+    ) -> range:
+        """Index (int64) of the greatest element along the axis of x as [outer, axis, inner]."""
+        return self._add(lib.q8_plan_add_argmax, x, y, outer, axis, inner, last_index, writes=[y])
+
+    def cast(self, x: int, y: int) -> range:
+        """Values of x in the type of y, rounded as C does."""
+        return self._add(lib.q8_plan_add_cast, x, y, writes=[y])
+
+    # ---- inside ----
+
+    def _window(
+        self,
+        ctype: str,
+        x: int,
+        y: int,
+        weights: npt.NDArray[Any],
+        dtype: npt.DTypeLike,
+        arguments: Arguments,
+        groups: int,
+    ) -> Any:
+        """A descriptor with everything that follows from the weights."""
+        if weights.ndim != 4 or groups < 1:
+            raise NativeError(f"weights have rank {weights.ndim}, not 4, or {groups} groups")
+        channels, outputs = self._dims(x, 4)[3], self._dims(y, 4)[3]
+        kernel = weights.shape[1:3]
+        shape = (outputs, *kernel, channels // groups)
+        descriptor: Any = ffi.new(ctype)
+        descriptor.x, descriptor.y, descriptor.groups = x, y, groups
+        descriptor.kernel_h, descriptor.kernel_w = kernel
+        descriptor.weights = arguments.pointer(weights, dtype, shape, "weights")
+        return descriptor
+
+
+def _fill_window(descriptor: Any, stride: Pair, pad: Pair, dilation: Pair) -> None:
+    descriptor.stride_h, descriptor.stride_w = stride
+    descriptor.pad_top, descriptor.pad_left = pad
+    descriptor.dilation_h, descriptor.dilation_w = dilation
+
+
+def _optional(tensor: int | None) -> int:
+    return -1 if tensor is None else tensor
