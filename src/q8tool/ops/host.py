@@ -9,12 +9,14 @@ from onnx.reference import ReferenceEvaluator
 
 from q8tool.errors import UnsupportedError
 from q8tool.ops.convolution import Conv, ConvInteger, QLinearConv
+from q8tool.ops.normalization import BatchNormalization
 from q8tool.ops.products import MatMulInteger, QLinearMatMul
 from q8tool.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
 
 __all__ = ["HostOperator"]
 
 _OWN_OPERATORS = [
+    BatchNormalization,
     Conv,
     ConvInteger,
     DequantizeLinear,
