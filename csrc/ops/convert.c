@@ -1,0 +1,205 @@
+/* convert.c - between number types: quantize, dequantize, dynamic quantize, table, cast. */
+#include <math.h>
+
+#include "ops.h"
+
+/* ---- quantize, dequantize, table ---- */
+
+typedef struct {
+    int x, y;
+    float scale;
+    int32_t zero_point;
+    const uint8_t *table;
+    int64_t per_part;
+} convert_state;
+
+static void run_quantize(const q8_step *step, const q8_run *run, int64_t part)
+{
+    const convert_state *state = step->state;
+    const q8_tensor *x = q8_tensor_of(run, state->x);
+    q8_range range = q8_part_range(part, state->per_part, x->count);
+    const float *source = (const float *)q8_read(run, x) + range.first;
+    uint8_t *target = (uint8_t *)q8_write(run, q8_tensor_of(run, state->y)) + range.first;
+    run->plan->kernels->vec.quantize((size_t)(range.end - range.first), source, target,
+                                     state->scale, state->zero_point);
+}
+
+static void run_dequantize(const q8_step *step, const q8_run *run, int64_t part)
+{
+    const convert_state *state = step->state;
+    const q8_tensor *x = q8_tensor_of(run, state->x);
+    q8_range range = q8_part_range(part, state->per_part, x->count);
+    const uint8_t *source = (const uint8_t *)q8_read(run, x) + range.first;
+    float *target = (float *)q8_write(run, q8_tensor_of(run, state->y)) + range.first;
+    run->plan->kernels->vec.dequantize((size_t)(range.end - range.first), source, target,
+                                       state->scale, state->zero_point);
+}
+
+static void run_table(const q8_step *step, const q8_run *run, int64_t part)
+{
+    const convert_state *state = step->state;
+    const q8_tensor *x = q8_tensor_of(run, state->x);
+    q8_range range = q8_part_range(part, state->per_part, x->count);
+    const uint8_t *source = (const uint8_t *)q8_read(run, x) + range.first;
+    uint8_t *target = (uint8_t *)q8_write(run, q8_tensor_of(run, state->y)) + range.first;
+    run->plan->kernels->vec.table((size_t)(range.end - range.first), source, target,
+                                  state->table);
+}
+
+/* Appends one step that walks the elements of x; NULL with the error set. */
+static convert_state *append_convert(q8_plan *plan, int x, int y, int64_t count, const char *what,
+                                     void (*run)(const q8_step *, const q8_run *, int64_t))
+{
+    int64_t per_part;
+    int64_t parts = q8_split_elements(count, &per_part);
+    q8_step *step = q8_plan_append(plan, sizeof(convert_state), parts, run);
+    if (!step)
+        return NULL;
+    q8_step_name(step, "%s %s", what, plan->kernels->name);
+    convert_state *state = step->state;
+    *state = (convert_state){.x = x, .y = y, .per_part = per_part};
+    return state;
+}
+
+static int add_scaled(q8_plan *plan, int x, int x_dtype, int y, int y_dtype, float scale,
+                      int zero_point, const char *what,
+                      void (*run)(const q8_step *, const q8_run *, int64_t))
+{
+    int64_t count = q8_plan_elementwise(plan, x, x_dtype, y, y_dtype, what);
+    if (count < 0)
+        return (int)count;
+    if (!isfinite(scale))
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "%s: the scale is not finite", what);
+    if (q8_plan_check_code(plan, zero_point, what))
+        return plan->status;
+    convert_state *state = append_convert(plan, x, y, count, what, run);
+    if (!state)
+        return plan->status;
+    state->scale = scale;
+    state->zero_point = zero_point;
+    return Q8_OK;
+}
+
+int q8_plan_add_quantize(q8_plan *plan, int x, int y, float scale, int zero_point)
+{
+    return add_scaled(plan, x, Q8_F32, y, Q8_U8, scale, zero_point, "quantize", run_quantize);
+}
+
+int q8_plan_add_dequantize(q8_plan *plan, int x, int y, float scale, int zero_point)
+{
+    return add_scaled(plan, x, Q8_U8, y, Q8_F32, scale, zero_point, "dequantize", run_dequantize);
+}
+
+int q8_plan_add_table(q8_plan *plan, int x, int y, const uint8_t *table)
+{
+    int64_t count = q8_plan_elementwise(plan, x, Q8_U8, y, Q8_U8, "table");
+    if (count < 0)
+        return (int)count;
+    if (!table)
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "table: no table");
+    uint8_t *copy = q8_plan_allocate(plan, 256, 1);
+    convert_state *state = copy ? append_convert(plan, x, y, count, "table", run_table) : NULL;
+    if (!state)
+        return plan->status;
+    for (int code = 0; code < 256; code++)
+        copy[code] = table[code];
+    state->table = copy;
+    return Q8_OK;
+}
+
+/* ---- dynamic quantize: the range of each part, then scale, zero point and codes ---- */
+
+typedef struct {
+    float low, high;
+} bounds;
+
+typedef struct {
+    int x, y, scale, zero_point;
+    bounds *partial; /* one per part of the first step, read by all parts of the second */
+    int64_t parts, per_part;
+} dynamic_state;
+
+static void run_find_range(const q8_step *step, const q8_run *run, int64_t part)
+{
+    const dynamic_state *state = step->state;
+    const q8_tensor *x = q8_tensor_of(run, state->x);
+    q8_range range = q8_part_range(part, state->per_part, x->count);
+    const float *source = (const float *)q8_read(run, x) + range.first;
+    bounds found = {0.0f, 0.0f};
+    run->plan->kernels->vec.min_max((size_t)(range.end - range.first), source, &found.low,
+                                    &found.high);
+    state->partial[part] = found;
+}
+
+/* The same code as onnxruntime's for every range, including one so narrow that the scale
+ * underflows to 0 (the quotient is then infinite or NaN, and both give 255). */
+static uint8_t zero_point_of(float low, float scale)
+{
+    float wanted = 0.0f - low / scale;
+    float below = wanted < 255.0f ? wanted : 255.0f;
+    return (uint8_t)rintf(below > 0.0f ? below : 0.0f);
+}
+
+static void run_dynamic_quantize(const q8_step *step, const q8_run *run, int64_t part)
+{
+    const dynamic_state *state = step->state;
+    bounds all = {0.0f, 0.0f};
+    for (int64_t i = 0; i < state->parts; i++) {
+        all.low = fminf(all.low, state->partial[i].low);
+        all.high = fmaxf(all.high, state->partial[i].high);
+    }
+    float scale = all.high == all.low ? 1.0f : (all.high - all.low) / 255.0f;
+    uint8_t zero_point = zero_point_of(all.low, scale);
+    if (part == 0) {
+        *(float *)q8_write(run, q8_tensor_of(run, state->scale)) = scale;
+        *(uint8_t *)q8_write(run, q8_tensor_of(run, state->zero_point)) = zero_point;
+    }
+    const q8_tensor *x = q8_tensor_of(run, state->x);
+    q8_range range = q8_part_range(part, state->per_part, x->count);
+    const float *source = (const float *)q8_read(run, x) + range.first;
+    uint8_t *target = (uint8_t *)q8_write(run, q8_tensor_of(run, state->y)) + range.first;
+    run->plan->kernels->vec.quantize((size_t)(range.end - range.first), source, target, scale,
+                                     zero_point);
+}
+
+/* A one-element result that shares no memory with x and y. */
+static int check_scalar(q8_plan *plan, int id, int dtype, int x, int y)
+{
+    const char *what = "dynamic_quantize";
+    const q8_tensor *scalar = q8_plan_result(plan, id, dtype, -1, what);
+    if (!scalar)
+        return plan->status;
+    if (scalar->count != 1)
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "%s: scale and zero point are scalars", what);
+    if (q8_plan_apart(plan, &plan->tensors[x], scalar, false, what) ||
+        q8_plan_apart(plan, &plan->tensors[y], scalar, false, what))
+        return plan->status;
+    return Q8_OK;
+}
+
+int q8_plan_add_dynamic_quantize(q8_plan *plan, int x, int y, int scale, int zero_point)
+{
+    int64_t count = q8_plan_elementwise(plan, x, Q8_F32, y, Q8_U8, "dynamic_quantize");
+    if (count < 0)
+        return (int)count;
+    if (check_scalar(plan, scale, Q8_F32, x, y) || check_scalar(plan, zero_point, Q8_U8, x, y) ||
+        q8_plan_apart(plan, &plan->tensors[scale], &plan->tensors[zero_point], false,
+                      "dynamic_quantize"))
+        return plan->status;
+    dynamic_state state = {.x = x, .y = y, .scale = scale, .zero_point = zero_point};
+    state.parts = q8_split_elements(count, &state.per_part);
+    state.partial = q8_plan_allocate(plan, state.parts, sizeof(bounds));
+    if (!state.partial)
+        return plan->status;
+    q8_step *find = q8_plan_append(plan, sizeof state, state.parts, run_find_range);
+    if (!find)
+        return plan->status;
+    q8_step_name(find, "dynamic_quantize: range %s", plan->kernels->name);
+    *(dynamic_state *)find->state = state;
+    q8_step *quantize = q8_plan_append(plan, sizeof state, state.parts, run_dynamic_quantize);
+    if (!quantize)
+        return plan->status;
+    q8_step_name(quantize, "dynamic_quantize: codes %s", plan->kernels->name);
+    *(dynamic_state *)quantize->state = state;
+    return Q8_OK;
+}

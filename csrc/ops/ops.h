@@ -1,0 +1,90 @@
+/* ops.h - what the drivers of this folder share: how elements are dealt to parts, a counter over
+ * several dimensions, and the check that two tensors may stand in one step. */
+#ifndef Q8_OPS_H
+#define Q8_OPS_H
+
+#include "../plan.h"
+
+/* A part below this many elements costs more to hand to a thread than to compute. */
+#define Q8_PART_ELEMENTS 16384
+
+typedef struct {
+    int64_t first, end;
+} q8_range;
+
+/* The rows or elements of one part. */
+static inline q8_range q8_part_range(int64_t part, int64_t per_part, int64_t total)
+{
+    int64_t first = part * per_part;
+    int64_t left = total - first;
+    return (q8_range){first, first + (left < per_part ? left : per_part)};
+}
+
+static inline int64_t q8_least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int64_t q8_ceil_divide(int64_t a, int64_t b)
+{
+    return a / b + (a % b != 0);
+}
+
+static inline size_t q8_element_bytes(q8_dtype dtype)
+{
+    return dtype == Q8_S64 ? 8 : dtype == Q8_S32 || dtype == Q8_F32 ? 4 : 1;
+}
+
+/* An index that walks dims in row-major order. */
+typedef struct {
+    int rank;
+    const int64_t *dims;
+    int64_t index[Q8_MAX_RANK];
+} q8_counter;
+
+static inline void q8_counter_start(q8_counter *counter, int rank, const int64_t *dims,
+                                    int64_t position)
+{
+    counter->rank = rank;
+    counter->dims = dims;
+    for (int d = rank - 1; d >= 0; d--) {
+        counter->index[d] = position % dims[d];
+        position /= dims[d];
+    }
+}
+
+static inline void q8_counter_next(q8_counter *counter)
+{
+    for (int d = counter->rank - 1; d >= 0; d--) {
+        if (++counter->index[d] < counter->dims[d])
+            return;
+        counter->index[d] = 0;
+    }
+}
+
+static inline int64_t q8_counter_offset(const q8_counter *counter, const int64_t *strides)
+{
+    int64_t offset = 0;
+    for (int d = 0; d < counter->rank; d++)
+        offset += counter->index[d] * strides[d];
+    return offset;
+}
+
+/* Splits count elements into parts that begin at multiples of 64. */
+int64_t q8_split_elements(int64_t count, int64_t *per_part);
+
+/* Refuses x and y that share memory of the arena, unless they are the same bytes and in_place says
+ * that the step reads element i before it writes element i and no other. */
+int q8_plan_apart(q8_plan *plan, const q8_tensor *x, const q8_tensor *y, bool in_place,
+                  const char *what);
+
+/* Checks the operands of a step that makes element i of y from element i of x: ids, types, equal
+ * counts, no harmful overlap. Returns the number of elements or a negative status. */
+int64_t q8_plan_elementwise(q8_plan *plan, int x, int x_dtype, int y, int y_dtype,
+                            const char *what);
+
+/* Refuses a zero point outside 0..255 or limits that are not 0 <= low <= high <= 255. */
+int q8_plan_check_code(q8_plan *plan, int32_t zero_point, const char *what);
+int q8_plan_check_limits(q8_plan *plan, int32_t low, int32_t high, const char *what);
+
+#endif
