@@ -1,0 +1,50 @@
+/* x86_inline.h - what the x86 kernels need of the compiler: bodies that are always inlined, so
+ * that sizes passed as constants become constants, and loops unrolled before anything else. */
+#ifndef Q8_X86_INLINE_H
+#define Q8_X86_INLINE_H
+
+#include <stdint.h>
+
+#define X86_INLINE static inline __attribute__((always_inline))
+
+/* DO(0) .. DO(count - 1), for a constant count up to the number in the name. GCC unrolls loops
+ * after it has decided which arrays live in registers, so an array of accumulators that a loop
+ * indexes stays in memory; an array indexed by constants does not. */
+#define X86_EACH_2(count, DO)   \
+    do {                        \
+        if ((count) > 0) DO(0); \
+        if ((count) > 1) DO(1); \
+    } while (0)
+#define X86_EACH_4(count, DO)    \
+    do {                         \
+        if ((count) > 0) DO(0); \
+        if ((count) > 1) DO(1); \
+        if ((count) > 2) DO(2); \
+        if ((count) > 3) DO(3); \
+    } while (0)
+#define X86_EACH_6(count, DO)    \
+    do {                         \
+        if ((count) > 0) DO(0); \
+        if ((count) > 1) DO(1); \
+        if ((count) > 2) DO(2); \
+        if ((count) > 3) DO(3); \
+        if ((count) > 4) DO(4); \
+        if ((count) > 5) DO(5); \
+    } while (0)
+/* The same with a fixed first argument, to be used inside the DO of another. */
+#define X86_EACH_IN_ROW_2(count, DO, i) \
+    do {                                \
+        if ((count) > 0) DO(i, 0);      \
+        if ((count) > 1) DO(i, 1);      \
+    } while (0)
+#define X86_EACH_IN_ROW_4(count, DO, i) \
+    do {                                \
+        if ((count) > 0) DO(i, 0);     \
+        if ((count) > 1) DO(i, 1);     \
+        if ((count) > 2) DO(i, 2);     \
+        if ((count) > 3) DO(i, 3);     \
+    } while (0)
+
+typedef int32_t x86_unaligned_int32 __attribute__((aligned(1), may_alias));
+
+#endif
