@@ -17,6 +17,7 @@ Q8_TARGET("avx2,fma")
 /* Not __m256i, which is four int64: GCC would copy each accumulator between the two in the loop. */
 typedef int32_t int32x8 __attribute__((vector_size(32)));
 
+#include "x86_lanes256.inc"
 #include "x86_gemm_store256.inc"
 
 enum { ROWS = 6, COLUMNS = 2, PAIR_BYTES = COLUMNS * 32 };

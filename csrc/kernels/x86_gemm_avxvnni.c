@@ -29,6 +29,7 @@ typedef int32_t int32x8 __attribute__((vector_size(32)));
 #define MULTIPLY_ADD(sum, a, b) \
     ((int32x8)_mm256_dpbusd_avx_epi32((__m256i)(sum), (__m256i)(a), (__m256i)(b)))
 #include "x86_gemm_tile.inc"
+#include "x86_lanes256.inc"
 #include "x86_gemm_store256.inc"
 
 X86_INLINE void tile_body(const q8_gemm_job *job, size_t rows, size_t columns)

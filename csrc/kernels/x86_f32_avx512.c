@@ -1,0 +1,5 @@
+#include "kernels.h"
+
+#if defined(__x86_64__)
+const q8_f32_table q8_f32_avx512 = {.gemm_name = NULL};
+#endif
