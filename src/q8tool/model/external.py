@@ -12,7 +12,11 @@ from onnx.external_data_helper import ExternalDataInfo
 from q8tool.errors import InputError, Q8Error, UsageError
 from q8tool.model.files import temporary_beside, write_error
 
-__all__ = ["bring_small_tensors_in", "check_external_data", "save_with_data"]
+__all__ = [
+    "bring_small_tensors_in",
+    "check_external_data",
+    "save_with_data",
+]
 
 # Below this many bytes a tensor is kept in memory and in the model file itself: shapes, scales
 # and other small constants that everybody looks at.
@@ -97,8 +101,8 @@ def bring_small_tensors_in(model: ir.Model) -> None:
                 value.const_value = ir.Tensor(tensor.numpy().copy(), name=tensor.name)
 
 
-def save_with_data(model: ir.Model, target: Path, *, force: bool) -> None:
-    """Write the model and, beside it, one file `<name>.data` with its weights.
+def save_with_data(model: ir.Model, target: Path, *, force: bool) -> int:
+    """Write the model and, beside it, one file `<name>.data` with its weights; return the bytes.
 
     Both are written under temporary names, the weights read back and compared by hash, then
     renamed: weights first. Raises UsageError if either exists without force or cannot be written,
@@ -115,6 +119,7 @@ def save_with_data(model: ir.Model, target: Path, *, force: bool) -> None:
                 _sync(file)
             data.replace(data_file)
             graph.replace(target)
+            return data_file.stat().st_size + target.stat().st_size
         except OSError as error:
             raise write_error(target, error) from error
 

@@ -8,10 +8,14 @@ import onnx_ir as ir
 
 from q8tool.errors import InputError, UnsupportedError
 from q8tool.model.check import first_line
-from q8tool.model.external import bring_small_tensors_in, check_external_data, save_with_data
+from q8tool.model.external import (
+    bring_small_tensors_in,
+    check_external_data,
+    save_with_data,
+)
 from q8tool.model.files import check_output, write_atomically
 
-__all__ = ["EXTERNAL_LIMIT", "from_proto", "load", "save", "to_proto"]
+__all__ = ["EXTERNAL_LIMIT", "file_bytes", "from_proto", "load", "save", "to_proto"]
 
 # Above this many bytes of weights they go to a file of their own; protobuf ends at 2 GB.
 EXTERNAL_LIMIT = 1_500_000_000
@@ -130,14 +134,24 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
     return ir.to_proto(model)
 
 
+def file_bytes(model: ir.Model, path: str | os.PathLike[str]) -> int:
+    """Bytes on disk of a model loaded from path, the files with its external data included."""
+    files = {Path(path).resolve()}
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                files.add(Path(value.const_value.path).resolve())
+    return sum(file.stat().st_size for file in files)
+
+
 def save(
     model: ir.Model,
     path: str | os.PathLike[str],
     *,
     force: bool,
     external_limit: int = EXTERNAL_LIMIT,
-) -> None:
-    """Write a model so that path holds all of it or what it held before.
+) -> int:
+    """Write a model so that path holds all of it or what it held before; return the bytes written.
 
     force            overwrite an existing file
     external_limit   bytes of weights above which they go to `<name>.data` beside the model,
@@ -147,11 +161,11 @@ def save(
     """
     target = check_output(path, force=force)
     if _weight_bytes(model) > external_limit:
-        save_with_data(model, target, force=force)
-        return
-    proto = to_proto(_with_data_inside(model))
+        return save_with_data(model, target, force=force)
+    data = _serialized(to_proto(_with_data_inside(model)), target)
     with write_atomically(path, force=force) as file:
-        file.write(_serialized(proto, target))
+        file.write(data)
+    return len(data)
 
 
 def _weight_bytes(model: ir.Model) -> int:

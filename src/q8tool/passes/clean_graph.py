@@ -1,0 +1,79 @@
+"""Clean graph: what nothing reads goes, what stands twice stands once, nodes in order.
+
+    a = Relu(x); b = Relu(x); c = Exp(x)      ->      a = Relu(x)
+    y = Add(a, b)                                     y = Add(a, a)
+
+Also: notes and doc strings of nodes (exporters leave the paths of source files there), unused
+functions and operator sets; duplicate names get a number.
+"""
+
+import onnx_ir as ir
+from onnx_ir.passes.common import (
+    ClearMetadataAndDocStringPass,
+    CommonSubexpressionEliminationPass,
+    DeduplicateHashedInitializersPass,
+    NameFixPass,
+    RemoveUnusedFunctionsPass,
+    RemoveUnusedNodesPass,
+    RemoveUnusedOpsetsPass,
+    TopologicalSortPass,
+)
+
+from q8tool.model.change import Change
+from q8tool.model.graph import node_label
+
+__all__ = ["clean_graph"]
+
+_RANDOM_OPS = frozenset({"Bernoulli", "Dropout"})
+
+
+def clean_graph(model: ir.Model) -> list[Change]:
+    """Remove what is unused or there twice; inputs and outputs stay. Returns what went."""
+    changes = _removals(model, RemoveUnusedNodesPass(), "removed, nothing reads it")
+    if not _has_string_weights(model):
+        changes += _removals(
+            model, DeduplicateHashedInitializersPass(), "removed, another weight is equal"
+        )
+    if not _draws_randomly(model):
+        changes += _removals(
+            model, CommonSubexpressionEliminationPass(), "removed, another node does the same"
+        )
+    for tidy in (
+        ClearMetadataAndDocStringPass(),
+        RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
+        RemoveUnusedOpsetsPass(),
+        TopologicalSortPass(),
+        NameFixPass(),
+    ):
+        tidy(model)
+    return changes
+
+
+def _removals(model: ir.Model, step: ir.passes.InPlacePass, what: str) -> list[Change]:
+    before = _labels(model)
+    step(model)
+    kept = _labels(model)
+    return [Change("clean_graph", label, what) for key, label in before.items() if key not in kept]
+
+
+def _labels(model: ir.Model) -> dict[ir.Node | ir.Value, str]:
+    found: dict[ir.Node | ir.Value, str] = {}
+    for graph in model.graphs():
+        found.update({value: value.name or "" for value in graph.initializers.values()})
+        found.update({node: node_label(node) for node in graph})
+    return found
+
+
+def _has_string_weights(model: ir.Model) -> bool:
+    return any(
+        value.const_value is not None and value.const_value.dtype == ir.DataType.STRING
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+    )
+
+
+def _draws_randomly(model: ir.Model) -> bool:
+    """Whether merging equal nodes could merge two random draws that onnx-ir takes for equal."""
+    return any(
+        node.op_type in _RANDOM_OPS for node in ir.traversal.RecursiveGraphIterator(model.graph)
+    )

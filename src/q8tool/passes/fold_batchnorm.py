@@ -1,0 +1,83 @@
+"""Fold BatchNormalization: in inference it is one multiplication and one addition per channel.
+
+    c = Conv(x, w, b); y = BatchNormalization(c, g, h, m, v)     ->     y = Conv(x, w', b')
+
+    with s = g / sqrt(v + epsilon):    w' = w * s,    b' = (b - m) * s + h
+
+Into Conv, ConvTranspose and Gemm; where the input comes from something else, or somebody else
+reads it too, it becomes Mul and Add.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from q8tool.model.change import Change
+from q8tool.model.graph import constant, get_float, get_int, make_initializer, node_label
+from q8tool.passes.affine import Affine, absorb, absorber
+
+__all__ = ["fold_batchnorm"]
+
+
+def fold_batchnorm(model: ir.Model) -> list[Change]:
+    """Remove every BatchNormalization in inference whose parameters are constants.
+
+    Computed in float64, stored in the weights' own type. Shapes should have been inferred: a
+    BatchNormalization of unknown rank that cannot be folded into its input stays.
+    """
+    changes = []
+    for graph in model.graphs():
+        for node in list(graph):
+            affine = _affine(model, node)
+            if affine is None:
+                continue
+            label = node_label(node)
+            target = absorber(node)
+            if target is not None and absorb(target, affine, node):
+                changes.append(Change("fold_batchnorm", label, f"into {node_label(target)}"))
+            elif _write_out(graph, node, affine):
+                changes.append(Change("fold_batchnorm", label, "into Mul and Add"))
+    return changes
+
+
+def _affine(model: ir.Model, node: ir.Node) -> Affine | None:
+    if node.domain != "" or node.op_type != "BatchNormalization" or not _in_inference(model, node):
+        return None
+    arrays = [constant(value) for value in node.inputs[1:5]]
+    if len(arrays) < 4 or any(array is None for array in arrays):
+        return None
+    gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in arrays)
+    factor = gamma / np.sqrt(variance + get_float(node, "epsilon", 1e-5))
+    return Affine(factor, beta - mean * factor)
+
+
+def _in_inference(model: ir.Model, node: ir.Node) -> bool:
+    if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
+        return False
+    # Before opset 7 the mode is an attribute; before 9 statistics may be per element.
+    if model.opset_imports.get("", 1) < 7 and not get_int(node, "is_test", 0):
+        return False
+    return get_int(node, "training_mode", 0) == 0 and get_int(node, "spatial", 1) == 1
+
+
+def _write_out(graph: ir.Graph, node: ir.Node, affine: Affine) -> bool:
+    source, result = node.inputs[0], node.outputs[0]
+    if source is None or source.shape is None or source.dtype is None or len(source.shape) < 2:
+        return False
+    shape = (-1, *[1] * (len(source.shape) - 2))
+    dtype = source.dtype.numpy()
+    name = node.name or result.name or "BatchNormalization"
+
+    def weight(suffix: str, values: npt.NDArray[np.float64]) -> ir.Value:
+        return make_initializer(graph, f"{name}_{suffix}", values.reshape(shape).astype(dtype))
+
+    scaled = ir.node("Mul", [source, weight("scale", affine.factor)], name=f"{name}_Mul")
+    scaled.outputs[0].name = f"{name}_scaled"
+    scaled.outputs[0].shape, scaled.outputs[0].type = source.shape, source.type
+    shifted = ir.node(
+        "Add", [scaled.outputs[0], weight("shift", affine.offset)], name=f"{name}_Add"
+    )
+    ir.convenience.replace_nodes_and_values(
+        graph, node, [node], [scaled, shifted], [result], shifted.outputs
+    )
+    return True

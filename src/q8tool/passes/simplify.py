@@ -1,0 +1,29 @@
+"""Simplify: all passes, in order, that make a model simpler and leave its answers alone.
+
+freeze and quantize both begin with it.
+"""
+
+import onnx_ir as ir
+
+from q8tool.model.change import Change
+from q8tool.passes.clean_graph import clean_graph
+from q8tool.passes.drop_identities import drop_identities
+from q8tool.passes.fold_batchnorm import fold_batchnorm
+from q8tool.passes.fold_constants import fold_constants
+from q8tool.passes.fold_scales import fold_scales
+from q8tool.passes.fold_shapes import fold_shapes
+from q8tool.passes.inline_functions import inline_functions
+from q8tool.passes.lift_weights import lift_weights
+
+__all__ = ["simplify"]
+
+
+def simplify(model: ir.Model) -> list[Change]:
+    """Lift, inline, drop, fold and clean, in place; shapes are inferred on the way."""
+    changes = [*lift_weights(model), *inline_functions(model), *drop_identities(model)]
+    changes += fold_constants(model)
+    changes += fold_shapes(model)
+    changes += fold_batchnorm(model)
+    changes += fold_scales(model)
+    changes += clean_graph(model)
+    return changes
