@@ -1,0 +1,276 @@
+/* check_gemm.c - integer GEMM tiles against a naive product of the unpacked matrices.
+ *
+ * The reference never sees a panel, so packing, the scalar kernel and the flipping of `a` are
+ * proved too. Rows of `a` end at unmapped pages, pointers of rows that the tile does not have
+ * point into one. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../kernels/requant.h"
+#include "../plan.h"
+#include "check.h"
+
+typedef struct {
+    size_t m, n, taps, k; /* k before padding */
+    bool codes;           /* store codes, else accumulators */
+} geometry;
+
+/* The unpacked operands of one tile: what the reference computes from. */
+typedef struct {
+    const uint8_t **a;
+    size_t a_step;
+    const int8_t *w;
+    size_t column_step, tap_step, k_step;
+    bool is_unsigned;
+} operands;
+
+static int32_t weight_at(const operands *o, size_t tap, size_t p, size_t column)
+{
+    int32_t w = o->w[column * o->column_step + tap * o->tap_step + p * o->k_step];
+    return o->is_unsigned ? (w & 255) - 128 : w;
+}
+
+static int32_t naive_product(const operands *o, geometry g, size_t row, size_t column)
+{
+    uint32_t sum = 0;
+    for (size_t tap = 0; tap < g.taps; tap++)
+        for (size_t p = 0; p < g.k; p++)
+            sum += (uint32_t)(o->a[tap * o->a_step + row][p] * weight_at(o, tap, p, column));
+    return (int32_t)sum;
+}
+
+static const uint8_t **draw_rows(geometry g, size_t padded_k, size_t a_step)
+{
+    size_t count = (g.taps - 1) * a_step + g.m;
+    const uint8_t **rows = check_buffer("a's pointers", count * sizeof *rows, sizeof *rows);
+    for (size_t i = 0; i < count; i++)
+        rows[i] = check_forbidden();
+    for (size_t tap = 0; tap < g.taps; tap++) {
+        for (size_t i = 0; i < g.m; i++) {
+            uint8_t *row = check_buffer("a row of a", padded_k, 1);
+            check_fill_codes(row, padded_k);
+            rows[tap * a_step + i] = check_one_in(10) ? rows[0] : row;
+            if (tap == 0 && i == 0)
+                rows[0] = row;
+        }
+    }
+    return rows;
+}
+
+static operands draw_operands(const q8_gemm_table *table, geometry g)
+{
+    operands o = {.a_step = g.m + check_below(3), .is_unsigned = check_one_in(6)};
+    o.a = draw_rows(g, q8_padded_k(table, g.k), o.a_step);
+    int8_t *w = check_buffer("w", g.taps * g.k * g.n, 1);
+    check_fill_weights(w, g.taps * g.k * g.n);
+    o.w = w;
+    bool columns_last = check_one_in(2);
+    o.column_step = columns_last ? 1 : g.taps * g.k;
+    o.k_step = columns_last ? g.n : 1;
+    o.tap_step = columns_last ? g.k * g.n : g.k;
+    return o;
+}
+
+/* ---- packing ---- */
+
+static int32_t packed_weight(const q8_gemm_table *table, const void *panel, size_t k_index,
+                             size_t column)
+{
+    size_t at = (k_index / table->kr * table->nr + column) * table->kr + k_index % table->kr;
+    return table->weight_bytes == 2 ? ((const int16_t *)panel)[at] : ((const int8_t *)panel)[at];
+}
+
+static void check_panel(const q8_gemm_table *table, geometry g, const operands *o,
+                        const void *panel)
+{
+    size_t padded = q8_padded_k(table, g.k);
+    for (size_t tap = 0; tap < g.taps; tap++) {
+        for (size_t p = 0; p < padded; p++) {
+            for (size_t j = 0; j < table->nr; j++) {
+                int32_t want = p < g.k && j < g.n ? weight_at(o, tap, p, j) : 0;
+                int32_t got = packed_weight(table, panel, tap * padded + p, j);
+                if (want == got)
+                    continue;
+                check_fail("panel at tap %zu, k %zu, column %zu: want %d got %d", tap, p, j, want,
+                           got);
+                return;
+            }
+        }
+    }
+}
+
+static void check_sums(geometry g, const operands *o, const int32_t *sums)
+{
+    for (size_t j = 0; j < g.n; j++) {
+        int32_t want = 0;
+        for (size_t tap = 0; tap < g.taps; tap++)
+            for (size_t p = 0; p < g.k; p++)
+                want += weight_at(o, tap, p, j);
+        if (want != sums[j])
+            check_fail("sum of column %zu: want %d got %d", j, want, sums[j]);
+    }
+}
+
+static void *pack(const q8_gemm_table *table, geometry g, const operands *o, int32_t *sums)
+{
+    void *panel = check_buffer("panel", q8_panel_bytes(table, g.taps, g.k), Q8_ALIGNMENT);
+    CHECK_CALL(q8_pack_panel(table, g.n, g.taps, g.k, o->w, o->column_step, o->tap_step, o->k_step,
+                             o->is_unsigned, panel, sums));
+    check_panel(table, g, o, panel);
+    check_sums(g, o, sums);
+    return panel;
+}
+
+/* ---- the tile ---- */
+
+/* Multipliers, and a bias that brings row `row` of each column to an accumulator worth testing. */
+static void draw_output_stage(const q8_gemm_table *table, geometry g, const int32_t *products,
+                              int32_t *bias, float *multiplier)
+{
+    check_fill_multipliers(multiplier, table->nr);
+    check_fill_bias(bias, table->nr);
+    if (check_one_in(4))
+        return;
+    size_t row = check_below((uint32_t)g.m);
+    for (size_t j = 0; j < g.n; j++)
+        bias[j] = (int32_t)((uint32_t)check_draw_accumulator(multiplier[j]) -
+                            (uint32_t)products[row * g.n + j]);
+}
+
+static void fill_want(geometry g, const q8_gemm_job *job, const int32_t *products, void *want)
+{
+    for (size_t i = 0; i < g.m; i++) {
+        for (size_t j = 0; j < g.n; j++) {
+            size_t at = i * job->c_step + j;
+            int32_t acc = (int32_t)((uint32_t)products[i * g.n + j] + (uint32_t)job->bias[j]);
+            if (g.codes)
+                ((uint8_t *)want)[at] = q8_requantize(acc, job->multiplier[j], job->zero_point,
+                                                      job->low, job->high);
+            else
+                ((int32_t *)want)[at] = acc;
+        }
+    }
+}
+
+/* The bias that the kernel sees: see flips_a. */
+static int32_t *kernel_bias(const q8_gemm_table *table, geometry g, const int32_t *bias,
+                            const int32_t *sums)
+{
+    int32_t *out = check_buffer("bias", table->nr * sizeof *out, sizeof *out);
+    memcpy(out, bias, table->nr * sizeof *out);
+    if (table->flips_a)
+        for (size_t j = 0; j < g.n; j++)
+            out[j] = (int32_t)((uint32_t)out[j] + 128 * (uint32_t)sums[j]);
+    return out;
+}
+
+static void run_tile(const q8_gemm_table *table, const q8_gemm_job *job)
+{
+    CHECK_CALL(table->tile(job));
+}
+
+static void check_tile(const q8_gemm_table *table, geometry g)
+{
+    check_case("m=%zu n=%zu taps=%zu k=%zu %s", g.m, g.n, g.taps, g.k,
+               g.codes ? "codes" : "accumulators");
+    operands o = draw_operands(table, g);
+    int32_t *sums = check_buffer("sums", g.n * sizeof *sums, sizeof *sums);
+    void *panel = pack(table, g, &o, sums);
+
+    int32_t *products = check_buffer("products", g.m * g.n * sizeof *products, sizeof *products);
+    for (size_t i = 0; i < g.m; i++)
+        for (size_t j = 0; j < g.n; j++)
+            products[i * g.n + j] = naive_product(&o, g, i, j);
+
+    int32_t *bias = check_buffer("true bias", table->nr * sizeof *bias, sizeof *bias);
+    float *multiplier = check_buffer("multiplier", table->nr * sizeof *multiplier, sizeof(float));
+    draw_output_stage(table, g, products, bias, multiplier);
+    check_output out = check_draw_output();
+    size_t c_step = g.n + (check_one_in(2) ? 0 : check_below(70));
+    size_t count = (g.m - 1) * c_step + g.n;
+    size_t element = g.codes ? 1 : sizeof(int32_t);
+    void *want = check_buffer("want", count * element, element);
+    void *got = check_buffer("c", count * element, element);
+
+    q8_gemm_job job = {.m = g.m, .n = g.n, .taps = g.taps, .k = q8_padded_k(table, g.k),
+                       .a = o.a, .a_step = o.a_step, .b = panel, .bias = bias,
+                       .multiplier = g.codes ? multiplier : NULL, .zero_point = out.zero_point,
+                       .low = out.low, .high = out.high, .c = got, .c_step = c_step};
+    fill_want(g, &job, products, want);
+    job.bias = kernel_bias(table, g, bias, sums);
+    run_tile(table, &job);
+    if (g.codes)
+        check_u8(want, got, count, c_step);
+    else
+        check_s32(want, got, count, c_step);
+}
+
+static size_t draw_size(size_t most)
+{
+    return 1 + check_below((uint32_t)most);
+}
+
+static void check_table(const q8_gemm_table *table)
+{
+    for (size_t k = 1; k <= 130; k++)
+        check_tile(table, (geometry){draw_size(table->mr), draw_size(table->nr), 1, k, k % 2});
+    for (size_t k = 1; k <= 130; k++) /* the full tile: the main loop */
+        check_tile(table, (geometry){table->mr, table->nr, 1, k, k % 2 == 0});
+    for (size_t m = 1; m <= table->mr; m++)
+        for (size_t n = 1; n <= table->nr; n++)
+            check_tile(table, (geometry){m, n, draw_size(3), draw_size(20), check_one_in(2)});
+    for (int i = 0; i < 200; i++)
+        check_tile(table, (geometry){draw_size(table->mr), draw_size(table->nr), draw_size(9),
+                                     draw_size(check_one_in(8) ? 600 : 70), check_one_in(2)});
+}
+
+void check_gemm(const q8_kernels *kernels, const q8_kernels *below)
+{
+    if (check_begin("gemm.tile", kernels->gemm != below->gemm))
+        check_table(kernels->gemm);
+}
+
+/* ---- odd tiles ---- */
+
+/* scalar_gemm.c's loop for any tile shape, weight size and flip. */
+static void odd_tile(const q8_gemm_table *table, const q8_gemm_job *job)
+{
+    int32_t flip = table->flips_a ? 128 : 0;
+    for (size_t i = 0; i < job->m; i++) {
+        for (size_t j = 0; j < job->n; j++) {
+            uint32_t acc = (uint32_t)job->bias[j];
+            for (size_t p = 0; p < job->taps * job->k; p++) {
+                int32_t a = job->a[p / job->k * job->a_step + i][p % job->k] - flip;
+                acc += (uint32_t)(a * packed_weight(table, job->b, p, j));
+            }
+            size_t at = i * job->c_step + j;
+            if (job->multiplier)
+                ((uint8_t *)job->c)[at] = q8_requantize((int32_t)acc, job->multiplier[j],
+                                                        job->zero_point, job->low, job->high);
+            else
+                ((int32_t *)job->c)[at] = (int32_t)acc;
+        }
+    }
+}
+
+static void tile_3x5x2(const q8_gemm_job *job);
+static const q8_gemm_table odd_3x5x2 = {"odd 3x5x2", 3, 5, 2, 1, 0, tile_3x5x2};
+static void tile_3x5x2(const q8_gemm_job *job)
+{
+    odd_tile(&odd_3x5x2, job);
+}
+
+static void tile_2x3x5(const q8_gemm_job *job);
+static const q8_gemm_table odd_2x3x5 = {"odd 2x3x5 s16 flipped", 2, 3, 5, 2, 1, tile_2x3x5};
+static void tile_2x3x5(const q8_gemm_job *job)
+{
+    odd_tile(&odd_2x3x5, job);
+}
+
+void check_odd_gemm(void)
+{
+    if (check_begin("gemm.tile_3x5x2", true))
+        check_table(&odd_3x5x2);
+    if (check_begin("gemm.tile_2x3x5_s16_flipped", true))
+        check_table(&odd_2x3x5);
+}
