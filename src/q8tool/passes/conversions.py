@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from q8tool.model.graph import constant, get_float, get_int
 from q8tool.numerics.qparams import QuantParams, weight_params, widened_for_bias
-from q8tool.numerics.rounding import quantize
+from q8tool.numerics.rounding import quantize_balanced
 
 __all__ = [
     "ConversionWriter",
@@ -44,6 +44,10 @@ class FloatWeights:
     axis: int
     bias: NDArray[np.float32] | None
 
+    def codes(self, params: QuantParams) -> NDArray[Any]:
+        """int8, the operator's own layout, rounding errors balanced per output channel."""
+        return quantize_balanced(self.weights, params, self.axis)
+
     def params(self, per_channel: bool, x: QuantParams | None) -> QuantParams:
         """int8 parameters; widened where the bias would overflow int32 behind an input x."""
         params = weight_params(self.weights, self.axis if per_channel else None)
@@ -67,7 +71,7 @@ def output_channel_axis(node: ir.Node) -> int:
 
 
 def float_weights(node: ir.Node) -> FloatWeights:
-    """The constant weights of a Conv, ConvTranspose, Gemm or MatMul node (input 1, bias input 2)."""
+    """The constant weights (input 1) and bias (input 2) of an operator of kind "weights"."""
     weights = constant(node.inputs[1])
     assert weights is not None, "choose_precision takes constant weights only"
     axis = output_channel_axis(node)
@@ -154,6 +158,24 @@ class ConversionWriter:
             "QuantizeLinear", [x, scale, zero_point], f"{x.name}_q", dtype=dtype, shape=x.shape
         )
 
+    def dynamic_quantize(self, x: ir.Value) -> ir.Node:
+        """DynamicQuantizeLinear of x: codes, scale and zero point at run time."""
+        name = self.name(f"{x.name}_q")
+        outputs = [
+            ir.Value(name=name, shape=x.shape, type=ir.TensorType(ir.DataType.UINT8)),
+            ir.Value(
+                name=self.name(f"{x.name}_s"),
+                shape=ir.Shape([]),
+                type=ir.TensorType(ir.DataType.FLOAT),
+            ),
+            ir.Value(
+                name=self.name(f"{x.name}_z"),
+                shape=ir.Shape([]),
+                type=ir.TensorType(ir.DataType.UINT8),
+            ),
+        ]
+        return ir.node("DynamicQuantizeLinear", [x], outputs=outputs, name=name)
+
     def dequantize(self, codes: ir.Value, params: QuantParams, output: str) -> ir.Node:
         """DequantizeLinear of codes. int32 codes get no zero point: it can only be 0."""
         scale, zero_point = self._params(output, params)
@@ -161,12 +183,9 @@ class ConversionWriter:
         attributes = {} if params.axis is None else {"axis": params.axis}
         return self.new("DequantizeLinear", inputs, output, attributes, shape=codes.shape)
 
-    def dequantized_constant(
-        self, array: NDArray[np.float32], params: QuantParams, base: str
-    ) -> ir.Node:
-        """Codes of a constant as an initializer, and the DequantizeLinear behind it."""
-        codes = self.initializer(f"{base}_q", quantize(array, params))
-        return self.dequantize(codes, params, f"{base}_dq")
+    def dequantized_constant(self, codes: NDArray[Any], params: QuantParams, base: str) -> ir.Node:
+        """The codes of a constant as an initializer, and the DequantizeLinear behind it."""
+        return self.dequantize(self.initializer(f"{base}_q", codes), params, f"{base}_dq")
 
     def _params(self, base: str, params: QuantParams) -> tuple[ir.Value, ir.Value]:
         dtype = np.dtype(params.dtype)

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from q8tool.model.change import Change
 from q8tool.model.graph import constant, node_label
 from q8tool.numerics.qparams import QuantParams, bias_params, from_range
+from q8tool.numerics.rounding import quantize
 from q8tool.passes.choose_precision import Choice, Unit
 from q8tool.passes.conversions import ConversionWriter, float_weights, give_output_name
 
@@ -91,24 +92,26 @@ class _Inserter:
         assert value is not None
         params, array = self._params(value), constant(value)
         if array is not None:
-            nodes = [self._writer.dequantized_constant(array, params, value.name or "constant")]
+            codes = quantize(array, params)
+            nodes = [self._writer.dequantized_constant(codes, params, value.name or "constant")]
         else:
-            quantize = self._writer.quantize(value, params)
+            to_codes = self._writer.quantize(value, params)
             name = f"{self._name(value)}_dq"
-            nodes = [quantize, self._writer.dequantize(quantize.outputs[0], params, name)]
+            nodes = [to_codes, self._writer.dequantize(to_codes.outputs[0], params, name)]
         self._writer.graph.insert_before(node, nodes)
         node.replace_input_with(index, nodes[-1].outputs[0])
 
     def _convert_weights(self, node: ir.Node, x: QuantParams, rounds_bias: bool) -> None:
         found = float_weights(node)
         params = found.params(self._per_channel, x if rounds_bias else None)
-        weights = self._writer.dequantized_constant(found.weights, params, _base(node, 1))
+        codes = found.codes(params)
+        weights = self._writer.dequantized_constant(codes, params, _base(node, 1))
         self._writer.graph.insert_before(node, weights)
         node.replace_input_with(1, weights.outputs[0])
         if found.bias is not None and rounds_bias:
-            bias = self._writer.dequantized_constant(
-                found.bias, bias_params(x, params), _base(node, 2)
-            )
+            sums = bias_params(x, params)
+            codes = quantize(found.bias, sums)
+            bias = self._writer.dequantized_constant(codes, sums, _base(node, 2))
             self._writer.graph.insert_before(node, bias)
             node.replace_input_with(2, bias.outputs[0])
         elif found.bias is not None and node.op_type == "Gemm":
@@ -123,9 +126,9 @@ class _Inserter:
         producer, params, name = value.producer(), self._params(value), value.name or ""
         assert producer is not None
         readers = list(value.uses())
-        quantize = self._writer.quantize(value, params)
-        dequantize = self._writer.dequantize(quantize.outputs[0], params, f"{name}_dq")
-        self._writer.graph.insert_after(producer, [quantize, dequantize])
+        to_codes = self._writer.quantize(value, params)
+        dequantize = self._writer.dequantize(to_codes.outputs[0], params, f"{name}_dq")
+        self._writer.graph.insert_after(producer, [to_codes, dequantize])
         result = dequantize.outputs[0]
         self._origin[result] = name
         for usage in readers:

@@ -1,7 +1,7 @@
 """Insert dynamic ranges: units whose input range is known at run time only.
 
     before   x -> Conv(w, b) -> y
-    after    x -> DynamicQuantizeLinear -> ConvInteger(w8) -> Cast -> Mul(x_scale * w_scale) -> Add(b)
+    after    x -> DynamicQuantizeLinear -> ConvInteger(w8) -> Cast -> Mul(x_s * w_s) -> Add(b)
 
 The sum of products is an exact int32; one float multiplication per channel brings it back to real
 units, as accurate as the weights' scales. Weights are int8 per output channel: the scales stay
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from q8tool.model.change import Change
 from q8tool.model.graph import get_int, node_label
-from q8tool.numerics.rounding import quantize
 from q8tool.passes.choose_precision import Choice
 from q8tool.passes.conversions import ConversionWriter, float_weights, give_output_name
 
@@ -34,7 +33,7 @@ def insert_dynamic(model: ir.Model, choice: Choice, per_channel: bool = True) ->
         x = unit.node.inputs[0]
         assert x is not None
         if x not in codes:
-            codes[x] = _dynamic_quantize(writer, x)
+            codes[x] = writer.dynamic_quantize(x)
             writer.graph.insert_before(unit.node, codes[x])
         _rewrite(writer, unit.node, codes[x], per_channel)
         changes.append(
@@ -43,24 +42,12 @@ def insert_dynamic(model: ir.Model, choice: Choice, per_channel: bool = True) ->
     return changes
 
 
-def _dynamic_quantize(writer: ConversionWriter, x: ir.Value) -> ir.Node:
-    node = writer.new("DynamicQuantizeLinear", [x], f"{x.name}_q", dtype=ir.DataType.UINT8)
-    names = [node.outputs[0].name, writer.name(f"{x.name}_s"), writer.name(f"{x.name}_z")]
-    types = [ir.DataType.UINT8, ir.DataType.FLOAT, ir.DataType.UINT8]
-    shapes = [x.shape, ir.Shape([]), ir.Shape([])]
-    outputs = [
-        ir.Value(name=name, shape=shape, type=ir.TensorType(dtype))
-        for name, shape, dtype in zip(names, shapes, types, strict=True)
-    ]
-    return ir.node("DynamicQuantizeLinear", [x], outputs=outputs, name=node.name)
-
-
 def _rewrite(writer: ConversionWriter, node: ir.Node, codes: ir.Node, per_channel: bool) -> None:
     found = float_weights(node)
     params = found.params(per_channel, None)
     result, base = node.outputs[0], node.inputs[1]
     name = result.name or "result"
-    weights, scale = quantize(found.weights, params), params.scale
+    weights, scale = found.codes(params), params.scale
     if node.op_type == "Gemm" and get_int(node, "transB", 0):
         weights = weights.T
     channels = _channel_shape(node, found.weights)

@@ -1,0 +1,151 @@
+"""Sink dequantize: data movement works on codes as well as on real values.
+
+    before   codes -> Dequantize -> Transpose -> Quantize -> reader
+    after    codes -> Transpose -> Dequantize -> Quantize -> reader      (then the pair cancels)
+
+Exact: these operators copy values, or take the greatest, which for codes of one positive scale is
+the same one. Done only where a QuantizeLinear of equal parameters waits behind the movement, so
+that conversions disappear and float readers see no change.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from q8tool.model.change import Change
+from q8tool.model.graph import constant, get_string, make_initializer, node_label
+from q8tool.numerics.qparams import QuantParams
+from q8tool.passes.cancel_conversions import remove_if_unread
+from q8tool.passes.pairs import params_of
+
+__all__ = ["sink_dequantize"]
+
+# Operators that move the values of their first input, whatever their type.
+_MOVES = frozenset(
+    {
+        "Concat",
+        "DepthToSpace",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "MaxPool",
+        "Pad",
+        "Reshape",
+        "Slice",
+        "SpaceToDepth",
+        "Split",
+        "Squeeze",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+
+
+def sink_dequantize(model: ir.Model) -> list[Change]:
+    """Moves each DequantizeLinear below one movement at a time until nothing more can cancel."""
+    changes = []
+    for graph in model.graphs():
+        for node in list(graph):
+            params = _common_params(node)
+            if params is None or not _reaches_quantize(node, params):
+                continue
+            _sink(graph, node, params)
+            changes.append(Change("sink_dequantize", node_label(node), "works on codes"))
+    return changes
+
+
+def _data_inputs(node: ir.Node) -> Sequence[ir.Value | None]:
+    return node.inputs if node.op_type == "Concat" else node.inputs[:1]
+
+
+def _common_params(node: ir.Node) -> QuantParams | None:
+    """The parameters that all data inputs of a movement come with; None if it cannot sink."""
+    if node.op_type not in _MOVES or node.domain not in ("", "ai.onnx"):
+        return None
+    found: QuantParams | None = None
+    for value in _data_inputs(node):
+        source = value.producer() if value is not None else None
+        if source is None or source.op_type != "DequantizeLinear":
+            return None
+        params = params_of(source)
+        if params is None or params.axis is not None or not float(params.scale) > 0.0:
+            return None
+        if found is not None and not params.same_as(found):
+            return None
+        found = params
+    return found if found is not None and _works_on_codes(node) else None
+
+
+def _works_on_codes(node: ir.Node) -> bool:
+    if node.op_type == "MaxPool":
+        return not any(value.uses() for value in node.outputs[1:])
+    if node.op_type != "Pad":
+        return True
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    padding = np.zeros(1) if value is None else constant(value)
+    if get_string(node, "mode", "constant") != "constant":
+        return True
+    # Padding with 0.0 becomes padding with the zero point; its place is input 2 since opset 11.
+    return padding is not None and not np.any(padding) and len(node.inputs) > 1
+
+
+def _reaches_quantize(node: ir.Node, params: QuantParams) -> bool:
+    """True if a QuantizeLinear of these parameters reads a result, directly or after movements."""
+    readers = [u.node for value in node.outputs for u in value.uses() if u.idx == 0]
+    for reader in readers:
+        if reader.op_type == "QuantizeLinear":
+            own = params_of(reader)
+            if own is not None and own.same_as(params):
+                return True
+    movements = [r for r in readers if r.op_type in _MOVES and r.op_type != "Concat"]
+    return any(_works_on_codes(r) and _reaches_quantize(r, params) for r in movements)
+
+
+def _sink(graph: ir.Graph, node: ir.Node, params: QuantParams) -> None:
+    sources = []
+    for index, value in enumerate(_data_inputs(node)):
+        source = value.producer() if value is not None else None
+        assert source is not None
+        node.replace_input_with(index, source.inputs[0])
+        sources.append(source)
+    if node.op_type == "Pad" and get_string(node, "mode", "constant") == "constant":
+        _pad_with_zero_point(graph, node, params)
+    scale, *zero_point = sources[0].inputs[1:]
+    for value in node.outputs:
+        if not value.uses() and not value.is_graph_output():
+            continue
+        _dequantize_behind(graph, node, value, [scale, *zero_point])
+    for source in dict.fromkeys(sources):
+        remove_if_unread(graph, source)
+
+
+def _dequantize_behind(
+    graph: ir.Graph, node: ir.Node, value: ir.Value, params: list[ir.Value | None]
+) -> None:
+    """value becomes codes; a DequantizeLinear behind it delivers what value was, under its name."""
+    name, dtype = value.name, value.type
+    readers, is_output = list(value.uses()), value.is_graph_output()
+    source = node.inputs[0]
+    real = ir.Value(name=name, shape=value.shape, type=dtype)
+    dequantize = ir.node("DequantizeLinear", [value, *params], outputs=[real], name=f"{name}_dq")
+    value.name = f"{name}_codes"
+    value.type = source.type if source is not None else None
+    graph.insert_after(node, dequantize)
+    for usage in readers:
+        usage.node.replace_input_with(usage.idx, real)
+    if is_output:
+        outputs = graph.outputs
+        outputs[:] = [real if output is value else output for output in outputs]
+
+
+def _pad_with_zero_point(graph: ir.Graph, node: ir.Node, params: QuantParams) -> None:
+    code = np.asarray(params.zero_point).astype(params.dtype)
+    value = make_initializer(graph, f"{node.name or 'pad'}_value", code)
+    if len(node.inputs) > 2:
+        node.replace_input_with(2, value)
+        return
+    node.resize_inputs(3)
+    node.replace_input_with(2, value)
