@@ -34,6 +34,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -57,6 +58,7 @@ LABELS = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 MEAN = STD = 127.5
 TEACHER = "models/mobilenet_v1_0.75_224.onnx"
 TEACHER_SIZE = 224
+MAP_CHANNELS = 128
 FIRST_TRAINING_SEED = 1000  # drawings with smaller seeds are for the demo and for tests
 STEM = 16
 # (channels out, stride) of each depthwise separable block
@@ -80,7 +82,8 @@ class Views:
     """Augmented copies of the items, `per_item` in a row for each, and the teacher's features."""
 
     pixels: Array  # uint8 (items * per_item, size, size, 3)
-    features: Array  # float16 (items * per_item, teacher width)
+    features: Array  # float16 (items * per_item, teacher width), pooled
+    maps: Array  # float16 (items * per_item, MAP_CHANNELS, 7, 7), before pooling, main components
     labels: Array  # int64 (items * per_item,)
     folds: Array  # int64, the same for all views of an item
     per_item: int
@@ -124,6 +127,7 @@ def load_drawings(count: int) -> list[Item]:
     assert spec is not None
     assert spec.loader is not None
     draw = importlib.util.module_from_spec(spec)
+    sys.modules["draw"] = draw  # where its dataclasses look themselves up
     spec.loader.exec_module(draw)
     return [
         Item(f"drawn/{name}/{seed}", label, draw.draw_flower(name, seed, 227))
@@ -160,11 +164,11 @@ def make_view(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def open_teacher(path: Path) -> ort.InferenceSession:
-    """The teacher cut at its pooled features, on one thread."""
+    """The teacher cut just before its global pooling, on one thread."""
     model = onnx.load(path)
     pool = next(n for n in model.graph.node if n.op_type == "GlobalAveragePool")
     del model.graph.output[:]
-    features = helper.make_tensor_value_info(pool.output[0], TensorProto.FLOAT, None)
+    features = helper.make_tensor_value_info(pool.input[0], TensorProto.FLOAT, None)
     model.graph.output.append(features)
     return open_session(model.SerializeToString())
 
@@ -178,13 +182,13 @@ def open_session(model: bytes) -> ort.InferenceSession:
 
 
 def run_batched(session: ort.InferenceSession, pixels: Array) -> Array:
-    """First output for uint8 NHWC pixels, flattened per picture."""
+    """First output for uint8 NHWC pixels."""
     name = session.get_inputs()[0].name
     parts = [
         session.run(None, {name: normalize(pixels[i : i + 32])})[0]
         for i in range(0, len(pixels), 32)
     ]
-    return np.concatenate(parts).reshape(len(pixels), -1)
+    return np.concatenate(parts)
 
 
 def make_views(items: list[Item], per_item: int, size: int, teacher: Path, cache: Path) -> Views:
@@ -192,48 +196,57 @@ def make_views(items: list[Item], per_item: int, size: int, teacher: Path, cache
     digest = hashlib.sha256(f"{per_item} {size}".encode())
     for item in items:
         digest.update(item.key.encode() + item.image.tobytes())
-    path = cache / f"views-{digest.hexdigest()[:16]}.npz"
+    path = cache / f"maps-{digest.hexdigest()[:16]}.npz"
     if path.exists():
         stored = np.load(path)
-        pixels, features = stored["pixels"], stored["features"]
+        pixels, features, maps = stored["pixels"], stored["features"], stored["maps"]
     else:
-        pixels, features = compute_views(items, per_item, size, open_teacher(teacher))
+        pixels, features, maps = compute_views(items, per_item, size, open_teacher(teacher))
         cache.mkdir(parents=True, exist_ok=True)
-        np.savez(path, pixels=pixels, features=features)
+        np.savez(path, pixels=pixels, features=features, maps=maps)
     labels = np.repeat(np.array([item.label for item in items], np.int64), per_item)
     folds = np.array([int(hash_unit("fold " + item.key) * FOLDS) for item in items])
-    return Views(pixels, features, labels, np.repeat(folds, per_item), per_item)
+    return Views(pixels, features, maps, labels, np.repeat(folds, per_item), per_item)
 
 
-def join_views(groups: list[Views]) -> Views:
-    """Several sets of views with the same number per item, as one."""
-    return Views(
-        np.concatenate([g.pixels for g in groups]),
-        np.concatenate([g.features for g in groups]),
-        np.concatenate([g.labels for g in groups]),
-        np.concatenate([g.folds for g in groups]),
-        groups[0].per_item,
-    )
+def fit_components(items: list[Item], teacher: ort.InferenceSession) -> tuple[Array, Array]:
+    """Mean and main components (as columns) of the teacher's map, from every eighth picture.
+
+    Each component is scaled by the root of its deviation, all together to a mean square of one.
+    """
+    plain = np.stack([stretch(item.image, TEACHER_SIZE) for item in items[::8]])
+    points = np.moveaxis(run_batched(teacher, plain), 1, 3)
+    points = points.reshape(-1, points.shape[3]).astype(np.float64)
+    mean = points.mean(0)
+    values, vectors = np.linalg.eigh(np.cov(points.T))
+    values, vectors = values[: -MAP_CHANNELS - 1 : -1], vectors[:, : -MAP_CHANNELS - 1 : -1]
+    basis = vectors / values**0.25 / np.sqrt(np.sqrt(values).mean())
+    return mean.astype(np.float32), basis.astype(np.float32)
 
 
 def compute_views(
     items: list[Item], per_item: int, size: int, teacher: ort.InferenceSession
-) -> tuple[Array, Array]:
-    """The uncached work of make_views: pixels for the student, features from the teacher."""
-    pixels = np.empty((len(items) * per_item, size, size, 3), np.uint8)
+) -> tuple[Array, Array, Array]:
+    """The uncached work of make_views: pixels for the student, the rest from the teacher."""
+    count = len(items) * per_item
+    pixels = np.empty((count, size, size, 3), np.uint8)
+    maps = np.empty((count, MAP_CHANNELS, 7, 7), np.float16)
     features = []
+    mean, basis = fit_components(items, teacher)
     started = time.time()
     for i, item in enumerate(items):
         rng = np.random.default_rng(int(hash_unit("view " + item.key) * 2**53))
         whole = item.image.resize((TEACHER_SIZE, TEACHER_SIZE), Image.Resampling.BILINEAR)
         views = [whole] + [make_view(item.image, rng) for _ in range(per_item - 1)]
-        features.append(run_batched(teacher, np.stack([np.asarray(v) for v in views])))
+        seen = run_batched(teacher, np.stack([np.asarray(view) for view in views]))
+        features.append(seen.mean((2, 3)).astype(np.float16))
+        mine = slice(i * per_item, (i + 1) * per_item)
+        maps[mine] = np.moveaxis((np.moveaxis(seen, 1, 3) - mean) @ basis, 3, 1)
         views[0] = item.image
-        for k, view in enumerate(views):
-            pixels[i * per_item + k] = stretch(view, size)
+        pixels[mine] = np.stack([stretch(view, size) for view in views])
         if i % 200 == 0:
             say(f"views of {i} of {len(items)} pictures, {time.time() - started:.0f} s")
-    return pixels, np.concatenate(features).astype(np.float16)
+    return pixels, np.concatenate(features), maps
 
 
 def fit_head(x: torch.Tensor, y: torch.Tensor, decay: float) -> nn.Linear:
@@ -277,7 +290,7 @@ def conv_bn(inputs: int, outputs: int, kernel: int, stride: int, groups: int) ->
 
 
 class Student(nn.Module):  # type: ignore[misc]  # torch's types are not installed
-    """The network to ship, plus a projection used only while matching the teacher's features."""
+    """The network to ship, plus projections used only while matching the teacher's features."""
 
     def __init__(self, teacher_width: int, dropout: float) -> None:
         super().__init__()
@@ -291,21 +304,22 @@ class Student(nn.Module):  # type: ignore[misc]  # torch's types are not install
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, len(LABELS))
         self.project = nn.Linear(width, teacher_width)
+        self.project_map = nn.Conv2d(width, MAP_CHANNELS, 1)
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits, and the guess of the teacher's standardized features."""
-        pooled = self.body(x).mean((2, 3))
-        return self.head(self.dropout(pooled)), self.project(pooled)
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits, and guesses of the teacher's standardized features and of its map."""
+        seen = self.body(x)
+        pooled = seen.mean((2, 3))
+        return self.head(self.dropout(pooled)), self.project(pooled), self.project_map(seen)
 
 
 def jitter(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Random flips, colour changes and one erased square per picture; x in [-1, 1], NCHW."""
+    """Random colour changes and one erased square per picture; x in [-1, 1], NCHW."""
 
     def uniform(low: float, high: float, channels: int = 1) -> torch.Tensor:
         shape = (len(x), channels, 1, 1)
         return torch.rand(shape, generator=generator) * (high - low) + low
 
-    x = torch.where(uniform(0, 1) < 0.5, x.flip(3), x)
     grey = x.mean(1, keepdim=True)
     x = grey + (x - grey) * uniform(0.6, 1.4)
     middle = x.mean((1, 2, 3), keepdim=True)
@@ -340,56 +354,97 @@ def accuracy_of(model: nn.Module, pixels: Array, labels: Array) -> float:
     right = 0
     for i in range(0, len(pixels), 64):
         with torch.no_grad():
-            logits, _ = model(torch.from_numpy(normalize(pixels[i : i + 64])))
+            logits, _, _ = model(torch.from_numpy(normalize(pixels[i : i + 64])))
         right += int((logits.argmax(1).numpy() == labels[i : i + 64]).sum())
     return right / len(pixels)
 
 
-def train(views: Views, validation: list[Item], args: argparse.Namespace) -> Student:
-    """Train from random weights; returns the averaged weights of the best validated epoch."""
-    generator = torch.Generator().manual_seed(args.seed)
+@dataclass(frozen=True)
+class Targets:
+    """What the student should answer for each view."""
+
+    classes: torch.Tensor  # probabilities: soft and hard labels mixed
+    features: torch.Tensor  # standardized
+    views: Views
+
+    def batch(
+        self, chosen: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Random views of the chosen items: indices, input pictures, the teacher's maps."""
+        views = self.views
+        view = torch.randint(views.per_item, (len(chosen),), generator=generator)
+        index = chosen * views.per_item + view
+        x = jitter(torch.from_numpy(normalize(views.pixels[index.numpy()])), generator)
+        seen = torch.from_numpy(views.maps[index.numpy()]).float()
+        flip = torch.rand((len(chosen), 1, 1, 1), generator=generator) < 0.5
+        x, seen = torch.where(flip, x.flip(3), x), torch.where(flip, seen.flip(3), seen)
+        return index, x.contiguous(memory_format=torch.channels_last), seen
+
+
+def make_targets(views: Views, args: argparse.Namespace) -> Targets:
+    """The teacher's answers in the form that the losses compare with."""
     features = torch.from_numpy(views.features.astype(np.float32))
     features = (features - features.mean(0)) / (features.std(0) + 1e-3)
     soft = soft_labels(features, views, args.temperature)
-    labels = torch.from_numpy(views.labels)
-    targets = args.soft * soft + (1 - args.soft) * functional.one_hot(labels, len(LABELS))
-    model = Student(features.shape[1], args.dropout).to(memory_format=torch.channels_last)
-    average = copy.deepcopy(model)
-    count = len(views.labels) // views.per_item
-    steps = args.epochs * (count // args.batch)
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=args.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, args.learning_rate, total_steps=steps, pct_start=0.1
-    )
-    judge = (
-        np.stack([stretch(item.image, args.size) for item in validation]),
-        np.array([item.label for item in validation]),
-    )
-    best: Student = copy.deepcopy(average)
-    best_score, started, step = -1.0, time.time(), 0
-    for epoch in range(args.epochs):
-        model.train()
+    hard = functional.one_hot(torch.from_numpy(views.labels), len(LABELS))
+    return Targets(args.soft * soft + (1 - args.soft) * hard, features, views)
+
+
+class Trainer:
+    """The student, the moving average of its weights, and how they move on."""
+
+    def __init__(self, targets: Targets, args: argparse.Namespace) -> None:
+        self.targets, self.args = targets, args
+        self.generator = torch.Generator().manual_seed(args.seed)
+        model = Student(targets.features.shape[1], args.dropout)
+        self.model = model.to(memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.model)
+        self.count = len(targets.features) // targets.views.per_item
+        self.step, steps = 0, args.epochs * (self.count // args.batch)
+        self.optimizer = torch.optim.AdamW(model.parameters(), weight_decay=args.weight_decay)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, args.learning_rate, total_steps=steps, pct_start=0.1
+        )
+
+    def loss(self, chosen: torch.Tensor) -> torch.Tensor:
+        """Class, feature and map losses of one batch, summed with their weights."""
+        index, x, seen = self.targets.batch(chosen, self.generator)
+        logits, guess, guess_map = self.model(x)
+        loss = functional.cross_entropy(logits, self.targets.classes[index])
+        match = functional.mse_loss(guess, self.targets.features[index])
+        match_map = functional.mse_loss(guess_map, seen)
+        return loss + self.args.match * match + self.args.match_map * match_map
+
+    def epoch(self) -> float:
+        """Show every item once, in random order; returns the mean loss."""
+        self.model.train()
         total = 0.0
-        for chosen in batches(count, args.batch, generator):
-            view = torch.randint(views.per_item, (len(chosen),), generator=generator)
-            index = chosen * views.per_item + view
-            x = jitter(torch.from_numpy(normalize(views.pixels[index.numpy()])), generator)
-            logits, guess = model(x.contiguous(memory_format=torch.channels_last))
-            loss = functional.cross_entropy(logits, targets[index])
-            loss = loss + args.match * functional.mse_loss(guess, features[index])
-            optimizer.zero_grad()
+        for chosen in batches(self.count, self.args.batch, self.generator):
+            loss = self.loss(chosen)
+            self.optimizer.zero_grad()
             loss.backward()
-            optimizer.step()
-            schedule.step()
-            step += 1
-            update_average(average, model, min(0.995, step / (step + 10)))
+            self.optimizer.step()
+            self.schedule.step()
+            self.step += 1
+            update_average(self.average, self.model, min(0.995, self.step / (self.step + 10)))
             total += float(loss.detach())
-        score = accuracy_of(average, *judge)
+        return total / max(1, int(self.count) // int(self.args.batch))
+
+
+def train(views: Views, validation: list[Item], args: argparse.Namespace) -> Student:
+    """Train from random weights; returns the averaged weights of the best validated epoch."""
+    trainer = Trainer(make_targets(views, args), args)
+    pixels = np.stack([stretch(item.image, args.size) for item in validation])
+    labels = np.array([item.label for item in validation])
+    best: Student = copy.deepcopy(trainer.average)
+    best_score, started = -1.0, time.time()
+    for epoch in range(args.epochs):
+        loss = trainer.epoch()
+        score = accuracy_of(trainer.average, pixels, labels)
         if score >= best_score:
-            best, best_score = copy.deepcopy(average), score
+            best, best_score = copy.deepcopy(trainer.average), score
         seconds = time.time() - started
-        loss_mean = total / (count // args.batch)
-        say(f"epoch {epoch + 1} loss {loss_mean:.3f} validation {score:.3f} {seconds:.0f} s")
+        say(f"epoch {epoch + 1} loss {loss:.3f} validation {score:.3f} {seconds:.0f} s")
     say(f"best validation {best_score:.3f}")
     return best
 
@@ -554,7 +609,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--soft", type=float, default=0.6, help="share of the soft labels")
     parser.add_argument("--temperature", type=float, default=1.5, help="of the soft labels")
-    parser.add_argument("--match", type=float, default=2.0, help="weight of the feature match")
+    parser.add_argument("--match", type=float, default=1.0, help="weight of the feature match")
+    parser.add_argument("--match-map", type=float, default=3.0, help="weight of the map match")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--evaluate-only", action="store_true", help="report on an existing file")
     return parser.parse_args()
@@ -569,11 +625,8 @@ def main() -> None:
     parts = load_photos(args.data / "flowers")
     say({name: len(items) for name, items in parts.items()})
     if not args.evaluate_only:
-        groups = [parts["training"], load_drawings(args.drawings)]
-        teacher = args.data / TEACHER
-        views = join_views(
-            [make_views(g, args.views, args.size, teacher, args.cache) for g in groups if g]
-        )
+        items = parts["training"] + load_drawings(args.drawings)
+        views = make_views(items, args.views, args.size, args.data / TEACHER, args.cache)
         student = train(views, parts["validation"], args)
         args.output.parent.mkdir(parents=True, exist_ok=True)
         model = build_onnx(student.eval(), args.size)
