@@ -79,6 +79,8 @@ int q8_plan_fail(q8_plan *plan, q8_status status, const char *format, ...)
 const q8_tensor *q8_plan_operand(q8_plan *plan, int id, int dtype, int rank, const char *what);
 /* The same for a tensor that is written: constants are refused. */
 const q8_tensor *q8_plan_result(q8_plan *plan, int id, int dtype, int rank, const char *what);
+/* The same for a tensor of one element. */
+const q8_tensor *q8_plan_scalar(q8_plan *plan, int id, int dtype, const char *what);
 /* a * b into *product; false if negative or over INT64_MAX. */
 bool q8_multiply(int64_t a, int64_t b, int64_t *product);
 
@@ -123,6 +125,47 @@ typedef struct {
 } q8_window;
 /* Checks ranges and overflow; sets the plan's error. */
 int q8_window_check(q8_plan *plan, const q8_window *window, const char *what);
+
+/* Where a picture lies and what a tap outside of it sees. */
+typedef struct {
+    const uint8_t *x;       /* the first wanted channel of pixel 0 */
+    const uint8_t *padding; /* pointers: what a tap outside the picture points to */
+    uint8_t padding_byte;   /* gather: what it is filled with */
+    size_t pixel_bytes;     /* from one pixel to the next */
+    size_t channel_bytes;   /* gather: the wanted channels of one pixel */
+} q8_picture;
+
+/* Steps in pointers between the taps of a window and between output pixels. */
+typedef struct {
+    size_t kernel_h_step, kernel_w_step, pixel_step;
+} q8_pointer_order;
+
+/* Pointers to what output pixels first..first+count-1 (counted through N, OH and OW) see:
+ * pointers[i * pixel_step + kh * kernel_h_step + kw * kernel_w_step]. */
+void q8_window_pointers(const q8_window *window, const q8_picture *picture, int64_t first,
+                        int64_t count, q8_pointer_order order, const void **pointers);
+/* The same pixels copied: row i, of row_bytes, holds kernel_h * kernel_w * channel_bytes bytes in
+ * this order, and padding bytes up to its end. */
+void q8_window_gather(const q8_window *window, const q8_picture *picture, int64_t first,
+                      int64_t count, size_t row_bytes, uint8_t *rows);
+
+/* Pointers of neighbouring output pixels overlap where their windows do: the pointers of a line
+ * are one list of columns of the picture, kernel_h pointers each, and pixel p begins at
+ * pointers[p * x_step]. Tap number kw * kernel_h + kh of the kernel is pointer number that. */
+typedef struct {
+    q8_window window;       /* as q8_window_pointers is called */
+    q8_pointer_order order;
+    int64_t line_columns, pixel_columns, more_columns;
+    size_t x_step;
+    int64_t pixels;         /* at most so many output pixels at once */
+    size_t pointer_bytes;   /* room for their pointers */
+} q8_slide;
+q8_slide q8_slide_of(const q8_window *window);
+/* Output pixel first lies in line first / OW; the count pixels are in the same line. */
+void q8_slide_pointers(const q8_slide *slide, const q8_picture *picture, int64_t first,
+                       int64_t count, const void **pointers);
+/* How many pixels from first on, before end, can be done at once. */
+int64_t q8_slide_count(const q8_slide *slide, int64_t first, int64_t end);
 
 /* ---- packing (pack.c) ---- */
 

@@ -1,0 +1,197 @@
+/* conv.c - eight-bit convolution, and every product with constant weights, over packed panels. */
+#include <string.h>
+
+#include "conv.h"
+
+typedef struct {
+    q8_product product;
+    q8_conv_numbers numbers;
+    const uint8_t *panels;
+    size_t panel_bytes;
+    const uint8_t *padding; /* a pixel of zero points; NULL: made at run time */
+    size_t padding_at, bias_at, multiplier_at, sums_at, tile_at; /* in the scratch */
+} conv_state;
+
+/* ---- adding ---- */
+
+/* The most that |w - weight_zero_point| can be. */
+static int64_t largest_weight(const q8_conv *conv, int64_t channels)
+{
+    int64_t largest = 0;
+    for (int64_t c = 0; conv->weight_zero_point && c < channels; c++) {
+        int64_t zero_point = conv->weight_zero_point[c];
+        int64_t size = zero_point < 0 ? -zero_point : zero_point;
+        largest = size > largest ? size : largest;
+    }
+    return largest + 128;
+}
+
+static int check_sums(q8_plan *plan, const q8_conv *conv, const q8_window *window)
+{
+    int64_t depth = window->kernel_h * window->kernel_w * (window->c / conv->groups);
+    if (depth > INT32_MAX / (255 * largest_weight(conv, window->oc)))
+        return q8_plan_fail(plan, Q8_ERROR_BOUNDS, "conv: a sum of %lld products may overflow",
+                            (long long)depth);
+    return Q8_OK;
+}
+
+static int pack_weights(q8_plan *plan, const q8_conv *conv, conv_state *state)
+{
+    const q8_gemm_table *gemm = plan->kernels->gemm;
+    const q8_product *product = &state->product;
+    const size_t depth = product->depth, taps = product->taps;
+    const size_t k = product->gathers ? depth : product->k;
+    state->panel_bytes = q8_panel_bytes(gemm, taps, k);
+    uint8_t *panels = q8_plan_allocate(plan, product->panels, state->panel_bytes);
+    for (int64_t panel = 0; panels && panel < product->panels; panel++)
+        q8_pack_panel(gemm, q8_panel_width(product, panel), taps, k,
+                      conv->weights + (size_t)q8_panel_first(product, panel) * depth, depth, k, 1,
+                      false, panels + (size_t)panel * state->panel_bytes,
+                      state->numbers.weight_sums + panel * product->columns);
+    state->panels = panels;
+    return plan->status;
+}
+
+static int make_padding(q8_plan *plan, conv_state *state)
+{
+    if (state->numbers.x_zero_point_tensor >= 0)
+        return Q8_OK;
+    uint8_t *padding = q8_plan_allocate(plan, (int64_t)state->product.k, 1);
+    if (padding)
+        memset(padding, state->numbers.x_zero_point, state->product.k);
+    state->padding = padding;
+    return plan->status;
+}
+
+static size_t lay_out_scratch(const q8_kernels *kernels, conv_state *state)
+{
+    const q8_product *product = &state->product;
+    const size_t nr = kernels->gemm->nr;
+    size_t total = q8_product_scratch(product);
+    state->padding_at = q8_reserve(&total, product->k);
+    state->bias_at = q8_reserve(&total, nr * sizeof(int32_t));
+    state->multiplier_at = q8_reserve(&total, nr * sizeof(float));
+    state->sums_at = q8_reserve(&total, (size_t)product->block_rows * sizeof(int32_t));
+    state->tile_at = q8_reserve(&total, kernels->gemm->mr * nr * sizeof(int32_t));
+    return total;
+}
+
+static void run(const q8_step *step, const q8_run *run, int64_t part);
+
+static int add_panels(q8_plan *plan, const q8_conv *conv, const q8_window *window,
+                      const q8_conv_numbers *numbers)
+{
+    const q8_gemm_table *gemm = plan->kernels->gemm;
+    q8_step *step = q8_plan_append(plan, sizeof(conv_state), 1, run);
+    if (!step)
+        return plan->status;
+    conv_state *state = step->state;
+    state->numbers = *numbers;
+    state->product = (q8_product){.window = *window, .groups = conv->groups, .element_bytes = 1};
+    q8_product *product = &state->product;
+    q8_product_cut(product, (q8_tile_shape){gemm->mr, gemm->nr, gemm->kr, 64});
+    step->parts = q8_product_parts(product);
+    step->macs = q8_product_macs(product);
+    step->scratch_bytes = lay_out_scratch(plan->kernels, state);
+    q8_product_name(step, window, conv->groups, plan->kernels->name, gemm->name);
+    if (q8_conv_numbers_copy(plan, conv, product, window->oc, &state->numbers) != Q8_OK ||
+        pack_weights(plan, conv, state) != Q8_OK)
+        return plan->status;
+    q8_conv_numbers_fold(&state->numbers, product->panels * product->columns,
+                         gemm->flips_a ? 128 : 0);
+    return make_padding(plan, state);
+}
+
+int q8_plan_add_conv(q8_plan *plan, const q8_conv *conv)
+{
+    q8_conv_numbers numbers;
+    const q8_tensor *x = q8_plan_operand(plan, conv->x, Q8_U8, 4, "conv");
+    const q8_tensor *y = q8_plan_result(plan, conv->y, -1, 4, "conv");
+    if (!x || !y)
+        return plan->status;
+    const q8_window window = Q8_CONV_WINDOW(conv, x, y);
+    if (q8_conv_check(plan, &window, conv->groups, x, y, "conv") != Q8_OK ||
+        q8_conv_numbers_start(plan, conv, y->dtype, &numbers) != Q8_OK ||
+        check_sums(plan, conv, &window) != Q8_OK)
+        return plan->status;
+    if (conv->groups > 1 && conv->groups == window.c && conv->groups == window.oc)
+        return q8_plan_add_depthwise(plan, conv, &window, &numbers);
+    return add_panels(plan, conv, &window, &numbers);
+}
+
+/* ---- running ---- */
+
+typedef struct {
+    const conv_state *state;
+    const q8_run *run;
+    q8_conv_now now;
+    uint8_t *y;
+    int32_t *row_sums;
+} context;
+
+static void sum_rows(void *given, const q8_block *block)
+{
+    context *c = given;
+    q8_row_sums(c->run->plan->kernels, &c->state->product, block, c->now.x_zero_point,
+                c->row_sums);
+}
+
+static void run_panel(void *given, const q8_block *block, int64_t panel)
+{
+    const context *c = given;
+    const conv_state *state = c->state;
+    const q8_product *product = &state->product;
+    const q8_conv_numbers *numbers = &state->numbers;
+    const int64_t at = panel * product->columns;
+    const size_t nr = (size_t)product->columns, y_step = (size_t)product->window.oc;
+    uint8_t *scratch = c->run->scratch;
+    const q8_panel job = {
+        .kernels = c->run->plan->kernels,
+        .product = product,
+        .output = &numbers->output,
+        .b = state->panels + (size_t)panel * state->panel_bytes,
+        .columns = q8_panel_width(product, panel),
+        .bias = q8_conv_bias(numbers, c->now, at, nr, (int32_t *)(scratch + state->bias_at)),
+        .multiplier = q8_conv_multiplier(numbers, c->now, at, nr,
+                                         (float *)(scratch + state->multiplier_at)),
+        .float_bias = numbers->float_bias ? numbers->float_bias + at : NULL,
+        .weight_zero_point = numbers->weight_zero_point ? numbers->weight_zero_point + at : NULL,
+        .row_sums = c->row_sums,
+        .y = c->y + ((size_t)block->first * y_step + (size_t)q8_panel_first(product, panel)) *
+                        q8_element_bytes(numbers->output.dtype),
+        .y_step = y_step,
+        .tile = (int32_t *)(scratch + state->tile_at),
+    };
+    q8_panel_run(&job, block);
+}
+
+static void run(const q8_step *step, const q8_run *run, int64_t part)
+{
+    const conv_state *state = step->state;
+    const q8_conv_numbers *numbers = &state->numbers;
+    const q8_window *window = &state->product.window;
+    const q8_conv_now now = q8_conv_now_of(run, numbers);
+    const uint8_t *padding = state->padding;
+    if (!padding)
+        padding = memset(run->scratch + state->padding_at, now.x_zero_point, state->product.k);
+    context c = {
+        .state = state,
+        .run = run,
+        .now = now,
+        .y = q8_write(run, q8_tensor_of(run, numbers->y)),
+        .row_sums = (int32_t *)(run->scratch + state->sums_at),
+    };
+    const q8_product_walk walk = {
+        .product = &state->product,
+        .picture = {.x = q8_read(run, q8_tensor_of(run, numbers->x)),
+                    .padding = padding,
+                    .padding_byte = (uint8_t)now.x_zero_point,
+                    .pixel_bytes = (size_t)window->c,
+                    .channel_bytes = (size_t)(window->c / state->product.groups)},
+        .scratch = run->scratch,
+        .block = numbers->weight_zero_point ? sum_rows : NULL,
+        .panel = run_panel,
+        .context = &c,
+    };
+    q8_product_run(&walk, part);
+}

@@ -1,0 +1,115 @@
+/* conv_numbers.c - bias, multipliers and zero points of an eight-bit convolution, per channel. */
+#include <string.h>
+
+#include "conv.h"
+
+int q8_conv_numbers_start(q8_plan *plan, const q8_conv *conv, q8_dtype y_dtype,
+                          q8_conv_numbers *numbers)
+{
+    const bool is_dynamic = conv->x_zero_point_tensor >= 0;
+    *numbers = (q8_conv_numbers){
+        .x = conv->x,
+        .y = conv->y,
+        .x_scale_tensor = conv->x_scale_tensor,
+        .x_zero_point_tensor = conv->x_zero_point_tensor,
+        .x_zero_point = is_dynamic ? 0 : conv->x_zero_point,
+        .output = {y_dtype, conv->y_zero_point, conv->y_low, conv->y_high, conv->float_low,
+                   conv->float_high},
+    };
+    if (is_dynamic && !q8_plan_scalar(plan, conv->x_zero_point_tensor, Q8_U8, "conv"))
+        return plan->status;
+    if (conv->x_scale_tensor >= 0) {
+        if (y_dtype != Q8_F32)
+            return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "conv: a scale tensor needs floats in y");
+        if (!q8_plan_scalar(plan, conv->x_scale_tensor, Q8_F32, "conv"))
+            return plan->status;
+    }
+    if (!conv->weights || (y_dtype != Q8_S32 && !conv->multiplier))
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "conv: no weights or no multiplier");
+    q8_plan_check_code(plan, numbers->x_zero_point, "conv");
+    return q8_output_check(plan, &numbers->output, "conv");
+}
+
+/* Copies one value of 4 bytes per channel to where its column stands; NULL for NULL. */
+static void *copy_numbers(q8_plan *plan, const q8_product *product, int64_t channels,
+                          const void *values)
+{
+    const int64_t columns = product ? product->panels * product->columns : channels;
+    uint8_t *copy = values ? q8_plan_allocate(plan, columns, 4) : NULL;
+    if (!copy)
+        return NULL;
+    if (!product)
+        return memcpy(copy, values, (size_t)channels * 4);
+    for (int64_t panel = 0; panel < product->panels; panel++)
+        memcpy(copy + (size_t)(panel * product->columns) * 4,
+               (const uint8_t *)values + (size_t)q8_panel_first(product, panel) * 4,
+               q8_panel_width(product, panel) * 4);
+    return copy;
+}
+
+/* True if a weight has a zero point. */
+static bool has_zero_points(const q8_conv *conv, int64_t channels)
+{
+    for (int64_t c = 0; conv->weight_zero_point && c < channels; c++)
+        if (conv->weight_zero_point[c])
+            return true;
+    return false;
+}
+
+int q8_conv_numbers_copy(q8_plan *plan, const q8_conv *conv, const q8_product *product,
+                         int64_t channels, q8_conv_numbers *numbers)
+{
+    const int64_t columns = product ? product->panels * product->columns : channels;
+    const bool is_s32 = numbers->output.dtype == Q8_S32;
+    numbers->bias = conv->bias ? copy_numbers(plan, product, channels, conv->bias)
+                               : q8_plan_allocate(plan, columns, sizeof(int32_t));
+    numbers->weight_sums = q8_plan_allocate(plan, columns, sizeof(int32_t));
+    if (has_zero_points(conv, channels))
+        numbers->weight_zero_point =
+            copy_numbers(plan, product, channels, conv->weight_zero_point);
+    numbers->multiplier =
+        copy_numbers(plan, product, channels, is_s32 ? NULL : conv->multiplier);
+    numbers->float_bias = copy_numbers(plan, product, channels, conv->float_bias);
+    return plan->status;
+}
+
+void q8_conv_numbers_fold(q8_conv_numbers *numbers, int64_t columns, int32_t flip)
+{
+    const uint32_t factor = (uint32_t)flip - (uint32_t)numbers->x_zero_point;
+    for (int64_t i = 0; i < columns; i++)
+        numbers->bias[i] =
+            (int32_t)((uint32_t)numbers->bias[i] + factor * (uint32_t)numbers->weight_sums[i]);
+}
+
+q8_conv_now q8_conv_now_of(const q8_run *run, const q8_conv_numbers *numbers)
+{
+    q8_conv_now now = {numbers->x_zero_point, 1.0f};
+    if (numbers->x_zero_point_tensor >= 0)
+        now.x_zero_point =
+            *(const uint8_t *)q8_read(run, q8_tensor_of(run, numbers->x_zero_point_tensor));
+    if (numbers->x_scale_tensor >= 0)
+        now.x_scale = *(const float *)q8_read(run, q8_tensor_of(run, numbers->x_scale_tensor));
+    return now;
+}
+
+const int32_t *q8_conv_bias(const q8_conv_numbers *numbers, q8_conv_now now, int64_t at, size_t n,
+                            int32_t *buffer)
+{
+    const int32_t *bias = numbers->bias + at, *sums = numbers->weight_sums + at;
+    if (numbers->x_zero_point_tensor < 0)
+        return bias;
+    for (size_t i = 0; i < n; i++)
+        buffer[i] =
+            (int32_t)((uint32_t)bias[i] - (uint32_t)now.x_zero_point * (uint32_t)sums[i]);
+    return buffer;
+}
+
+const float *q8_conv_multiplier(const q8_conv_numbers *numbers, q8_conv_now now, int64_t at,
+                                size_t n, float *buffer)
+{
+    if (numbers->x_scale_tensor < 0)
+        return numbers->multiplier ? numbers->multiplier + at : NULL;
+    for (size_t i = 0; i < n; i++)
+        buffer[i] = numbers->multiplier[at + (int64_t)i] * now.x_scale;
+    return buffer;
+}

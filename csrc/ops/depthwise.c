@@ -1,0 +1,222 @@
+/* depthwise.c - eight-bit convolution of each channel with a kernel of its own. */
+#include <string.h>
+
+#include "conv.h"
+#include "depthwise.h"
+
+/* ---- what floats share ---- */
+
+q8_step *q8_depthwise_append(q8_plan *plan, const q8_window *window, size_t state_bytes,
+                             void (*run)(const q8_step *, const q8_run *, int64_t),
+                             q8_depthwise *depthwise)
+{
+    const int64_t taps = window->kernel_h * window->kernel_w;
+    *depthwise = (q8_depthwise){
+        .slide = q8_slide_of(window),
+        .channels = window->c,
+        .taps = taps,
+        .pixels = window->n * window->oh * window->ow,
+    };
+    const int64_t parts = q8_split(
+        depthwise->pixels, q8_ceil_divide(Q8_DEPTHWISE_PART_MACS, taps * window->c),
+        &depthwise->pixels_per_part);
+    q8_step *step = q8_plan_append(plan, state_bytes, parts, run);
+    if (!step)
+        return NULL;
+    if (!q8_multiply(depthwise->pixels * window->c, taps, &step->macs))
+        step->macs = INT64_MAX;
+    q8_product_name(step, window, window->c, plan->kernels->name, "");
+    return step;
+}
+
+void q8_depthwise_weights(const q8_window *window, size_t element_bytes, const void *weights,
+                          void *packed)
+{
+    const uint8_t *from = weights;
+    const size_t channels = (size_t)window->c, kernel_h = (size_t)window->kernel_h;
+    for (size_t c = 0; c < channels; c++)
+        for (size_t kh = 0; kh < kernel_h; kh++)
+            for (size_t kw = 0; kw < (size_t)window->kernel_w; kw++, from += element_bytes)
+                memcpy((uint8_t *)packed + ((kw * kernel_h + kh) * channels + c) * element_bytes,
+                       from, element_bytes);
+}
+
+/* ---- adding ---- */
+
+typedef struct {
+    q8_depthwise shape;
+    q8_conv_numbers numbers;
+    const int8_t *weights;
+    const int8_t *ones;     /* NULL unless a weight has a zero point: gives the sums of x */
+    const uint8_t *padding; /* a pixel of zero points; NULL: made at run time */
+    size_t padding_at, bias_at, multiplier_at, sums_bias_at, sums_at, acc_at; /* in the scratch */
+} depthwise_state;
+
+static int make_weights(q8_plan *plan, const q8_conv *conv, const q8_window *window,
+                        depthwise_state *state)
+{
+    const int64_t channels = window->c, count = state->shape.taps * channels;
+    int8_t *weights = q8_plan_allocate(plan, count, 1);
+    int8_t *ones = state->numbers.weight_zero_point ? q8_plan_allocate(plan, count, 1) : NULL;
+    uint8_t *padding = q8_plan_allocate(plan, channels, 1);
+    if (plan->status)
+        return plan->status;
+    q8_depthwise_weights(window, 1, conv->weights, weights);
+    for (int64_t i = 0; i < count; i++)
+        state->numbers.weight_sums[i % channels] += weights[i];
+    if (ones)
+        memset(ones, 1, (size_t)count);
+    memset(padding, state->numbers.x_zero_point, (size_t)channels);
+    state->weights = weights;
+    state->ones = ones;
+    state->padding = state->numbers.x_zero_point_tensor < 0 ? padding : NULL;
+    return Q8_OK;
+}
+
+static size_t lay_out_scratch(depthwise_state *state)
+{
+    size_t total = 0;
+    const size_t channels = (size_t)state->shape.channels;
+    const size_t pixels = (size_t)state->shape.slide.pixels;
+    q8_reserve(&total, state->shape.slide.pointer_bytes);
+    state->padding_at = q8_reserve(&total, channels);
+    state->bias_at = q8_reserve(&total, channels * sizeof(int32_t));
+    state->multiplier_at = q8_reserve(&total, channels * sizeof(float));
+    if (state->ones) {
+        state->sums_bias_at = q8_reserve(&total, channels * sizeof(int32_t));
+        state->sums_at = q8_reserve(&total, pixels * channels * sizeof(int32_t));
+    }
+    if (state->ones || state->numbers.output.dtype == Q8_F32)
+        state->acc_at = q8_reserve(&total, pixels * channels * sizeof(int32_t));
+    return total;
+}
+
+static void run(const q8_step *step, const q8_run *run, int64_t part);
+
+int q8_plan_add_depthwise(q8_plan *plan, const q8_conv *conv, const q8_window *window,
+                          q8_conv_numbers *numbers)
+{
+    q8_depthwise shape;
+    q8_step *step = q8_depthwise_append(plan, window, sizeof(depthwise_state), run, &shape);
+    if (!step)
+        return plan->status;
+    depthwise_state *state = step->state;
+    state->shape = shape;
+    state->numbers = *numbers;
+    if (q8_conv_numbers_copy(plan, conv, NULL, window->c, &state->numbers) != Q8_OK ||
+        make_weights(plan, conv, window, state) != Q8_OK)
+        return plan->status;
+    q8_conv_numbers_fold(&state->numbers, window->c, 0);
+    step->scratch_bytes = lay_out_scratch(state);
+    return Q8_OK;
+}
+
+/* ---- running ---- */
+
+/* acc -= weight_zero_point * sums, both [pixels][channels]. */
+static void correct(const q8_conv_numbers *numbers, size_t pixels, size_t channels,
+                    const int32_t *sums, int32_t *acc)
+{
+    for (size_t p = 0; p < pixels; p++, acc += channels, sums += channels)
+        for (size_t c = 0; c < channels; c++)
+            acc[c] = (int32_t)((uint32_t)acc[c] -
+                               (uint32_t)numbers->weight_zero_point[c] * (uint32_t)sums[c]);
+}
+
+static void sum_taps(const depthwise_state *state, const q8_run *run, q8_conv_now now,
+                     q8_depthwise_job job)
+{
+    int32_t *bias = (int32_t *)(void *)(run->scratch + state->sums_bias_at);
+    for (size_t c = 0; c < job.channels; c++)
+        bias[c] = -now.x_zero_point * (int32_t)job.taps;
+    job.w = state->ones;
+    job.bias = bias;
+    job.multiplier = NULL;
+    job.y = run->scratch + state->sums_at;
+    job.y_step = job.channels;
+    run->plan->kernels->conv.depthwise(&job);
+}
+
+/* The way over accumulators: floats, or weights with a zero point. */
+static void run_accumulators(const depthwise_state *state, const q8_run *run, q8_conv_now now,
+                             const q8_depthwise_job *given, uint8_t *y)
+{
+    const q8_vec_table *vec = &run->plan->kernels->vec;
+    const q8_conv_numbers *numbers = &state->numbers;
+    const q8_output *output = &numbers->output;
+    q8_depthwise_job job = *given;
+    int32_t *acc = (int32_t *)(void *)(run->scratch + state->acc_at);
+    job.multiplier = NULL;
+    job.y = acc;
+    job.y_step = job.channels;
+    run->plan->kernels->conv.depthwise(&job);
+    if (state->ones) {
+        sum_taps(state, run, now, job);
+        correct(numbers, job.pixels, job.channels,
+                (const int32_t *)(const void *)(run->scratch + state->sums_at), acc);
+    }
+    for (size_t p = 0; p < job.pixels; p++, acc += job.channels) {
+        const size_t at = p * job.channels;
+        if (output->dtype == Q8_U8)
+            vec->requantize(job.channels, acc, given->multiplier, y + at, output->zero_point,
+                            output->low, output->high);
+        else if (output->dtype == Q8_F32)
+            vec->accumulator_to_f32(job.channels, acc, given->multiplier, numbers->float_bias,
+                                    (float *)(void *)y + at, output->float_low,
+                                    output->float_high);
+        else
+            memcpy((int32_t *)(void *)y + at, acc, job.channels * sizeof *acc);
+    }
+}
+
+static void run_pixels(const depthwise_state *state, const q8_run *run, q8_conv_now now,
+                       q8_depthwise_job *job, uint8_t *y)
+{
+    const q8_output *output = &state->numbers.output;
+    job->multiplier = q8_conv_multiplier(&state->numbers, now, 0, job->channels,
+                                         (float *)(void *)(run->scratch + state->multiplier_at));
+    if (state->ones || output->dtype == Q8_F32) {
+        run_accumulators(state, run, now, job, y);
+        return;
+    }
+    job->y = y;
+    job->y_step = job->channels;
+    run->plan->kernels->conv.depthwise(job);
+}
+
+static void run(const q8_step *step, const q8_run *run, int64_t part)
+{
+    const depthwise_state *state = step->state;
+    const q8_depthwise *shape = &state->shape;
+    const q8_conv_numbers *numbers = &state->numbers;
+    const q8_conv_now now = q8_conv_now_of(run, numbers);
+    const size_t channels = (size_t)shape->channels;
+    const void **pointers = (const void **)(void *)run->scratch;
+    const uint8_t *padding = state->padding;
+    if (!padding)
+        padding = memset(run->scratch + state->padding_at, now.x_zero_point, channels);
+    const q8_picture picture = {.x = q8_read(run, q8_tensor_of(run, numbers->x)),
+                                .padding = padding,
+                                .pixel_bytes = channels};
+    uint8_t *y = q8_write(run, q8_tensor_of(run, numbers->y));
+    q8_depthwise_job job = {
+        .channels = channels,
+        .taps = (size_t)shape->taps,
+        .x = (const uint8_t *const *)(const void *)pointers,
+        .x_step = shape->slide.x_step,
+        .w = state->weights,
+        .bias = q8_conv_bias(numbers, now, 0, channels,
+                             (int32_t *)(void *)(run->scratch + state->bias_at)),
+        .zero_point = numbers->output.zero_point,
+        .low = numbers->output.low,
+        .high = numbers->output.high,
+    };
+    const q8_range range = q8_part_range(part, shape->pixels_per_part, shape->pixels);
+    for (int64_t first = range.first, count; first < range.end; first += count) {
+        count = q8_slide_count(&shape->slide, first, range.end);
+        q8_slide_pointers(&shape->slide, &picture, first, count, pointers);
+        job.pixels = (size_t)count;
+        run_pixels(state, run, now, &job,
+                   y + (size_t)first * channels * q8_element_bytes(numbers->output.dtype));
+    }
+}

@@ -1,0 +1,211 @@
+/* product.c - cuts a product into blocks, panels and parts, and walks them. */
+#include <stdio.h>
+
+#include "product.h"
+
+/* A block and a panel of weights share the second cache: 256 KiB of at least 512. */
+#define BLOCK_BYTES (256 * 1024)
+#define MOST_TILES_IN_BLOCK 16
+/* A part below this costs more to hand to a thread than it saves; more parts than this balance no
+ * better. */
+#define PART_NS 8000
+#define MOST_PARTS 32
+/* Weights that are used once come from memory at about this pace. */
+#define BYTES_PER_NS 16
+/* Taps with fewer bytes than this are copied together: a pointer per tap costs more. */
+#define LEAST_TAP_BYTES 16
+/* More than any machine holds, and far from overflow when padded to whole panels. */
+#define MOST_WEIGHTS (INT64_C(1) << 48)
+
+q8_window q8_matrix_window(int64_t rows, int64_t k, int64_t columns)
+{
+    return (q8_window){.n = 1, .h = 1, .w = rows, .c = k, .oh = 1, .ow = rows, .oc = columns,
+                       .kernel_h = 1, .kernel_w = 1, .stride_h = 1, .stride_w = 1,
+                       .dilation_h = 1, .dilation_w = 1};
+}
+
+int q8_conv_check(q8_plan *plan, const q8_window *window, int64_t groups, const q8_tensor *x,
+                  const q8_tensor *y, const char *what)
+{
+    int64_t depth = 0;
+    if (q8_window_check(plan, window, what) != Q8_OK)
+        return plan->status;
+    if (x->dims[0] != y->dims[0])
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "%s: %lld pictures in, %lld out", what,
+                            (long long)x->dims[0], (long long)y->dims[0]);
+    if (groups < 1 || window->c % groups || window->oc % groups)
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "%s: %lld groups of %lld and %lld channels",
+                            what, (long long)groups, (long long)window->c, (long long)window->oc);
+    if (!q8_multiply(window->kernel_h * window->kernel_w, window->c / groups, &depth) ||
+        depth > INT32_MAX || depth * window->oc > MOST_WEIGHTS)
+        return q8_plan_fail(plan, Q8_ERROR_BOUNDS, "%s: %lld x %lld weights", what,
+                            (long long)depth, (long long)window->oc);
+    return q8_plan_apart(plan, x, y, false, what);
+}
+
+void q8_product_name(q8_step *step, const q8_window *w, int64_t groups, const char *isa,
+                     const char *kernel)
+{
+    char stride[16] = "", group[24] = "";
+    const char *kind = groups > 1 && groups == w->c && groups == w->oc ? "depthwise" : "conv";
+    if (w->h == 1 && w->kernel_h == 1 && w->kernel_w == 1) {
+        q8_step_name(step, "gemm %lldx%lldx%lld %s %s", (long long)(w->n * w->ow),
+                     (long long)w->c, (long long)w->oc, isa, kernel);
+        return;
+    }
+    if (w->stride_h != 1 || w->stride_w != 1)
+        snprintf(stride, sizeof stride, "/%d", (int)w->stride_w);
+    if (groups > 1 && kind[0] == 'c')
+        snprintf(group, sizeof group, " groups %d", (int)groups);
+    q8_step_name(step, "%s %lldx%lld%s%s%s %s %s", kind, (long long)w->kernel_h,
+                 (long long)w->kernel_w, stride,
+                 w->dilation_h > 1 || w->dilation_w > 1 ? " dilated" : "", group, isa, kernel);
+}
+
+int64_t q8_product_macs(const q8_product *product)
+{
+    int64_t macs = 0;
+    return q8_multiply(product->rows * product->group_columns * product->groups,
+                       (int64_t)product->depth, &macs)
+               ? macs
+               : INT64_MAX;
+}
+
+/* Parts that are worth having. */
+static int64_t wanted_parts(const q8_product *product, int macs_per_ns)
+{
+    const int64_t weights = product->panels * product->columns * (int64_t)product->depth;
+    const int64_t ns = q8_product_macs(product) / macs_per_ns +
+                       weights * (int64_t)product->element_bytes / BYTES_PER_NS;
+    return ns / PART_NS < 1 ? 1 : q8_least(ns / PART_NS, MOST_PARTS);
+}
+
+/* Blocks as large as the cache allows, but so many that all wanted parts exist. */
+static void cut_rows(q8_product *product, int64_t mr, int64_t wanted)
+{
+    const int64_t row_bytes = (int64_t)(product->depth * product->element_bytes);
+    int64_t tiles = BLOCK_BYTES / row_bytes / mr;
+    tiles = tiles < 1 ? 1 : q8_least(tiles, MOST_TILES_IN_BLOCK);
+    int64_t blocks = q8_ceil_divide(product->rows, tiles * mr);
+    /* Columns are cut, too, but each piece would copy the rows again. */
+    const int64_t least = product->gathers ? wanted : q8_ceil_divide(wanted, product->panels);
+    if (blocks < least)
+        blocks = q8_least(least, q8_ceil_divide(product->rows, mr));
+    product->block_rows = q8_ceil_divide(q8_ceil_divide(product->rows, blocks), mr) * mr;
+    product->blocks = q8_ceil_divide(product->rows, product->block_rows);
+}
+
+static void cut_parts(q8_product *product, int64_t wanted)
+{
+    product->blocks_per_part = product->blocks > wanted ? product->blocks / wanted : 1;
+    product->row_parts = q8_ceil_divide(product->blocks, product->blocks_per_part);
+    product->column_parts =
+        q8_least(product->panels, q8_ceil_divide(wanted, product->row_parts));
+    product->panels_per_part = q8_ceil_divide(product->panels, product->column_parts);
+    product->column_parts = q8_ceil_divide(product->panels, product->panels_per_part);
+}
+
+void q8_product_cut(q8_product *product, q8_tile_shape shape)
+{
+    const q8_window *w = &product->window;
+    const size_t taps = (size_t)(w->kernel_h * w->kernel_w);
+    const size_t channels = (size_t)(w->c / product->groups);
+    product->depth = taps * channels;
+    product->gathers = channels % shape.kr ||
+                       (taps > 1 && channels * product->element_bytes < LEAST_TAP_BYTES);
+    product->taps = product->gathers ? 1 : taps;
+    product->k = product->gathers ? (product->depth + shape.kr - 1) / shape.kr * shape.kr
+                                  : channels;
+    product->rows = w->n * w->oh * w->ow;
+    product->columns = (int64_t)shape.nr;
+    product->group_columns = w->oc / product->groups;
+    product->group_panels = q8_ceil_divide(product->group_columns, product->columns);
+    product->panels = product->group_panels * product->groups;
+    const int64_t wanted = wanted_parts(product, shape.macs_per_ns);
+    cut_rows(product, (int64_t)shape.mr, wanted);
+    cut_parts(product, wanted);
+}
+
+int64_t q8_product_parts(const q8_product *product)
+{
+    return product->row_parts * product->column_parts;
+}
+
+int64_t q8_panel_first(const q8_product *product, int64_t panel)
+{
+    return panel / product->group_panels * product->group_columns +
+           panel % product->group_panels * product->columns;
+}
+
+size_t q8_panel_width(const q8_product *product, int64_t panel)
+{
+    return (size_t)q8_least(product->columns, product->group_columns -
+                                                  panel % product->group_panels *
+                                                      product->columns);
+}
+
+size_t q8_reserve(size_t *total, size_t bytes)
+{
+    size_t at = *total;
+    *total += (bytes + Q8_ALIGNMENT - 1) / Q8_ALIGNMENT * Q8_ALIGNMENT;
+    return at;
+}
+
+static size_t pointer_bytes(const q8_product *product)
+{
+    size_t total = 0;
+    q8_reserve(&total, product->taps * (size_t)product->block_rows * sizeof(void *));
+    return total;
+}
+
+size_t q8_product_scratch(const q8_product *product)
+{
+    size_t total = pointer_bytes(product);
+    if (product->gathers)
+        q8_reserve(&total, (size_t)product->block_rows * product->k * product->element_bytes);
+    return total;
+}
+
+/* Makes a block's rows of one group ready. */
+static q8_block prepare(const q8_product_walk *walk, int64_t block, int64_t group)
+{
+    const q8_product *product = walk->product;
+    const int64_t first = block * product->block_rows;
+    const int64_t rows = q8_least(product->block_rows, product->rows - first);
+    const size_t a_step = (size_t)product->block_rows;
+    const void **a = (const void **)(void *)walk->scratch;
+    q8_picture picture = walk->picture;
+    picture.x += (size_t)group * picture.channel_bytes;
+    if (product->gathers) {
+        const size_t row_bytes = product->k * product->element_bytes;
+        uint8_t *copies = walk->scratch + pointer_bytes(product);
+        q8_window_gather(&product->window, &picture, first, rows, row_bytes, copies);
+        for (int64_t i = 0; i < rows; i++)
+            a[i] = copies + (size_t)i * row_bytes;
+    } else {
+        const q8_pointer_order order = {(size_t)product->window.kernel_w * a_step, a_step, 1};
+        q8_window_pointers(&product->window, &picture, first, rows, order, a);
+    }
+    return (q8_block){a, a_step, first, (size_t)rows};
+}
+
+/* Parts with the same panels follow each other, so that these stay in the cache. */
+void q8_product_run(const q8_product_walk *walk, int64_t part)
+{
+    const q8_product *product = walk->product;
+    const q8_range blocks =
+        q8_part_range(part % product->row_parts, product->blocks_per_part, product->blocks);
+    const q8_range panels =
+        q8_part_range(part / product->row_parts, product->panels_per_part, product->panels);
+    for (int64_t block = blocks.first; block < blocks.end; block++) {
+        for (int64_t panel = panels.first; panel < panels.end;) {
+            const int64_t group = panel / product->group_panels;
+            const int64_t end = q8_least(panels.end, (group + 1) * product->group_panels);
+            const q8_block rows = prepare(walk, block, group);
+            if (walk->block)
+                walk->block(walk->context, &rows);
+            for (; panel < end; panel++)
+                walk->panel(walk->context, &rows, panel);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+/* product.h - rows of A times panels of B: what convolution and matmul, of codes and of floats,
+ * have in common.
+ *
+ * A row of A is what one output pixel sees. The kernel gets it as one pointer per tap, or, where
+ * the channels do not fill the kernel's steps of K or are few, as one copied row. Rows are cut
+ * into blocks that fit the second cache together with a panel; a block's pointers are made once
+ * and used for every panel. */
+#ifndef Q8_PRODUCT_H
+#define Q8_PRODUCT_H
+
+#include "ops.h"
+
+typedef struct {
+    q8_window window;
+    int64_t groups;
+    size_t element_bytes;
+    size_t depth;      /* elements that one output sums: kernel_h * kernel_w * c / groups */
+    bool gathers;      /* rows are copied: taps is 1 and k the padded depth */
+    size_t taps, k;    /* as the kernel sees them */
+    int64_t rows, block_rows, blocks, blocks_per_part;
+    int64_t columns;   /* of a panel: nr */
+    int64_t group_columns, group_panels, panels, panels_per_part;
+    int64_t row_parts, column_parts;
+} q8_product;
+
+/* What a kernel's tile looks like, and how fast it is. */
+typedef struct {
+    size_t mr, nr, kr;
+    int macs_per_ns; /* rough: decides how small a part may be */
+} q8_tile_shape;
+
+/* The geometry that q8_conv and q8_conv_f32 have in common. */
+#define Q8_CONV_WINDOW(conv, x, y)                                                         \
+    ((q8_window){(x)->dims[0], (x)->dims[1], (x)->dims[2], (x)->dims[3], (y)->dims[1],       \
+                 (y)->dims[2], (y)->dims[3], (conv)->kernel_h, (conv)->kernel_w,             \
+                 (conv)->stride_h, (conv)->stride_w, (conv)->pad_top, (conv)->pad_left,      \
+                 (conv)->dilation_h, (conv)->dilation_w})
+/* The window of a plain product of rows x k and k x columns. */
+q8_window q8_matrix_window(int64_t rows, int64_t k, int64_t columns);
+
+/* Checks a convolution's window, groups and overlap of x and y. */
+int q8_conv_check(q8_plan *plan, const q8_window *window, int64_t groups, const q8_tensor *x,
+                  const q8_tensor *y, const char *what);
+/* "conv 3x3/2 dilated groups 4", "depthwise 3x3" or "gemm 64x256x1000", then the kernel. */
+void q8_product_name(q8_step *step, const q8_window *window, int64_t groups, const char *isa,
+                     const char *kernel);
+
+/* Fills everything from window, groups and element_bytes. */
+void q8_product_cut(q8_product *product, q8_tile_shape shape);
+int64_t q8_product_parts(const q8_product *product);
+/* Bytes that q8_product_run needs of its scratch; a multiple of Q8_ALIGNMENT. */
+size_t q8_product_scratch(const q8_product *product);
+int64_t q8_product_macs(const q8_product *product);
+/* The first column, of all outputs, of a panel, and how many it has. */
+int64_t q8_panel_first(const q8_product *product, int64_t panel);
+size_t q8_panel_width(const q8_product *product, int64_t panel);
+
+/* Rows first..first+rows-1 of A, ready for the kernel. */
+typedef struct {
+    const void **a;
+    size_t a_step;
+    int64_t first;
+    size_t rows;
+} q8_block;
+
+/* What a driver gives: where A is and what to do with a block. */
+typedef struct {
+    const q8_product *product;
+    q8_picture picture; /* of group 0; the rest follows */
+    uint8_t *scratch;
+    void (*block)(void *context, const q8_block *block); /* NULL, or called before its panels */
+    void (*panel)(void *context, const q8_block *block, int64_t panel);
+    void *context;
+} q8_product_walk;
+void q8_product_run(const q8_product_walk *walk, int64_t part);
+
+/* Adds room for bytes to *total and returns where it begins; both multiples of Q8_ALIGNMENT. */
+size_t q8_reserve(size_t *total, size_t bytes);
+
+/* ---- panels of codes (product_u8.c) ---- */
+
+/* How accumulators become results; the formulas stand at q8_conv. */
+typedef struct {
+    q8_dtype dtype; /* of y: u8, s32 or f32 */
+    int32_t zero_point, low, high;
+    float float_low, float_high;
+} q8_output;
+
+typedef struct {
+    const q8_kernels *kernels;
+    const q8_product *product;
+    const q8_output *output;
+    const void *b;
+    size_t columns;
+    const int32_t *bias;              /* nr values, like the arrays below */
+    const float *multiplier;          /* NULL for s32 */
+    const float *float_bias;          /* NULL: none */
+    const int32_t *weight_zero_point; /* NULL: all 0 */
+    const int32_t *row_sums;          /* of a - zero point; with weight_zero_point only */
+    void *y;                          /* the block's first row in this panel */
+    size_t y_step;                    /* elements */
+    int32_t *tile;                    /* mr * nr, for q8_panel_buffer */
+} q8_panel;
+/* Computes the rows of a block in one panel. */
+void q8_panel_run(const q8_panel *panel, const q8_block *block);
+/* sums[i] = sum over row i of a - zero_point. */
+void q8_row_sums(const q8_kernels *kernels, const q8_product *product, const q8_block *block,
+                 int32_t zero_point, int32_t *sums);
+int q8_output_check(q8_plan *plan, const q8_output *output, const char *what);
+
+/* ---- panels of floats (product_f32.c) ---- */
+
+typedef struct {
+    const q8_kernels *kernels;
+    const q8_product *product;
+    const float *b, *bias; /* bias: nr values */
+    size_t columns;
+    float low, high;
+    float *y;
+    size_t y_step;
+} q8_panel_f32;
+void q8_panel_f32_run(const q8_panel_f32 *panel, const q8_block *block);
+/* Bytes of a panel of depth rows and nr columns, rounded up to Q8_ALIGNMENT. */
+size_t q8_panel_bytes_f32(size_t nr, size_t depth);
+/* Packs n columns of w(row, column) = w[row * row_step + column * column_step],
+ * times alpha, rows 0..depth-1, into one panel of nr columns. */
+void q8_pack_panel_f32(size_t nr, size_t n, size_t depth, const float *w, size_t row_step,
+                       size_t column_step, float alpha, float *panel);
+
+#endif

@@ -1,0 +1,43 @@
+/* product_f32.c - the rows of a block in one panel of floats. */
+#include <string.h>
+
+#include "product.h"
+
+size_t q8_panel_bytes_f32(size_t nr, size_t depth)
+{
+    size_t total = 0;
+    q8_reserve(&total, nr * depth * sizeof(float));
+    return total;
+}
+
+void q8_pack_panel_f32(size_t nr, size_t n, size_t depth, const float *w, size_t row_step,
+                       size_t column_step, float alpha, float *panel)
+{
+    for (size_t row = 0; row < depth; row++, panel += nr, w += row_step) {
+        for (size_t column = 0; column < n; column++)
+            panel[column] = w[column * column_step] * alpha;
+        memset(panel + n, 0, (nr - n) * sizeof *panel);
+    }
+}
+
+void q8_panel_f32_run(const q8_panel_f32 *panel, const q8_block *block)
+{
+    const q8_f32_table *f32 = &panel->kernels->f32;
+    q8_gemm_f32_job job = {
+        .n = panel->columns,
+        .taps = panel->product->taps,
+        .k = panel->product->k,
+        .a_step = block->a_step,
+        .b = panel->b,
+        .bias = panel->bias,
+        .low = panel->low,
+        .high = panel->high,
+        .c_step = panel->y_step,
+    };
+    for (size_t first = 0; first < block->rows; first += f32->gemm_mr) {
+        job.m = block->rows - first < f32->gemm_mr ? block->rows - first : f32->gemm_mr;
+        job.a = (const float *const *)(const void *)(block->a + first);
+        job.c = panel->y + first * panel->y_step;
+        f32->gemm_tile(&job);
+    }
+}
