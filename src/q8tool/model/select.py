@@ -1,0 +1,58 @@
+"""Select: nodes by pattern, as --exclude takes them.
+
+conv1/*        node names, with * ? [] as in file names
+op:Softmax     operator types, same wildcards
+re:head.*bias  node names, regular expression that must match the whole name
+"""
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from q8tool.errors import UsageError
+
+__all__ = ["select_nodes"]
+
+
+def select_nodes(model: ir.Model, patterns: Sequence[str]) -> dict[str, list[ir.Node]]:
+    """Pattern -> nodes of the main graph, in graph order.
+
+    A node without a name goes by its first output's. Raises UsageError for a pattern that matches
+    nothing, with the nearest name, and for a regular expression that is none.
+    """
+    nodes = {_name(node): node for node in model.graph}
+    return {pattern: _matches(pattern, nodes) for pattern in patterns}
+
+
+def _name(node: ir.Node) -> str:
+    return node.name or next((value.name for value in node.outputs if value.name), "")
+
+
+def _matches(pattern: str, nodes: dict[str, ir.Node]) -> list[ir.Node]:
+    kind, _, rest = pattern.partition(":")
+    if kind == "op":
+        candidates = sorted({node.op_type for node in nodes.values()})
+        found = [n for n in nodes.values() if fnmatch.fnmatchcase(n.op_type, rest)]
+    elif kind == "re":
+        candidates, rest = list(nodes), rest
+        expression = _compiled(rest)
+        found = [node for name, node in nodes.items() if expression.fullmatch(name)]
+    else:
+        candidates, rest = list(nodes), pattern
+        found = [node for name, node in nodes.items() if fnmatch.fnmatchcase(name, pattern)]
+    if not found:
+        near = difflib.get_close_matches(rest, candidates, n=1, cutoff=0.4)
+        raise UsageError(
+            f"pattern '{pattern}' matches no node", f"did you mean {near[0]}?" if near else ""
+        )
+    return found
+
+
+def _compiled(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise UsageError(f"'{text}' is not a regular expression: {error}") from error

@@ -1,0 +1,173 @@
+"""Preprocessing without thought: from flags, from the model's metadata, or tried out.
+
+Where neither flags nor metadata say how photos become the input, the usual ways are tried on a few
+photos, and the one whose float answers are most confident and least alike is taken. Which one, and
+why, stands in the report, and quantize stores it in the file.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from q8tool.engine.session import Session, TensorInfo
+from q8tool.errors import InputError, UsageError
+from q8tool.image.load import load_photo
+from q8tool.image.preprocess import to_tensor
+from q8tool.image.spec import PRESETS, Resize, Spec
+from q8tool.model import metadata
+
+__all__ = ["ChosenSpec", "SpecOptions", "choose_spec", "image_input", "probabilities"]
+
+# What exporters leave open is 224 x 224 more often than anything else.
+DEFAULT_SIDE = 224
+TRIED_PHOTOS = 8
+# Another way must be better by this factor before the usual one is left.
+CLEARLY = 1.25
+
+
+@dataclass(frozen=True)
+class SpecOptions:
+    """What flags say; None and "" where they say nothing.
+
+    size is (height, width); mean and std have one value for all channels or one each.
+    """
+
+    preset: str = ""
+    size: tuple[int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    resize: Resize | None = None
+
+
+@dataclass(frozen=True)
+class ChosenSpec:
+    """A spec and where it comes from."""
+
+    spec: Spec
+    source: Literal["flags", "metadata", "tried out"]
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.source}{': ' if self.detail else ''}{self.detail}"
+
+
+def image_input(inputs: Sequence[TensorInfo], name: str = "") -> TensorInfo:
+    """The input that takes photos: the named one, or the only one that can.
+
+    Raises UsageError if the name is unknown, InputError if no input looks like a picture.
+    """
+    if name:
+        for info in inputs:
+            if info.name == name:
+                return info
+        raise UsageError(
+            f"the model has no input '{name}'", f"its inputs: {', '.join(i.name for i in inputs)}"
+        )
+    pictures = [info for info in inputs if _layout(info) is not None]
+    if len(pictures) != 1 or len(inputs) != 1:
+        described = ", ".join(f"{info.name} {info.shape}" for info in inputs)
+        raise InputError(
+            f"the model does not take one picture: its inputs are {described}",
+            "feed it arrays instead (--data FILE.npz)",
+        )
+    return pictures[0]
+
+
+def choose_spec(
+    model: ir.Model, info: TensorInfo, options: SpecOptions, photos: Sequence[Path] = ()
+) -> ChosenSpec | None:
+    """How photos become the input `info`; None if nothing says so and no photo can be tried.
+
+    Flags win over metadata value by value. Raises InputError if a try is needed and fails.
+    """
+    stored = metadata.preprocess(model)
+    base = Spec(_size(info, options), layout=_layout(info) or "NCHW")
+    if _channels(info) == 1:
+        base = replace(base, mean=base.mean[:1], std=base.std[:1])
+    if stored is not None:
+        base = Spec.from_dict(stored)
+    spec = _with_flags(base, options)
+    if options.preset or options.mean is not None or options.std is not None:
+        return ChosenSpec(spec, "flags", options.preset)
+    if stored is not None:
+        return ChosenSpec(spec, "metadata")
+    return _tried(model, info, spec, photos[:TRIED_PHOTOS]) if photos else None
+
+
+def _with_flags(spec: Spec, options: SpecOptions) -> Spec:
+    channels = len(spec.mean)
+    if options.preset:
+        mean, std = PRESETS[options.preset]
+        spec = replace(spec, mean=mean[:channels], std=std[:channels])
+    if options.mean is not None:
+        spec = replace(spec, mean=_per_channel(options.mean, channels))
+    if options.std is not None:
+        spec = replace(spec, std=_per_channel(options.std, channels))
+    if options.size is not None:
+        spec = replace(spec, size=options.size)
+    return spec if options.resize is None else replace(spec, resize=options.resize)
+
+
+def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    if len(values) not in (1, channels):
+        raise UsageError(f"{len(values)} values for {channels} channels", "give one, or one each")
+    return values * channels if len(values) == 1 else values
+
+
+def _tried(model: ir.Model, info: TensorInfo, spec: Spec, photos: Sequence[Path]) -> ChosenSpec:
+    """The preset with the best score; the first, which most models want, unless clearly beaten."""
+    session = Session(model)
+    pictures = [load_photo(path) for path in photos]
+    scores = {}
+    for preset in PRESETS:
+        tried = _with_flags(spec, SpecOptions(preset))
+        answers = [session.run({info.name: to_tensor(p, tried)}) for p in pictures]
+        scores[preset] = _score([next(iter(answer.values())) for answer in answers])
+    usual = next(iter(PRESETS))
+    best = max(scores, key=lambda preset: scores[preset])
+    chosen = best if scores[best] > CLEARLY * scores[usual] else usual
+    return ChosenSpec(_with_flags(spec, SpecOptions(chosen)), "tried out", chosen)
+
+
+def _score(answers: Sequence[NDArray[Any]]) -> float:
+    """Mean confidence times the share of different answers; 0 for what is no classifier."""
+    rows = [probabilities(answer.reshape(-1))[0] for answer in answers if answer.size > 1]
+    if len(rows) != len(answers) or not all(np.isfinite(row).all() for row in rows):
+        return 0.0
+    different = len({int(row.argmax()) for row in rows}) / len(rows)
+    return float(np.mean([row.max() for row in rows])) * different
+
+
+def probabilities(scores: NDArray[Any]) -> tuple[NDArray[np.float64], bool]:
+    """A row of scores as probabilities, and whether softmax had to be applied (logits)."""
+    values = scores.astype(np.float64)
+    if values.min() >= 0.0 and abs(float(values.sum()) - 1.0) < 0.02:
+        return values, False
+    powers = np.exp(values - values.max())
+    return powers / powers.sum(), True
+
+
+def _layout(info: TensorInfo) -> Literal["NCHW", "NHWC"] | None:
+    if len(info.shape) != 4 or info.dtype != np.float32:
+        return None
+    if info.shape[1] in (1, 3):
+        return "NCHW"
+    return "NHWC" if info.shape[3] in (1, 3) else None
+
+
+def _channels(info: TensorInfo) -> int:
+    channels = info.shape[1] if _layout(info) == "NCHW" else info.shape[-1]
+    return channels if isinstance(channels, int) else 3
+
+
+def _size(info: TensorInfo, options: SpecOptions) -> tuple[int, int]:
+    if options.size is not None:
+        return options.size
+    sides = info.shape[2:4] if _layout(info) == "NCHW" else info.shape[1:3]
+    height, width = (side if isinstance(side, int) else DEFAULT_SIDE for side in sides)
+    return height, width

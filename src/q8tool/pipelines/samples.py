@@ -1,0 +1,123 @@
+"""Samples: photos or arrays, one set of inputs at a time, for calibration and comparison.
+
+Of the samples, every fifth (at most 20) is held back: calibration does not see it, and the
+comparison of float and eight-bit answers runs on it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from q8tool.calibrate.collect import Sample
+from q8tool.engine.session import TensorInfo
+from q8tool.errors import InputError
+from q8tool.image.load import load_photo
+from q8tool.image.preprocess import to_tensor
+from q8tool.image.spec import Spec
+
+__all__ = ["ArraySamples", "PhotoSamples", "held_back", "load_arrays"]
+
+HELD_BACK_EVERY = 5
+HELD_BACK_MOST = 20
+
+
+def held_back(count: int) -> tuple[list[int], list[int]]:
+    """Indices to calibrate with, and those held back. Below five samples all serve both."""
+    back = list(range(0, count, HELD_BACK_EVERY))[:HELD_BACK_MOST]
+    if count < HELD_BACK_EVERY:
+        return list(range(count)), list(range(count))
+    kept = set(back)
+    return [index for index in range(count) if index not in kept], back
+
+
+@dataclass
+class PhotoSamples:
+    """Photos, decoded when they are asked for. skipped: (file, reason) of those that failed."""
+
+    paths: Sequence[Path]
+    input_name: str
+    spec: Spec
+    skipped: list[tuple[str, str]]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def at(self, indices: Sequence[int]) -> Iterator[Sample]:
+        """The photos of these indices; those that cannot be decoded are noted and left out."""
+        for index in indices:
+            path = self.paths[index]
+            try:
+                tensor = to_tensor(load_photo(path), self.spec)
+            except InputError as error:
+                self.skipped.append((str(path), error.message))
+                continue
+            yield Sample(str(path), {self.input_name: tensor})
+
+
+@dataclass
+class ArraySamples:
+    """Rows of arrays, one per input."""
+
+    arrays: Mapping[str, NDArray[Any]]
+    source: str
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def at(self, indices: Sequence[int]) -> Iterator[Sample]:
+        """The rows of these indices."""
+        for index in indices:
+            feeds = {name: array[index] for name, array in self.arrays.items()}
+            yield Sample(f"{self.source}[{index}]", feeds)
+
+
+def load_arrays(path: Path, inputs: Sequence[TensorInfo]) -> ArraySamples:
+    """Reads an .npz with one array per input: (samples, *shape of the input).
+
+    An input whose first dimension is 1 or open may be given without it: (samples, channels, ...).
+    A single array serves a single input whatever its name. Raises InputError, naming the input, for
+    what is missing or does not fit.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        reason = "no such file" if missing else "not an .npz file of plain arrays"
+        raise InputError(f"{path}: {reason}") from error
+    if len(found) == 1 and len(inputs) == 1:
+        found = {inputs[0].name: next(iter(found.values()))}
+    arrays = {info.name: _rows(path, info, found) for info in inputs}
+    counts = {name: len(array) for name, array in arrays.items()}
+    if len(set(counts.values())) != 1 or 0 in counts.values():
+        raise InputError(f"{path}: numbers of samples differ or are 0: {counts}")
+    return ArraySamples(arrays, str(path))
+
+
+def _rows(path: Path, info: TensorInfo, found: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    if info.name not in found:
+        raise InputError(
+            f"{path}: no array for input '{info.name}'", f"it holds {', '.join(sorted(found))}"
+        )
+    array = found[info.name]
+    rank = len(info.shape)
+    if (
+        array.ndim == rank
+        and rank > 0
+        and not (isinstance(info.shape[0], int) and info.shape[0] != 1)
+    ):
+        array = array[:, None]
+    fits = array.ndim == rank + 1 and all(
+        not isinstance(dim, int) or dim == size
+        for dim, size in zip(info.shape, array.shape[1:], strict=False)
+    )
+    if not fits:
+        raise InputError(
+            f"{path}: array '{info.name}' of shape {array.shape} does not hold samples of shape "
+            f"{info.shape}"
+        )
+    return array.astype(info.dtype, copy=False)
