@@ -4,13 +4,19 @@ Arrays are checked here, because C sees only a pointer: a wrong shape or type is
 mistake of the engine and not of the user.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from q8tool.errors import NativeError
-from q8tool.native._q8 import CData, ffi, lib
+from q8tool.native._q8 import ffi, lib
+
+if TYPE_CHECKING:
+    from q8tool.native._q8 import CData
 
 __all__ = ["Arguments", "dtype_code", "enum_code"]
 

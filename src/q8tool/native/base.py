@@ -1,17 +1,22 @@
 """What every plan has: tensors, a life, runs. The steps are in plan.py."""
 
+from __future__ import annotations
+
 import threading
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from q8tool.errors import NativeError
-from q8tool.native._q8 import CData, ffi, lib
+from q8tool.native._q8 import ffi, lib
 from q8tool.native.arguments import Arguments, dtype_code
 from q8tool.native.cpu import check_isa
+
+if TYPE_CHECKING:
+    from q8tool.native._q8 import CData
 
 __all__ = ["PlanBase"]
 
