@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+import q8tool
+
 __all__ = [
     "NearChoice",
     "assignments",
@@ -121,11 +123,5 @@ def version_option(function: F) -> F:
 def _show_version(ctx: click.Context, param: click.Parameter, is_asked: bool) -> None:
     if not is_asked or ctx.resilient_parsing:
         return
-    from importlib import metadata
-
-    try:
-        version = metadata.version("q8tool")
-    except metadata.PackageNotFoundError:
-        version = "(not installed)"
-    click.echo(f"q8tool {version}")
+    click.echo(f"q8tool {q8tool.__version__}")
     ctx.exit()

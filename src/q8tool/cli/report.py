@@ -1,10 +1,11 @@
 """What the user sees: tables and JSON on stdout; errors, notes and progress on stderr."""
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import click
 
@@ -19,11 +20,15 @@ __all__ = [
     "note",
     "print_json",
     "progress",
+    "shortened",
     "table",
 ]
 
 # Width of tables when no terminal says how wide it is: enough that nothing is cut.
 _PIPE_WIDTH = 400
+# Columns between two cells, and the narrowest that a first column gets.
+_GAP = 3
+_NARROWEST = 12
 
 
 def line(text: str = "") -> None:
@@ -84,22 +89,33 @@ def _one_line(text: str) -> str:
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
     """A table on stdout, numbers to the right.
 
-    Nothing wraps: on a terminal long cells are cut with an ellipsis, in a pipe they stand whole.
+    Nothing wraps: where a terminal is too narrow, the cells of the first column lose their middle.
     """
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
+    cells = [[_cell(item) for item in row] for row in rows]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH
+    widths = [max(map(len, texts)) for texts in zip(columns, *cells, strict=True)]
+    room = max(width - sum(widths[1:]) - _GAP * len(widths) - 1, _NARROWEST)
     drawn = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for index, name in enumerate(columns):
-        is_number = bool(rows) and all(_is_number(row[index]) for row in rows)
-        drawn.add_column(
-            name, justify="right" if is_number else "left", no_wrap=True, overflow="ellipsis"
-        )
-    for row in rows:
-        drawn.add_row(*(_cell(item) for item in row))
-    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+        is_number = bool(cells) and all(_is_number(row[index]) for row in cells)
+        justify: Literal["left", "right"] = "right" if is_number else "left"
+        least = widths[index] if index else None
+        drawn.add_column(name, justify=justify, no_wrap=True, min_width=least)
+    for row in cells:
+        drawn.add_row(shortened(row[0], room), *row[1:])
     Console(file=sys.stdout, width=width, markup=False, highlight=False).print(drawn)
+
+
+def shortened(text: str, width: int) -> str:
+    """The text, without its middle if it is longer than width: layers differ at both ends."""
+    if len(text) <= width:
+        return text
+    head = (width - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
 
 
 def facts(rows: Sequence[tuple[str, object]]) -> None:
@@ -119,8 +135,8 @@ def amount(count: int) -> str:
     raise AssertionError("unreachable")
 
 
-def _is_number(item: object) -> bool:
-    return isinstance(item, int | float) or item is None
+def _is_number(text: str) -> bool:
+    return not text.strip("-+.,0123456789e?")
 
 
 def _cell(item: object) -> str:
