@@ -1,5 +1,103 @@
+/* x86_conv_avx2.c - depthwise convolution and pooling of codes, 32 channels at a time. */
 #include "kernels.h"
 
 #if defined(__x86_64__)
-const q8_conv_table q8_conv_avx2 = {.depthwise = NULL};
+#include <immintrin.h>
+#include <string.h>
+
+#include "target.h"
+#include "x86_conv_window.h"
+#include "x86_inline.h"
+
+Q8_TARGET("avx2,fma")
+
+#include "x86_bytes256.inc"
+
+X86_INLINE __m256i load_32(const void *p, size_t count)
+{
+    if (count == 32)
+        return _mm256_loadu_si256(p);
+    char bytes[32] = {0};
+    memcpy(bytes, p, count);
+    return _mm256_loadu_si256((const __m256i *)bytes);
+}
+
+X86_INLINE void store_32(void *p, __m256i v, size_t count)
+{
+    if (count == 32) {
+        _mm256_storeu_si256(p, v);
+        return;
+    }
+    char bytes[32];
+    _mm256_storeu_si256((__m256i *)bytes, v);
+    memcpy(p, bytes, count);
+}
+
+/* The even and the odd bytes of a vector, widened: without a dot-product instruction, vpmaddwd
+ * multiplies each half with the codes' half. */
+typedef struct {
+    __m256i even, odd;
+} weights_32_bytes;
+
+X86_INLINE weights_32_bytes weights_of_32(__m256i v)
+{
+    return (weights_32_bytes){_mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8),
+                              _mm256_srai_epi16(v, 8)};
+}
+
+X86_INLINE __m256i dot_32(__m256i sum, __m256i x, weights_32_bytes w)
+{
+    __m256i even = _mm256_and_si256(x, _mm256_set1_epi16(0xff));
+    __m256i odd = _mm256_srli_epi16(x, 8);
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(even, w.even));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(odd, w.odd));
+}
+
+#define NAME(name) name##_32
+#define VECTOR __m256i
+#define BYTES 32
+#define FLOATS __m256
+#define WEIGHTS weights_32_bytes
+#include "x86_conv.inc"
+
+static void depthwise(const q8_depthwise_job *job)
+{
+    uint64_t slides[MOST_PIXELS / 64];
+    for (size_t first = 0; first < job->pixels; first += MOST_PIXELS) {
+        const q8_depthwise_job part = part_of_job(job, first);
+        const uint64_t *known = part.taps == 9 ? find_slides(&part, slides) : NULL;
+        size_t c = 0;
+        for (; c + 32 <= part.channels; c += 32)
+            depthwise_group_32(&part, known, c, 32);
+        if (c < part.channels)
+            depthwise_group_32(&part, known, c, part.channels - c);
+    }
+}
+
+static void max_pool(const q8_pool_job *job)
+{
+    size_t c = 0;
+    for (; c + 32 <= job->channels; c += 32)
+        max_pool_group_32(job, c, 32);
+    if (c < job->channels)
+        max_pool_group_32(job, c, job->channels - c);
+}
+
+static void average_pool(const q8_pool_job *job)
+{
+    size_t c = 0;
+    for (; c + 32 <= job->channels; c += 32)
+        average_pool_group_32(job, c, 32);
+    if (c < job->channels)
+        average_pool_group_32(job, c, job->channels - c);
+}
+
+Q8_TARGET_END
+
+const q8_conv_table q8_conv_avx2 = {
+    .depthwise = depthwise,
+    .max_pool = max_pool,
+    .average_pool = average_pool,
+};
+
 #endif
