@@ -29,6 +29,7 @@ enum { MR = 8, NR = 8 };
     do {                                                                              \
         float32x4_t left = vld1q_f32(b), right = vld1q_f32(b + 4);                    \
         b += NR;                                                                      \
+        Q8_KEEP_ORDER;                                                                \
         Q8_UNROLL                                                                     \
         for (size_t i = 0; i < rows; i++) {                                           \
             sums[2 * i] = multiply_add(sums[2 * i], left, factor);                    \
@@ -53,6 +54,8 @@ Q8_BODY void store_tile(const q8_gemm_f32_job *job, size_t rows, float *c, size_
 
 Q8_BODY void tile_of(const q8_gemm_f32_job *job, size_t rows)
 {
+    size_t chosen[MR];
+    choose_pointers(job->m, rows, chosen);
     float32x4_t sums[2 * MR], x[MR];
     Q8_UNROLL
     for (size_t i = 0; i < rows; i++) {
@@ -64,7 +67,7 @@ Q8_BODY void tile_of(const q8_gemm_f32_job *job, size_t rows)
         const float *a[MR];
         Q8_UNROLL
         for (size_t i = 0; i < rows; i++)
-            a[i] = job->a[tap * job->a_step + (i < job->m ? i : job->m - 1)];
+            a[i] = job->a[tap * job->a_step + chosen[i]];
         size_t p = 0;
         for (; p + 4 <= job->k; p += 4) {
             Q8_UNROLL

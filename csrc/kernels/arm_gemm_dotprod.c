@@ -17,28 +17,77 @@ enum { MR = 8, NR = 8, KR = 4 };
 
 Q8_TARGET("arch=armv8.2-a+dotprod")
 
-/* Four codes of every row against the panel's next step. */
-#define STEP(lane)                                                            \
-    do {                                                                      \
-        int8x16_t left = vld1q_s8(b), right = vld1q_s8(b + 16);               \
-        b += NR * KR;                                                         \
-        Q8_UNROLL                                                             \
-        for (size_t i = 0; i < rows; i++) {                                   \
-            sums[2 * i] = vdotq_laneq_s32(sums[2 * i], left, x[i], lane);     \
-            sums[2 * i + 1] = vdotq_laneq_s32(sums[2 * i + 1], right, x[i], lane); \
-        }                                                                     \
-        Q8_KEEP_ORDER;                                                        \
+/* Four codes of every row i against the panel's next step. */
+#define STEP(dot, ...)                                                            \
+    do {                                                                          \
+        int8x16_t left = vld1q_s8(b), right = vld1q_s8(b + 16);                   \
+        b += NR * KR;                                                             \
+        Q8_KEEP_ORDER;                                                            \
+        Q8_UNROLL                                                                 \
+        for (size_t i = 0; i < rows; i++) {                                       \
+            sums[2 * i] = dot(sums[2 * i], left, __VA_ARGS__);                    \
+            sums[2 * i + 1] = dot(sums[2 * i + 1], right, __VA_ARGS__);           \
+        }                                                                         \
+        Q8_KEEP_ORDER;                                                            \
     } while (0)
 
+Q8_BODY int8x16_t sixteen_codes(const uint8_t *a)
+{
+    return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(a), vdupq_n_u8(128)));
+}
+
+Q8_BODY int8x8_t eight_codes(const uint8_t *a)
+{
+    return vreinterpret_s8_u8(veor_u8(vld1_u8(a), vdup_n_u8(128)));
+}
+
+/* In all lanes. */
 Q8_BODY int8x16_t four_codes(const uint8_t *a)
 {
     uint32_t codes;
     memcpy(&codes, a, sizeof codes);
-    return vreinterpretq_s8_u32(veorq_u32(vdupq_n_u32(codes), vdupq_n_u32(0x80808080)));
+    return vreinterpretq_s8_u32(vdupq_n_u32(codes ^ 0x80808080));
+}
+
+/* One tap; returns b behind it. */
+Q8_BODY const int8_t *add_tap(size_t rows, size_t k, const uint8_t *const *a, const int8_t *b,
+                              int32x4_t *sums)
+{
+    size_t p = 0;
+    for (; p + 16 <= k; p += 16) {
+        int8x16_t x[MR];
+        Q8_UNROLL
+        for (size_t i = 0; i < rows; i++)
+            x[i] = sixteen_codes(a[i] + p);
+        Q8_KEEP_ORDER;
+        STEP(vdotq_laneq_s32, x[i], 0);
+        STEP(vdotq_laneq_s32, x[i], 1);
+        STEP(vdotq_laneq_s32, x[i], 2);
+        STEP(vdotq_laneq_s32, x[i], 3);
+    }
+    if (p + 8 <= k) {
+        int8x8_t x[MR];
+        Q8_UNROLL
+        for (size_t i = 0; i < rows; i++)
+            x[i] = eight_codes(a[i] + p);
+        STEP(vdotq_lane_s32, x[i], 0);
+        STEP(vdotq_lane_s32, x[i], 1);
+        p += 8;
+    }
+    if (p < k) {
+        int8x16_t x[MR];
+        Q8_UNROLL
+        for (size_t i = 0; i < rows; i++)
+            x[i] = four_codes(a[i] + p);
+        STEP(vdotq_s32, x[i]);
+    }
+    return b;
 }
 
 Q8_BODY void tile_of(const q8_gemm_job *job, size_t rows)
 {
+    size_t chosen[MR];
+    choose_pointers(job->m, rows, chosen);
     int32x4_t sums[2 * MR];
     Q8_UNROLL
     for (size_t i = 0; i < rows; i++) {
@@ -48,25 +97,10 @@ Q8_BODY void tile_of(const q8_gemm_job *job, size_t rows)
     const int8_t *b = job->b;
     for (size_t tap = 0; tap < job->taps; tap++) {
         const uint8_t *a[MR];
-        int8x16_t x[MR];
-        rows_of_tap(job, tap, rows, a);
-        size_t p = 0;
-        for (; p + 16 <= job->k; p += 16) {
-            Q8_UNROLL
-            for (size_t i = 0; i < rows; i++)
-                x[i] = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(a[i] + p), vdupq_n_u8(128)));
-            Q8_KEEP_ORDER;
-            STEP(0);
-            STEP(1);
-            STEP(2);
-            STEP(3);
-        }
-        for (; p < job->k; p += KR) {
-            Q8_UNROLL
-            for (size_t i = 0; i < rows; i++)
-                x[i] = four_codes(a[i] + p);
-            STEP(0);
-        }
+        Q8_UNROLL
+        for (size_t i = 0; i < rows; i++)
+            a[i] = job->a[tap * job->a_step + chosen[i]];
+        b = add_tap(rows, job->k, a, b, sums);
     }
     store_8_columns(job, 0, rows, sums);
 }

@@ -29,15 +29,13 @@ Q8_BODY void step(size_t pairs, const uint8x16_t *x, const int8_t *b, int32x4_t 
     Q8_KEEP_ORDER;
 }
 
-/* The sums of one tap are added to the blocks; b moves to the next tap's. */
-Q8_BODY const int8_t *add_tap(const q8_gemm_job *job, size_t pairs, size_t tap, const int8_t *b,
+/* One tap; returns b behind it. */
+Q8_BODY const int8_t *add_tap(size_t pairs, size_t k, const uint8_t *const *a, const int8_t *b,
                               int32x4_t (*blocks)[BLOCKS])
 {
-    const uint8_t *a[MR];
     uint8x16_t first[MR / 2], second[MR / 2];
-    rows_of_tap(job, tap, 2 * pairs, a);
     size_t p = 0;
-    for (; p + 16 <= job->k; p += 16) {
+    for (; p + 16 <= k; p += 16) {
         Q8_UNROLL
         for (size_t i = 0; i < pairs; i++) {
             uint64x2_t upper = vreinterpretq_u64_u8(vld1q_u8(a[2 * i] + p));
@@ -50,7 +48,7 @@ Q8_BODY const int8_t *add_tap(const q8_gemm_job *job, size_t pairs, size_t tap, 
         step(pairs, second, b + NR * KR, blocks);
         b += 2 * NR * KR;
     }
-    if (p < job->k) {
+    if (p < k) {
         Q8_UNROLL
         for (size_t i = 0; i < pairs; i++)
             first[i] = vcombine_u8(vld1_u8(a[2 * i] + p), vld1_u8(a[2 * i + 1] + p));
@@ -62,6 +60,8 @@ Q8_BODY const int8_t *add_tap(const q8_gemm_job *job, size_t pairs, size_t tap, 
 
 Q8_BODY void tile_of(const q8_gemm_job *job, size_t pairs)
 {
+    size_t chosen[MR];
+    choose_pointers(job->m, 2 * pairs, chosen);
     int32x4_t blocks[MR / 2][BLOCKS];
     Q8_UNROLL
     for (size_t j = 0; j < BLOCKS; j++) {
@@ -71,8 +71,13 @@ Q8_BODY void tile_of(const q8_gemm_job *job, size_t pairs)
             blocks[i][j] = vcombine_s32(bias, bias);
     }
     const int8_t *b = job->b;
-    for (size_t tap = 0; tap < job->taps; tap++)
-        b = add_tap(job, pairs, tap, b, blocks);
+    for (size_t tap = 0; tap < job->taps; tap++) {
+        const uint8_t *a[MR];
+        Q8_UNROLL
+        for (size_t i = 0; i < 2 * pairs; i++)
+            a[i] = job->a[tap * job->a_step + chosen[i]];
+        b = add_tap(pairs, job->k, a, b, blocks);
+    }
 
     int32x4_t sums[2 * MR];
     Q8_UNROLL

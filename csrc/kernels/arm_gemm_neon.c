@@ -50,6 +50,8 @@ Q8_BODY uint16x8_t load_two_codes(const uint8_t *a)
 
 Q8_BODY void tile_of(const q8_gemm_job *job, size_t rows, size_t eights)
 {
+    size_t chosen[MR];
+    choose_pointers(job->m, rows, chosen);
     int32x4_t sums[2][2 * MR];
     Q8_UNROLL
     for (size_t j = 0; j < eights; j++) {
@@ -63,7 +65,9 @@ Q8_BODY void tile_of(const q8_gemm_job *job, size_t rows, size_t eights)
     for (size_t tap = 0; tap < job->taps; tap++) {
         const uint8_t *a[MR];
         uint16x8_t x[MR];
-        rows_of_tap(job, tap, rows, a);
+        Q8_UNROLL
+        for (size_t i = 0; i < rows; i++)
+            a[i] = job->a[tap * job->a_step + chosen[i]];
         size_t p = 0;
         for (; p + 16 <= job->k; p += 16) {
             Q8_UNROLL

@@ -15,14 +15,13 @@ enum { MAX_ROWS = 8 };
  * than there are registers, and keeps sums in memory. */
 #define Q8_KEEP_ORDER __asm__ volatile("" ::: "memory")
 
-/* The rows of one tap. A tile computes more rows than it stores when m is odd; those read row m-1
- * again. */
-Q8_BODY void rows_of_tap(const q8_gemm_job *job, size_t tap, size_t rows, const uint8_t **a)
+/* Which of a tap's pointers each row reads. A tile may compute more rows than it stores; those
+ * read row m-1 again. */
+Q8_BODY void choose_pointers(size_t m, size_t rows, size_t *chosen)
 {
-    const uint8_t *const *pointers = job->a + tap * job->a_step;
     Q8_UNROLL
     for (size_t i = 0; i < rows; i++)
-        a[i] = pointers[i < job->m ? i : job->m - 1];
+        chosen[i] = i < m ? i : m - 1;
 }
 
 /* What a tile at the edge stores of a buffer of full rows: m rows of n elements, n at most 8. */
