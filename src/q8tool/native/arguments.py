@@ -47,12 +47,14 @@ class Arguments:
     ) -> CData:
         """Pointer to `values` as a C array of `dtype`; NULL for None.
 
-        Raises NativeError if the shape differs from `shape` or a value does not fit the type.
+        Raises NativeError if the shape differs from `shape`, a value does not fit the type, or
+        plans have no such type.
         """
         if values is None:
             return ffi.NULL
         given = np.asarray(values)
         wanted = np.dtype(dtype)
+        dtype_code(wanted)
         array = np.ascontiguousarray(given, dtype=wanted).reshape(given.shape)
         if array.shape != tuple(shape):
             raise NativeError(f"{what} has shape {given.shape}, not {tuple(shape)}")

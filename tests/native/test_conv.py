@@ -1,0 +1,256 @@
+"""Convolutions and constant products of the C engine against the formula, on every ISA."""
+
+import numpy as np
+import pytest
+
+from q8tool.errors import NativeError
+from q8tool.native import Plan
+from tests.native.one_step import ISAS, run_one, run_step
+from tests.native.reference import Geometry, conv, float_result, random_geometry, requantized
+
+KINDS = ("dense", "grouped", "depthwise")
+SEEDS = range(40)
+
+
+def codes(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.integers(0, 256, shape, np.uint8)
+
+
+def weights_of(rng: np.random.Generator, geometry: Geometry) -> np.ndarray:
+    return rng.integers(-128, 128, geometry.weights_shape, np.int8)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_codes_equal_the_formula(kind: str, isa: str) -> None:
+    for seed in SEEDS:
+        rng = np.random.default_rng(seed)
+        g = random_geometry(rng, kind)
+        x, w = codes(rng, g.x_shape), weights_of(rng, g)
+        bias = rng.integers(-(2**20), 2**20, g.y_shape[3], np.int32)
+        zero_point, y_zero_point = (int(v) for v in rng.integers(0, 256, 2))
+        acc = conv(x.astype(np.int64) - zero_point, w.astype(np.int64), g) + bias
+        multiplier = (rng.uniform(20, 300, g.y_shape[3]) / (1 + np.abs(acc).max())).astype("f")
+        numbers = {
+            "bias": bias,
+            "x_zero_point": zero_point,
+            "multiplier": multiplier,
+            "y_zero_point": y_zero_point,
+            "y_low": 3,
+            "y_high": 250,
+        }
+        got = run_one(
+            lambda p, x, y, w=w, g=g, numbers=numbers: p.conv(x, y, w, **g.window, **numbers),
+            [x],
+            np.uint8,
+            g.y_shape,
+            isa=isa,
+        )
+        wanted = requantized(acc, multiplier, y_zero_point, (3, 250))
+        np.testing.assert_array_equal(got, wanted, err_msg=f"seed {seed}: {g}")
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float32])
+def test_weight_zero_points_and_run_time_numbers(kind: str, dtype: type, isa: str) -> None:
+    for seed in SEEDS[:12]:
+        rng = np.random.default_rng(seed)
+        g = random_geometry(rng, kind)
+        outputs = g.y_shape[3]
+        x, w = codes(rng, g.x_shape), weights_of(rng, g)
+        w_zero_point = rng.integers(-128, 256, outputs, np.int32)
+        bias = rng.integers(-(2**16), 2**16, outputs, np.int32)
+        x_zero_point = rng.integers(0, 256, (), np.uint8)
+        x_scale = np.float32(rng.uniform(0.001, 1)).reshape(1)
+        factors = w.astype(np.int64) - w_zero_point[:, None, None, None]
+        acc = conv(x.astype(np.int64) - int(x_zero_point), factors, g) + bias
+        multiplier = (rng.uniform(20, 300, outputs) / (1 + np.abs(acc).max())).astype("f")
+        float_bias = rng.normal(size=outputs).astype("f")
+
+        def add(p: Plan, x: int, zero_point: int, scale: int, y: int) -> range:
+            is_float = dtype == np.float32
+            return p.conv(
+                x,
+                y,
+                w,  # noqa: B023
+                **g.window,  # noqa: B023
+                bias=bias,  # noqa: B023
+                weight_zero_point=w_zero_point,  # noqa: B023
+                multiplier=multiplier,  # noqa: B023
+                y_zero_point=7,
+                float_bias=float_bias if is_float else None,  # noqa: B023
+                float_low=-40,
+                float_high=55,
+                x_zero_point_tensor=zero_point,
+                x_scale_tensor=scale if is_float else None,
+            )
+
+        got = run_step(add, [x, x_zero_point, x_scale], [(dtype, g.y_shape)], isa=isa)[0]
+        if dtype == np.uint8:
+            wanted = requantized(acc, multiplier, 7)
+        elif dtype == np.int32:
+            wanted = acc.astype(np.int32)
+        else:
+            wanted = float_result(acc, multiplier * x_scale, float_bias, -40, 55)
+        np.testing.assert_array_equal(got, wanted, err_msg=f"seed {seed}: {g}")
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_floats_equal_the_formula(kind: str, isa: str) -> None:
+    for seed in SEEDS:
+        rng = np.random.default_rng(seed)
+        g = random_geometry(rng, kind)
+        x, w = rng.normal(size=g.x_shape).astype("f"), rng.normal(size=g.weights_shape).astype("f")
+        bias = rng.normal(size=g.y_shape[3]).astype("f")
+        wanted = conv(x.astype(np.float64), w.astype(np.float64), g) + bias
+        limits = {"low": -5.0, "high": 6.0}
+        got = run_one(
+            lambda p, x, y, w=w, g=g, bias=bias, limits=limits: p.conv_f32(
+                x, y, w, **g.window, bias=bias, **limits
+            ),
+            [x],
+            np.float32,
+            g.y_shape,
+            isa=isa,
+        )
+        np.testing.assert_allclose(
+            got, np.clip(wanted, -5, 6), rtol=1e-4, atol=1e-4, err_msg=f"seed {seed}: {g}"
+        )
+
+
+LARGE = {
+    "many rows": Geometry((1, 40, 40, 32), (1, 40, 40, 72), (3, 3), pad=(1, 1)),
+    "few rows, many columns": Geometry((1, 1, 1, 512), (1, 1, 1, 1000), (1, 1)),
+    "copied rows": Geometry((1, 64, 64, 3), (1, 32, 32, 64), (7, 7), (2, 2), (3, 3)),
+    "depthwise": Geometry((1, 40, 80, 96), (1, 20, 40, 96), (3, 3), (2, 2), (1, 1), groups=96),
+    "groups": Geometry((1, 30, 30, 64), (1, 30, 30, 64), (3, 3), pad=(1, 1), groups=4),
+}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("name", LARGE)
+def test_same_bytes_on_any_number_of_threads(name: str, isa: str) -> None:
+    g = LARGE[name]
+    rng = np.random.default_rng(5)
+    x, w = codes(rng, g.x_shape), weights_of(rng, g)
+    acc = conv(x.astype(np.float64) - 131, w.astype(np.float64), g)  # exact: below 2**53
+    multiplier = np.full(g.y_shape[3], 100 / np.abs(acc).max(), "f")
+    wanted = requantized(acc.astype(np.int64), multiplier, 128)
+    for threads in (1, 2, 3):
+        got = run_one(
+            lambda p, x, y: p.conv(
+                x, y, w, **g.window, multiplier=multiplier, x_zero_point=131, y_zero_point=128
+            ),
+            [x],
+            np.uint8,
+            g.y_shape,
+            isa=isa,
+            threads=threads,
+        )
+        np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_floats_do_not_depend_on_threads(name: str) -> None:
+    g = LARGE[name]
+    rng = np.random.default_rng(6)
+    x, w = rng.normal(size=g.x_shape).astype("f"), rng.normal(size=g.weights_shape).astype("f")
+    one, two, three = (
+        run_one(
+            lambda p, x, y: p.conv_f32(x, y, w, **g.window),
+            [x],
+            np.float32,
+            g.y_shape,
+            threads=threads,
+        )
+        for threads in (1, 2, 3)
+    )
+    np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(one, three)
+
+
+def test_extreme_sums_are_exact() -> None:
+    depth = 2**31 // (255 * 128) // 4 * 4
+    x = np.full((1, 1, 1, depth), 255, np.uint8)
+    for value in (-128, 127):
+        w = np.full((3, 1, 1, depth), value, np.int8)
+        for isa in ISAS:
+            got = run_one(
+                lambda p, x, y, w=w: p.conv(x, y, w), [x], np.int32, (1, 1, 1, 3), isa=isa
+            )
+            assert got.ravel().tolist() == [255 * value * depth] * 3
+
+
+def test_step_names_say_what_runs() -> None:
+    with Plan("scalar") as plan:
+        x = plan.tensor(np.uint8, (1, 8, 8, 16), 0)
+        y = plan.tensor(np.uint8, (1, 4, 4, 16), 1024)
+        ones = np.ones(16, np.float32)
+        dense = plan.conv(
+            x, y, np.ones((16, 3, 3, 16), np.int8), stride=(2, 2), pad=(1, 1), multiplier=ones
+        )
+        split = plan.conv(
+            x,
+            y,
+            np.ones((16, 3, 3, 1), np.int8),
+            stride=(2, 2),
+            pad=(1, 1),
+            groups=16,
+            multiplier=ones,
+        )
+        assert plan.step_name(dense[0]) == "conv 3x3/2 scalar scalar 4x8"
+        assert plan.step_name(split[0]).startswith("depthwise 3x3/2 scalar")
+        assert plan.step_macs(dense[0]) == 16 * 16 * 9 * 16
+        assert plan.step_macs(split[0]) == 16 * 16 * 9
+
+
+def add_conv(
+    x_shape: tuple[int, ...] = (1, 4, 4, 4),
+    y_shape: tuple[int, ...] = (1, 4, 4, 4),
+    w_shape: tuple[int, ...] = (4, 1, 1, 4),
+    **options: object,
+) -> None:
+    with Plan() as plan:
+        x = plan.tensor(np.uint8, x_shape, None)
+        y = plan.tensor(np.uint8, y_shape, None)
+        given = {"multiplier": np.ones(w_shape[0], np.float32), **options}
+        plan.conv(x, y, np.zeros(w_shape, np.int8), **given)  # type: ignore[arg-type]
+
+
+def test_refusals() -> None:
+    add_conv()
+    for problem, options in {
+        "rank": {"x_shape": (1, 4, 4)},
+        "weights has shape": {"w_shape": (4, 1, 1, 3)},
+        "pictures": {"x_shape": (2, 4, 4, 4)},
+        "groups": {"groups": 3, "x_shape": (1, 4, 4, 12)},
+        "out of range": {"stride": (0, 1)},
+        "padding": {"pad": (-1, 0)},
+        "dilation": {"dilation": (1, 2**30)},
+        "zero point": {"x_zero_point": 256},
+        "limits": {"y_low": 9, "y_high": 8},
+        "no multiplier": {"multiplier": None},
+        "multiplier has shape": {"multiplier": np.ones(5, np.float32)},
+        "scale tensor": {"x_scale_tensor": 0},
+        "not a scalar": {"x_zero_point_tensor": 0},
+        "no tensor 9": {"x_zero_point_tensor": 9},
+        "do not fit": {"bias": np.full(4, 2**40)},
+        "empty": {"x_shape": (1, 0, 4, 4)},
+    }.items():
+        with pytest.raises(NativeError, match=problem):
+            add_conv(**options)  # type: ignore[arg-type]
+
+
+def test_refuses_sums_that_may_overflow() -> None:
+    depth = 2**31 // (255 * 128) + 4
+    with pytest.raises(NativeError, match="may overflow"):
+        add_conv((1, 1, 1, depth), (1, 1, 1, 1), (1, 1, 1, depth))
+    with pytest.raises(NativeError, match="may overflow"):
+        add_conv(
+            (1, 1, 1, depth // 2),
+            (1, 1, 1, 1),
+            (1, 1, 1, depth // 2),
+            weight_zero_point=[255],
+        )
