@@ -1,9 +1,11 @@
 """Options that several commands share, and the types of their values."""
 
 import difflib
+import functools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -19,6 +21,7 @@ __all__ = [
     "json_option",
     "name_list",
     "output_option",
+    "preprocessing_options",
     "threads_option",
     "version_option",
 ]
@@ -88,6 +91,80 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")(
         function
     )
+
+
+def preprocessing_options(function: F) -> F:
+    """How photos become the input: --preset, --size, --mean, --std, --resize.
+
+    They arrive as one argument, preprocessing: a pipelines.preprocessing.SpecOptions.
+    """
+
+    @functools.wraps(function)
+    def with_options(*args: Any, **kwargs: Any) -> Any:
+        from q8tool.pipelines.preprocessing import SpecOptions
+
+        names = ("preset", "size", "mean", "std", "resize")
+        values = {name: kwargs.pop(name) for name in names}
+        preset = values.pop("preset") or ""
+        return function(*args, preprocessing=SpecOptions(preset, **values), **kwargs)
+
+    for option in reversed(
+        [
+            click.option(
+                "--preset", type=NearChoice(["mobilenet", "imagenet", "unit", "raw"]),
+                help="How pixels become numbers: -1..1; by ImageNet's mean and deviation; 0..1; "
+                "0..255. Default: what the model says, else tried out on a few photos.",
+            ),
+            click.option(
+                "--size", callback=_height_and_width, metavar="N|HxW",
+                help="Height and width of the input, where the model leaves them open.",
+            ),
+            click.option(
+                "--mean", callback=_numbers, metavar="M[,M,M]",
+                help="Subtracted from pixels 0..255, per channel.",
+            ),
+            click.option(
+                "--std", callback=_numbers, metavar="S[,S,S]",
+                help="Then divided by, per channel.",
+            ),
+            click.option(
+                "--resize", type=NearChoice(["crop", "stretch"]),
+                help="crop: keep shapes, cut the centre out (default). stretch: the whole photo.",
+            ),
+        ]
+    ):  # fmt: skip
+        with_options = option(with_options)
+    return cast(F, with_options)
+
+
+def _height_and_width(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
+    """Callback: 224 or 240x320 as (height, width)."""
+    if value is None:
+        return None
+    sides = value.lower().split("x")
+    if len(sides) not in (1, 2) or not all(side.isdigit() and int(side) > 0 for side in sides):
+        raise click.BadParameter(f"'{value}' is neither N nor HEIGHTxWIDTH", ctx, param)
+    return int(sides[0]), int(sides[-1])
+
+
+def _numbers(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[float, ...] | None:
+    """Callback: one number, or one per channel; 0 is a number."""
+    if value is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in value.split(","))
+    except ValueError:
+        message = f"'{value}' is not numbers separated by commas"
+        raise click.BadParameter(message, ctx, param) from None
+    if len(numbers) not in (1, 3) or not all(math.isfinite(number) for number in numbers):
+        raise click.BadParameter(f"'{value}' is neither one number nor three", ctx, param)
+    if param.name == "std" and 0.0 in numbers:
+        raise click.BadParameter("0 cannot be divided by", ctx, param)
+    return numbers
 
 
 def threads_option(function: F) -> F:

@@ -153,21 +153,24 @@ def probabilities(scores: NDArray[Any]) -> tuple[NDArray[np.float64], bool]:
 
 
 def _layout(info: TensorInfo) -> Literal["NCHW", "NHWC"] | None:
-    if len(info.shape) != 4 or info.dtype != np.float32:
+    shape = info.shape or ()
+    if len(shape) != 4 or info.dtype != np.float32:
         return None
-    if info.shape[1] in (1, 3):
+    if shape[1] in (1, 3):
         return "NCHW"
-    return "NHWC" if info.shape[3] in (1, 3) else None
+    return "NHWC" if shape[3] in (1, 3) else None
 
 
 def _channels(info: TensorInfo) -> int:
-    channels = info.shape[1] if _layout(info) == "NCHW" else info.shape[-1]
+    shape = info.shape or (None,)
+    channels = shape[1] if _layout(info) == "NCHW" else shape[-1]
     return channels if isinstance(channels, int) else 3
 
 
 def _size(info: TensorInfo, options: SpecOptions) -> tuple[int, int]:
     if options.size is not None:
         return options.size
-    sides = info.shape[2:4] if _layout(info) == "NCHW" else info.shape[1:3]
+    shape = info.shape or (None,) * 4
+    sides = shape[2:4] if _layout(info) == "NCHW" else shape[1:3]
     height, width = (side if isinstance(side, int) else DEFAULT_SIDE for side in sides)
     return height, width

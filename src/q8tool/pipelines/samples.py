@@ -103,21 +103,17 @@ def _rows(path: Path, info: TensorInfo, found: Mapping[str, NDArray[Any]]) -> ND
         raise InputError(
             f"{path}: no array for input '{info.name}'", f"it holds {', '.join(sorted(found))}"
         )
-    array = found[info.name]
-    rank = len(info.shape)
-    if (
-        array.ndim == rank
-        and rank > 0
-        and not (isinstance(info.shape[0], int) and info.shape[0] != 1)
-    ):
+    array, shape = found[info.name], info.shape or ()
+    open_batch = bool(shape) and (not isinstance(shape[0], int) or shape[0] == 1)
+    if array.ndim == len(shape) and open_batch:
         array = array[:, None]
-    fits = array.ndim == rank + 1 and all(
+    fits = array.ndim == len(shape) + 1 and all(
         not isinstance(dim, int) or dim == size
-        for dim, size in zip(info.shape, array.shape[1:], strict=False)
+        for dim, size in zip(shape, array.shape[1:], strict=False)
     )
     if not fits:
         raise InputError(
             f"{path}: array '{info.name}' of shape {array.shape} does not hold samples of shape "
-            f"{info.shape}"
+            f"{shape}"
         )
     return array.astype(info.dtype, copy=False)

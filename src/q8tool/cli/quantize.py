@@ -1,0 +1,155 @@
+"""q8tool quantize: a float model becomes an eight-bit one."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from q8tool.cli import report
+from q8tool.cli.options import (
+    NearChoice,
+    debug_option,
+    force_option,
+    input_option,
+    json_option,
+    output_option,
+    preprocessing_options,
+    threads_option,
+)
+
+if TYPE_CHECKING:
+    from q8tool.pipelines.quantize import Report
+
+__all__ = ["command"]
+
+MODES = ["eightbit", "weights", "weights-rounded", "round", "simulate"]
+
+
+def _ranges(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, tuple[float, float]]:
+    """Callback: NAME=LOW,HIGH, given any number of times."""
+    found = {}
+    for value in values:
+        name, _, ends = value.rpartition("=")
+        try:
+            low, high = (float(end) for end in ends.split(","))
+        except ValueError:
+            low, high = 1.0, 0.0
+        if not name or not low <= high or abs(low) == float("inf") or high == float("inf"):
+            raise click.BadParameter(f"'{value}' is not NAME=LOW,HIGH", ctx, param)
+        found[name] = (low, high)
+    return found
+
+
+@click.command("quantize")
+@input_option(text="The float model.")
+@output_option(text="The eight-bit model to write.")
+@click.option(
+    "--mode", type=NearChoice(MODES), default="eightbit", show_default=True,
+    help="eightbit: eight-bit operators. weights: int8 weights, float arithmetic. "
+    "weights-rounded: float weights of 256 values, which zip well. round, simulate: "
+    "float models that show what rounding costs.",
+)  # fmt: skip
+@click.option(
+    "--images", multiple=True, type=click.Path(path_type=Path), metavar="PATH",
+    help="Photos to measure ranges with: a folder, a file or a pattern. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--data", type=click.Path(path_type=Path), metavar="FILE",
+    help="Arrays instead of photos: an .npz with one array per input, samples first.",
+)  # fmt: skip
+@click.option(
+    "--ranges", type=click.Path(path_type=Path), metavar="FILE",
+    help="Ranges by tensor name from a ranges file (JSON).",
+)  # fmt: skip
+@click.option(
+    "--input-range", "input_ranges", multiple=True, callback=_ranges, metavar="NAME=LOW,HIGH",
+    help="The range of an input, where no photo shows it. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--calibration", type=NearChoice(["minmax", "percentile", "mse"]), default="minmax",
+    show_default=True,
+    help="Range from samples: all of it; without the most extreme 5 % of the photos; or that of "
+    "the smallest squared error.",
+)  # fmt: skip
+@click.option(
+    "--format", type=NearChoice(["qdq", "qoperator"]), default="qdq", show_default=True,
+    help="qdq: operators between conversions. qoperator: QLinearConv, QLinearMatMul.",
+)  # fmt: skip
+@click.option(
+    "--per-channel/--per-tensor", default=True, show_default=True,
+    help="One weight scale per output channel, or one for all.",
+)  # fmt: skip
+@click.option(
+    "--exclude", "excluded", multiple=True, metavar="PATTERN",
+    help="Nodes that stay float: a name with wildcards, op:TYPE, or re:EXPRESSION. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--strip/--no-strip", default=True, show_default=True,
+    help="Cancel conversions that meet, as strip-conversions does.",
+)  # fmt: skip
+@preprocessing_options
+@threads_option
+@force_option
+@json_option
+@debug_option
+def command(*, as_json: bool, **options: Any) -> None:
+    """Turn a float model into an eight-bit one, a quarter of the size.
+
+    Works without any data: ranges follow from what operators compute, and are taken at run time
+    where nothing says them. With photos (--images) they are measured, and the eight-bit model is
+    compared with the float one on photos that were held back.
+
+    \b
+    Example:
+      q8tool quantize --input model.onnx --output small.onnx --images photos/
+    """
+    from q8tool.pipelines import quantize
+
+    with report.progress() as bar:
+        result = quantize.run(quantize.Options(**options), bar)
+    if as_json:
+        report.print_json(result.to_json())
+    else:
+        _print(result)
+
+
+def _print(result: "Report") -> None:
+    kept = [row for row in result.kept if row[1] != "only float reads its result"]
+    if kept:
+        report.table(["stays float", "because"], kept)
+    for file, reason in result.ranging.skipped:
+        report.note(f"skipped {file}: {reason}")
+    before, after = result.sizes
+    rows: list[tuple[str, object]] = [("mode", result.mode)]
+    if result.mode == "eightbit":
+        rows.append(
+            ("operators", f"{result.static} eight-bit, {result.dynamic} with run-time range")
+        )
+    rows.append(("ranges", result.ranging.source))
+    if result.ranging.preprocessing is not None:
+        rows.append(("preprocessing", str(result.ranging.preprocessing)))
+    if result.opset[0] != result.opset[1]:
+        rows.append(("opset", f"{result.opset[0]} -> {result.opset[1]}"))
+    rows.append(
+        ("size", f"{report.amount(before)} -> {report.amount(after)} ({after / before:.1%})")
+    )
+    if result.zipped is not None:
+        rows.append(("weights zipped", f"{result.zipped:.1%} of their size"))
+    report.facts([*rows, *_comparison(result), ("written", result.output)])
+
+
+def _comparison(result: "Report") -> list[tuple[str, object]]:
+    found = result.comparison
+    kind = "random inputs" if found.is_random else "held-back samples"
+    rows: list[tuple[str, object]] = []
+    if found.agreement is not None and not found.is_random:
+        rows.append(("same label as float", f"{found.agreement:.1%} of {found.samples} {kind}"))
+    rows.append(("signal to noise", f"{found.sqnr_db:.1f} dB on {found.samples} {kind}"))
+    float_ms, eight_bit_ms = found.milliseconds
+    rows.append(
+        ("time of one run", f"{float_ms:.1f} ms -> {eight_bit_ms:.1f} ms "
+         f"({float_ms / eight_bit_ms:.1f} times as fast)")
+    )  # fmt: skip
+    return rows
