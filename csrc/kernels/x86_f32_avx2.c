@@ -28,6 +28,7 @@ Q8_TARGET("avx2,fma")
 #define LOAD(p) _mm256_load_ps((const float *)(p))
 #define BROADCAST(p) all_floats(*(const float *)(p))
 #define MULTIPLY_ADD(sum, a, b) fused(a, b, sum)
+#define KEEP(x) __asm__("" : "+x"(x))
 #include "x86_gemm_tile.inc"
 #undef START
 #undef ZERO
@@ -35,6 +36,7 @@ Q8_TARGET("avx2,fma")
 #undef LOAD
 #undef BROADCAST
 #undef MULTIPLY_ADD
+#undef KEEP
 
 #include "x86_f32_conv.inc"
 #include "x86_math.inc"

@@ -29,6 +29,7 @@ typedef int32_t int32x16 __attribute__((vector_size(64)));
 #define BROADCAST(p) ((int32x16)_mm512_set1_epi32(*(const x86_unaligned_int32 *)(p)))
 #define MULTIPLY_ADD(sum, a, b) \
     ((int32x16)_mm512_dpbusd_epi32((__m512i)(sum), (__m512i)(a), (__m512i)(b)))
+#define KEEP(x) __asm__("" : "+v"(x))
 #include "x86_gemm_tile.inc"
 
 X86_INLINE __mmask64 first_bytes(size_t count)

@@ -28,6 +28,7 @@ typedef int32_t int32x8 __attribute__((vector_size(32)));
 #define BROADCAST(p) ((int32x8)_mm256_set1_epi32(*(const x86_unaligned_int32 *)(p)))
 #define MULTIPLY_ADD(sum, a, b) \
     ((int32x8)_mm256_dpbusd_avx_epi32((__m256i)(sum), (__m256i)(a), (__m256i)(b)))
+#define KEEP(x) __asm__("" : "+x"(x))
 #include "x86_gemm_tile.inc"
 #include "x86_lanes256.inc"
 #include "x86_gemm_store256.inc"
