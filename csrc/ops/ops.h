@@ -35,6 +35,14 @@ static inline size_t q8_element_bytes(q8_dtype dtype)
     return dtype == Q8_S64 ? 8 : dtype == Q8_S32 || dtype == Q8_F32 ? 4 : 1;
 }
 
+/* Adds room for bytes to *total and returns where it begins; both multiples of Q8_ALIGNMENT. */
+static inline size_t q8_reserve(size_t *total, size_t bytes)
+{
+    size_t at = *total;
+    *total += (bytes + Q8_ALIGNMENT - 1) / Q8_ALIGNMENT * Q8_ALIGNMENT;
+    return at;
+}
+
 /* An index that walks dims in row-major order. */
 typedef struct {
     int rank;

@@ -43,23 +43,22 @@ int q8_conv_check(q8_plan *plan, const q8_window *window, int64_t groups, const 
     return q8_plan_apart(plan, x, y, false, what);
 }
 
-void q8_product_name(q8_step *step, const q8_window *w, int64_t groups, const char *isa,
-                     const char *kernel)
+void q8_product_name(q8_step *step, const q8_window *w, int64_t groups, const char *kernel)
 {
     char stride[16] = "", group[24] = "";
     const char *kind = groups > 1 && groups == w->c && groups == w->oc ? "depthwise" : "conv";
     if (w->h == 1 && w->kernel_h == 1 && w->kernel_w == 1) {
-        q8_step_name(step, "gemm %lldx%lldx%lld %s %s", (long long)(w->n * w->ow),
-                     (long long)w->c, (long long)w->oc, isa, kernel);
+        q8_step_name(step, "gemm %lldx%lldx%lld %s", (long long)(w->n * w->ow),
+                     (long long)w->c, (long long)w->oc, kernel);
         return;
     }
     if (w->stride_h != 1 || w->stride_w != 1)
         snprintf(stride, sizeof stride, "/%d", (int)w->stride_w);
     if (groups > 1 && kind[0] == 'c')
         snprintf(group, sizeof group, " groups %d", (int)groups);
-    q8_step_name(step, "%s %lldx%lld%s%s%s %s %s", kind, (long long)w->kernel_h,
+    q8_step_name(step, "%s %lldx%lld%s%s%s %s", kind, (long long)w->kernel_h,
                  (long long)w->kernel_w, stride,
-                 w->dilation_h > 1 || w->dilation_w > 1 ? " dilated" : "", group, isa, kernel);
+                 w->dilation_h > 1 || w->dilation_w > 1 ? " dilated" : "", group, kernel);
 }
 
 int64_t q8_product_macs(const q8_product *product)
@@ -142,13 +141,6 @@ size_t q8_panel_width(const q8_product *product, int64_t panel)
     return (size_t)q8_least(product->columns, product->group_columns -
                                                   panel % product->group_panels *
                                                       product->columns);
-}
-
-size_t q8_reserve(size_t *total, size_t bytes)
-{
-    size_t at = *total;
-    *total += (bytes + Q8_ALIGNMENT - 1) / Q8_ALIGNMENT * Q8_ALIGNMENT;
-    return at;
 }
 
 static size_t pointer_bytes(const q8_product *product)

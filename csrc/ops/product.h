@@ -42,8 +42,7 @@ q8_window q8_matrix_window(int64_t rows, int64_t k, int64_t columns);
 int q8_conv_check(q8_plan *plan, const q8_window *window, int64_t groups, const q8_tensor *x,
                   const q8_tensor *y, const char *what);
 /* "conv 3x3/2 dilated groups 4", "depthwise 3x3" or "gemm 64x256x1000", then the kernel. */
-void q8_product_name(q8_step *step, const q8_window *window, int64_t groups, const char *isa,
-                     const char *kernel);
+void q8_product_name(q8_step *step, const q8_window *window, int64_t groups, const char *kernel);
 
 /* Fills everything from window, groups and element_bytes. */
 void q8_product_cut(q8_product *product, q8_tile_shape shape);
@@ -73,9 +72,6 @@ typedef struct {
     void *context;
 } q8_product_walk;
 void q8_product_run(const q8_product_walk *walk, int64_t part);
-
-/* Adds room for bytes to *total and returns where it begins; both multiples of Q8_ALIGNMENT. */
-size_t q8_reserve(size_t *total, size_t bytes);
 
 /* ---- panels of codes (product_u8.c) ---- */
 
