@@ -93,7 +93,7 @@ static int add_panels(q8_plan *plan, const q8_conv *conv, const q8_window *windo
     step->parts = q8_product_parts(product);
     step->macs = q8_product_macs(product);
     step->scratch_bytes = lay_out_scratch(plan->kernels, state);
-    q8_product_name(step, window, conv->groups, plan->kernels->name, gemm->name);
+    q8_product_name(step, window, conv->groups, gemm->name);
     if (q8_conv_numbers_copy(plan, conv, product, window->oc, &state->numbers) != Q8_OK ||
         pack_weights(plan, conv, state) != Q8_OK)
         return plan->status;

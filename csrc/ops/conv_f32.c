@@ -100,7 +100,7 @@ static int add_panels(q8_plan *plan, const q8_conv_f32 *conv, const q8_window *w
     step->parts = q8_product_parts(&state->product);
     step->macs = q8_product_macs(&state->product);
     step->scratch_bytes = q8_product_scratch(&state->product);
-    q8_product_name(step, window, conv->groups, plan->kernels->name, f32->gemm_name);
+    q8_product_name(step, window, conv->groups, f32->gemm_name);
     return pack_weights(plan, conv, state);
 }
 

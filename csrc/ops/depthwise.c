@@ -25,7 +25,7 @@ q8_step *q8_depthwise_append(q8_plan *plan, const q8_window *window, size_t stat
         return NULL;
     if (!q8_multiply(depthwise->pixels * window->c, taps, &step->macs))
         step->macs = INT64_MAX;
-    q8_product_name(step, window, window->c, plan->kernels->name, "");
+    q8_product_name(step, window, window->c, plan->kernels->name);
     return step;
 }
 

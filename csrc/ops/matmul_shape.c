@@ -52,9 +52,9 @@ q8_step *q8_matmul_append_product(q8_plan *plan, const q8_matmul_shape *shape, s
     *(q8_matmul_shape *)step->state = *shape;
     if (!q8_multiply(q8_product_macs(product), shape->batches, &step->macs))
         step->macs = INT64_MAX;
-    q8_step_name(step, "matmul %lldx%lldx%lldx%lld %s %s", (long long)shape->batches,
+    q8_step_name(step, "matmul %lldx%lldx%lldx%lld %s", (long long)shape->batches,
                  (long long)product->rows, (long long)product->depth,
-                 (long long)product->window.oc, plan->kernels->name, kernel);
+                 (long long)product->window.oc, kernel);
     return step;
 }
 

@@ -108,81 +108,134 @@ void q8_window_pointers(const q8_window *window, const q8_picture *picture, int6
     }
 }
 
-/* memcpy for the dozen bytes of a pixel or two, where a call would cost more than the copy: two
- * overlapping moves of a fixed size. */
-static inline void copy_short(uint8_t *to, const uint8_t *from, size_t bytes)
+/* count copies of a few bytes each, a kernel's line or a pixel. memcpy would be called for every
+ * one; two overlapping moves of a fixed size cost less than the call. */
+static void copy_pieces(size_t count, size_t bytes, const uint8_t *from, size_t from_step,
+                        uint8_t *to, size_t to_step)
 {
-#define TWO_MOVES(size)                                         \
-    do {                                                        \
-        uint8_t head[size], tail[size];                         \
-        memcpy(head, from, size);                               \
-        memcpy(tail, from + bytes - size, size);                \
-        memcpy(to, head, size);                                 \
-        memcpy(to + bytes - size, tail, size);                  \
-    } while (0)
-    if (bytes > 32)
-        memcpy(to, from, bytes);
-    else if (bytes >= 16)
-        TWO_MOVES(16);
-    else if (bytes >= 8)
-        TWO_MOVES(8);
-    else if (bytes >= 4)
-        TWO_MOVES(4);
-    else
-        for (size_t i = 0; i < bytes; i++)
-            to[i] = from[i];
+#define TWO_MOVES(size)                                                        \
+    for (size_t i = 0; i < count; i++, from += from_step, to += to_step) {     \
+        uint8_t head[size], tail[size];                                        \
+        memcpy(head, from, size);                                              \
+        memcpy(tail, from + bytes - (size), size);                             \
+        memcpy(to, head, size);                                                \
+        memcpy(to + bytes - (size), tail, size);                               \
+    }
+    if (bytes > 64) {
+        for (size_t i = 0; i < count; i++, from += from_step, to += to_step)
+            memcpy(to, from, bytes);
+    } else if (bytes >= 32) {
+        TWO_MOVES(32)
+    } else if (bytes >= 16) {
+        TWO_MOVES(16)
+    } else if (bytes >= 8) {
+        TWO_MOVES(8)
+    } else if (bytes >= 4) {
+        TWO_MOVES(4)
+    } else {
+        for (size_t i = 0; i < count; i++, from += from_step, to += to_step)
+            for (size_t j = 0; j < bytes; j++)
+                to[j] = from[j];
+    }
 #undef TWO_MOVES
 }
 
-/* The taps of one line of the kernel. line: pixel 0 of the picture's line, NULL outside. */
-static void gather_line(const q8_window *window, const q8_picture *picture, int64_t ow,
-                        const uint8_t *line, uint8_t *to)
+static void fill_pieces(size_t count, size_t bytes, uint8_t value, uint8_t *to, size_t to_step)
 {
-    const size_t bytes = picture->channel_bytes;
-    const int64_t left = ow * window->stride_w - window->pad_left;
-    if (!line) {
-        memset(to, picture->padding_byte, (size_t)window->kernel_w * bytes);
-        return;
-    }
-    if (window->dilation_w == 1 && bytes == picture->pixel_bytes) {
-        const int64_t first = within(-left, 0, window->kernel_w);
-        const int64_t end = within(window->w - left, first, window->kernel_w);
-        memset(to, picture->padding_byte, (size_t)first * bytes);
-        copy_short(to + (size_t)first * bytes, line + (left + first) * (int64_t)bytes,
-                   (size_t)(end - first) * bytes);
-        memset(to + (size_t)end * bytes, picture->padding_byte,
-               (size_t)(window->kernel_w - end) * bytes);
-        return;
-    }
-    for (int64_t kw = 0; kw < window->kernel_w; kw++, to += bytes) {
-        const int64_t iw = left + kw * window->dilation_w;
-        if (iw >= 0 && iw < window->w)
-            copy_short(to, line + (size_t)iw * picture->pixel_bytes, bytes);
-        else
-            memset(to, picture->padding_byte, bytes);
-    }
+    for (size_t i = 0; i < count; i++, to += to_step)
+        memset(to, value, bytes);
 }
 
-static void gather_pixel(const q8_window *window, const q8_picture *picture, int64_t pixel,
-                         size_t row_bytes, uint8_t *row)
+/* Where the copied rows of a stretch go, and the picture's line that it reads. */
+typedef struct {
+    const q8_window *window;
+    const q8_picture *picture;
+    const stretch *s;
+    const uint8_t *line; /* its pixel 0 */
+    size_t row_bytes;
+} gathering;
+
+/* `width` neighbouring taps from kw on, for output columns first..end-1 that see all of them. */
+static void gather_inside(const gathering *g, int64_t kw, int64_t width, int64_t first,
+                          int64_t end, uint8_t *rows)
 {
-    const stretch s = stretch_at(window, pixel, pixel + 1);
-    const size_t line_bytes = (size_t)window->kernel_w * picture->channel_bytes;
-    uint8_t *to = row;
-    for (int64_t kh = 0; kh < window->kernel_h; kh++, to += line_bytes) {
-        const int64_t ih = s.oh * window->stride_h - window->pad_top + kh * window->dilation_h;
-        const uint8_t *line = NULL;
-        if (ih >= 0 && ih < window->h)
-            line = picture->x +
-                   (size_t)((s.n * window->h + ih) * window->w) * picture->pixel_bytes;
-        gather_line(window, picture, s.first, line, to);
+    const q8_window *w = g->window;
+    const size_t pixel_bytes = g->picture->pixel_bytes;
+    const int64_t iw = first * w->stride_w - w->pad_left + kw * w->dilation_w;
+    if (first < end)
+        copy_pieces((size_t)(end - first), (size_t)width * g->picture->channel_bytes,
+                    g->line + (size_t)iw * pixel_bytes, (size_t)w->stride_w * pixel_bytes,
+                    rows + (size_t)(first - g->s->first) * g->row_bytes, g->row_bytes);
+}
+
+/* One tap of all columns. */
+static void gather_tap(const gathering *g, int64_t kw, uint8_t *rows)
+{
+    const q8_window *w = g->window;
+    const stretch *s = g->s;
+    const size_t bytes = g->picture->channel_bytes;
+    const uint8_t padding = g->picture->padding_byte;
+    const int64_t offset = w->pad_left - kw * w->dilation_w;
+    const int64_t low = within(first_at_least(offset, w->stride_w), s->first, s->end);
+    const int64_t high = within(first_at_least(w->w + offset, w->stride_w), low, s->end);
+    fill_pieces((size_t)(low - s->first), bytes, padding, rows, g->row_bytes);
+    gather_inside(g, kw, 1, low, high, rows);
+    fill_pieces((size_t)(s->end - high), bytes, padding,
+                rows + (size_t)(high - s->first) * g->row_bytes, g->row_bytes);
+}
+
+/* All taps of a kernel's line whose pixels are neighbours: at once where they are inside. */
+static void gather_line(const gathering *g, uint8_t *rows)
+{
+    const q8_window *w = g->window;
+    const stretch *s = g->s;
+    const int64_t low = within(first_at_least(w->pad_left, w->stride_w), s->first, s->end);
+    const int64_t high = within(
+        first_at_least(w->w + w->pad_left - w->kernel_w + 1, w->stride_w), low, s->end);
+    const stretch left = {s->n, s->oh, s->first, low}, right = {s->n, s->oh, high, s->end};
+    gathering edge = *g;
+    for (int64_t kw = 0; kw < w->kernel_w; kw++) {
+        uint8_t *to = rows + (size_t)kw * g->picture->channel_bytes;
+        edge.s = &left;
+        gather_tap(&edge, kw, to);
+        edge.s = &right;
+        gather_tap(&edge, kw, to + (size_t)(high - s->first) * g->row_bytes);
     }
-    memset(to, picture->padding_byte, row_bytes - (size_t)(to - row));
+    gather_inside(g, 0, w->kernel_w, low, high, rows);
+}
+
+static void gather_stretch(const q8_window *window, const q8_picture *picture, const stretch *s,
+                           size_t row_bytes, uint8_t *rows)
+{
+    const size_t channel_bytes = picture->channel_bytes, count = (size_t)(s->end - s->first);
+    const size_t line_bytes = (size_t)window->kernel_w * channel_bytes;
+    uint8_t *to = rows;
+    for (int64_t kh = 0; kh < window->kernel_h; kh++, to += line_bytes) {
+        const int64_t ih = s->oh * window->stride_h - window->pad_top + kh * window->dilation_h;
+        if (ih < 0 || ih >= window->h) {
+            fill_pieces(count, line_bytes, picture->padding_byte, to, row_bytes);
+            continue;
+        }
+        const int64_t line = (s->n * window->h + ih) * window->w;
+        const gathering g = {window, picture, s, picture->x + (size_t)line * picture->pixel_bytes,
+                             row_bytes};
+        if (window->dilation_w == 1 && channel_bytes == picture->pixel_bytes)
+            gather_line(&g, to);
+        else
+            for (int64_t kw = 0; kw < window->kernel_w; kw++)
+                gather_tap(&g, kw, to + (size_t)kw * channel_bytes);
+    }
+    const size_t used = (size_t)(to - rows);
+    if (used < row_bytes)
+        fill_pieces(count, row_bytes - used, picture->padding_byte, to, row_bytes);
 }
 
 void q8_window_gather(const q8_window *window, const q8_picture *picture, int64_t first,
                       int64_t count, size_t row_bytes, uint8_t *rows)
 {
-    for (int64_t i = 0; i < count; i++)
-        gather_pixel(window, picture, first + i, row_bytes, rows + (size_t)i * row_bytes);
+    for (int64_t pixel = first, end = first + count; pixel < end;) {
+        stretch s = stretch_at(window, pixel, end);
+        gather_stretch(window, picture, &s, row_bytes, rows + (size_t)(pixel - first) * row_bytes);
+        pixel += s.end - s.first;
+    }
 }
