@@ -67,6 +67,7 @@ class Graph:
 
     inputs     what a caller feeds (initializers that are inputs as well are optional)
     constants  initializer name -> a function that reads it
+    constant_types  initializer name -> type and shape
     optional   names of inputs that have a default among the constants
     """
 
@@ -74,6 +75,7 @@ class Graph:
     outputs: list[TensorInfo]
     nodes: list[Node]
     constants: dict[str, Callable[[], Array]]
+    constant_types: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
     optional: frozenset[str]
     opsets: dict[str, int]
 
@@ -93,6 +95,7 @@ def read_graph(model: ir.Model) -> Graph:
         outputs=[_info(v) for v in graph.outputs],
         nodes=[_read_node(node, opsets) for node in graph],
         constants={name: _reader(value) for name, value in initializers.items()},
+        constant_types={name: _constant_type(value) for name, value in initializers.items()},
         optional=frozenset(name for name in initializers if name in input_names),
         opsets=opsets,
     )
@@ -102,14 +105,22 @@ def _domain(name: str) -> str:
     return "" if name == "ai.onnx" else name
 
 
+def _constant_type(value: ir.Value) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    tensor = value.const_value
+    if tensor is None:
+        raise InputError(f"tensor '{value.name}' has no data")
+    return np.dtype(tensor.dtype.numpy()), tuple(int(dim) for dim in tensor.shape)
+
+
 def _reader(value: ir.Value) -> Callable[[], Array]:
     """Reads an initializer when it is asked for: weights in external files stay there till then."""
 
     def read() -> Array:
-        array = None if value.const_value is None else np.asarray(value.const_value.numpy())
-        if array is None:
-            raise InputError(f"tensor '{value.name}' has no data")
-        return array
+        assert value.const_value is not None
+        try:
+            return np.asarray(value.const_value.numpy())
+        except (ValueError, TypeError, OSError) as error:
+            raise InputError(f"tensor '{value.name}': its data cannot be read: {error}") from error
 
     return read
 

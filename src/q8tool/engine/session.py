@@ -1,8 +1,9 @@
-"""Session: a model compiled for this CPU, run as often as wanted."""
+"""Session: loads a model once, compiles it for the shapes that come, and runs it."""
 
 import os
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,44 +11,31 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 
-from q8tool.engine.graph import Graph, Node, TensorInfo, read_graph
-from q8tool.errors import UsageError
+from q8tool.engine.explain import StepInfo
+from q8tool.engine.graph import TensorInfo, read_graph
+from q8tool.engine.program import Program
+from q8tool.errors import UnsupportedError, UsageError
 from q8tool.model import io
-from q8tool.ops.host import HostOperator
 
 __all__ = ["Session", "StepInfo", "TensorInfo"]
 
-
-@dataclass(frozen=True)
-class StepInfo:
-    """One step of a plan, for reports.
-
-    nodes        names of the model's nodes that it does the work of
-    op           their operators, joined by "+"
-    kernel       what C runs, "host" if the step stays in Python
-    dtype        "u8", "f32" or "host"
-    macs         multiply-adds
-    reason       why the step is float or on the host, "" where there is nothing to explain
-    nanoseconds  of the measured run; 0 in explain
-    """
-
-    nodes: tuple[str, ...]
-    op: str
-    kernel: str
-    dtype: str
-    macs: int = 0
-    reason: str = ""
-    nanoseconds: int = 0
+Array = npt.NDArray[Any]
+# Programs for so many different input shapes are kept.
+_PROGRAMS_KEPT = 4
+_PROFILE_RUNS = 5
 
 
 class Session:
-    """Loads a model once and runs it.
+    """A model ready to run.
 
-    model    a path, an onnx_ir.Model or an onnx.ModelProto
-    threads  how many to use, the caller's included; None: one per core
-    isa      an instruction set of `q8tool selftest`, None: the best of this CPU
-    strict   refuse a model that C cannot run whole
+    model    a path, an onnx_ir.Model or an onnx.ModelProto; it is not changed
+    threads  how many to use, the caller's included; None: one per core of this process
+    isa      an instruction set that `q8tool selftest` lists, None: the best of this CPU
+    strict   refuse a model that C cannot run whole: UnsupportedError names the nodes
     observe  names of intermediate values that run returns as well, in ONNX layout
+
+    A model is compiled for the shapes of its inputs: at once if all are known, else at the first
+    run with new shapes. Several threads may call run at the same time.
     """
 
     def __init__(
@@ -59,18 +47,22 @@ class Session:
         strict: bool = False,
         observe: Sequence[str] = (),
     ) -> None:
+        if threads is not None and threads < 1:
+            raise UsageError(f"{threads} threads cannot run anything", "give at least 1")
         self._graph = read_graph(_loaded(model))
-        self._observe = tuple(observe)
-        self._threads, self._isa, self._strict = threads, isa, strict
-        self._constants = {name: read() for name, read in self._graph.constants.items()}
-        self._host = {
-            node: HostOperator(node.proto, node.reads, self._graph.opsets)
-            for node in self._graph.nodes
-        }
+        self._threads = threads or _cores()
+        self._isa = isa
+        self._strict = strict
+        outputs = [info.name for info in self._graph.outputs]
+        self._wanted = list(dict.fromkeys([*outputs, *observe]))
+        self._check_names(observe)
+        self._programs: OrderedDict[Any, Program] = OrderedDict()
+        self._lock = threading.Lock()
+        self._last = self._program(self._assumed_feeds()) if self._is_static() or strict else None
 
     @property
     def inputs(self) -> list[TensorInfo]:
-        """What run must be fed."""
+        """What run must be fed; initializers that are inputs as well are not among it."""
         return [info for info in self._graph.inputs if info.name not in self._graph.optional]
 
     @property
@@ -80,36 +72,90 @@ class Session:
 
     def run(
         self, feeds: Mapping[str, npt.ArrayLike], outputs: Sequence[str] | None = None
-    ) -> dict[str, npt.NDArray[Any]]:
-        """Results by name: all outputs and observed values, or those asked for."""
-        wanted = (
-            [*[o.name for o in self._graph.outputs], *self._observe] if outputs is None else outputs
-        )
-        values: dict[str, Any] = dict(self._constants)
-        for info in self._graph.inputs:
-            if info.name in feeds:
-                values[info.name] = np.asarray(feeds[info.name], info.dtype)
-            elif info.name not in values:
-                raise UsageError(f"input '{info.name}' is missing")
-        for node in self._graph.nodes:
-            results = self._host[node].run([values[name] for name in node.reads])
-            names = [name for name in node.outputs if name]
-            values.update(zip(names, results, strict=True))
-        missing = [name for name in wanted if name not in values]
-        if missing:
-            raise UsageError(f"the model has no value '{missing[0]}'")
-        return {name: values[name] for name in wanted}
+    ) -> dict[str, Array]:
+        """Results by name.
+
+        feeds    one array per input; its type must be the model's, or convert to it exactly
+        outputs  names of those wanted, None: all outputs and observed values
+
+        Raises UsageError for a missing or unknown input, a wrong type or shape, an unknown output.
+        """
+        arrays = self._checked(feeds)
+        results = self._program(arrays).run(arrays, self._threads)
+        if outputs is None:
+            return results
+        for name in outputs:
+            if name not in results:
+                raise UsageError(f"the session returns no '{name}'", f"it has {list(results)}")
+        return {name: results[name] for name in outputs}
 
     def explain(self) -> list[StepInfo]:
-        """Every step with its kernel and type."""
-        return [self._info(node) for node in self._graph.nodes]
+        """Every step with its kernel and type, for the shapes of the last run.
 
-    def profile(self) -> list[StepInfo]:
-        """explain, with the time of every step."""
-        return self.explain()
+        Before the first run, symbolic dimensions count as 1.
+        """
+        return (self._last or self._program(self._assumed_feeds())).infos()
 
-    def _info(self, node: Node) -> StepInfo:
-        return StepInfo((node.name,), node.op_type, "host", "host")
+    def profile(self, feeds: Mapping[str, npt.ArrayLike] | None = None) -> list[StepInfo]:
+        """explain, with the shortest time of each step over a few runs.
+
+        feeds  None: zeros, symbolic dimensions 1
+        """
+        arrays = self._assumed_feeds() if feeds is None else self._checked(feeds)
+        return self._program(arrays).profile(arrays, self._threads, _PROFILE_RUNS)
+
+    # ---- inside ----
+
+    def _program(self, arrays: Mapping[str, Array]) -> Program:
+        """The program for the types and shapes of these arrays."""
+        signature = tuple((name, array.dtype, array.shape) for name, array in arrays.items())
+        with self._lock:
+            program = self._programs.get(signature)
+            if program is None:
+                fed = {name: (dtype, shape) for name, dtype, shape in signature}
+                program = Program(self._graph, fed, self._wanted, self._isa)
+                if self._strict:
+                    _refuse_host_steps(program)
+                self._programs[signature] = program
+                if len(self._programs) > _PROGRAMS_KEPT:
+                    self._programs.popitem(last=False)
+            self._last = program
+            return program
+
+    def _checked(self, feeds: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
+        """C-contiguous arrays of the model's types, in the order of its inputs."""
+        arrays: dict[str, Array] = {}
+        for info in self._graph.inputs:
+            if info.name in feeds:
+                arrays[info.name] = _converted(info, feeds[info.name])
+            elif info.name not in self._graph.optional:
+                raise UsageError(f"input '{info.name}' is missing", f"feed {_names(self.inputs)}")
+        if len(arrays) != len(feeds):
+            unknown = sorted(set(feeds) - set(arrays))
+            raise UsageError(
+                f"the model has no input '{unknown[0]}'", f"feed {_names(self.inputs)}"
+            )
+        return arrays
+
+    def _check_names(self, observe: Sequence[str]) -> None:
+        known = {name for node in self._graph.nodes for name in node.outputs}
+        known.update(self._graph.constants, (info.name for info in self._graph.inputs))
+        for name in [*(info.name for info in self._graph.outputs), *observe]:
+            if name not in known:
+                raise UsageError(f"the model has no value '{name}'")
+
+    def _is_static(self) -> bool:
+        shapes = [info.shape for info in self.inputs]
+        return all(s is not None and all(isinstance(d, int) for d in s) for s in shapes)
+
+    def _assumed_feeds(self) -> dict[str, Array]:
+        """Zeros of the inputs' shapes, unknown dimensions 1."""
+        return {
+            info.name: np.zeros(
+                [d if isinstance(d, int) else 1 for d in info.shape or ()], info.dtype
+            )
+            for info in self.inputs
+        }
 
 
 def _loaded(model: str | os.PathLike[str] | ir.Model | onnx.ModelProto) -> ir.Model:
@@ -118,3 +164,49 @@ def _loaded(model: str | os.PathLike[str] | ir.Model | onnx.ModelProto) -> ir.Mo
     if isinstance(model, onnx.ModelProto):
         return ir.from_proto(model)
     return io.load(model)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def _names(infos: Sequence[TensorInfo]) -> str:
+    return ", ".join(f"'{info.name}'" for info in infos)
+
+
+def _converted(info: TensorInfo, given: npt.ArrayLike) -> Array:
+    """The array that is fed, in the model's type. Raises UsageError if type or shape do not fit."""
+    array = np.asarray(given)
+    if array.dtype != info.dtype:
+        is_real = array.dtype == np.float64 and info.dtype == np.float32
+        if not is_real and not np.can_cast(array.dtype, info.dtype, "safe") and array.size:
+            as_wanted = array.astype(info.dtype)
+            if array.dtype.kind not in "iub" or not np.array_equal(as_wanted, array):
+                raise UsageError(
+                    f"input '{info.name}' is {array.dtype}, the model takes {info.dtype}"
+                )
+        array = array.astype(info.dtype)
+    shape = info.shape
+    if shape is not None and (
+        len(shape) != array.ndim
+        or any(isinstance(d, int) and d != n for d, n in zip(shape, array.shape, strict=True))
+    ):
+        wanted = [d if d is not None else "?" for d in shape]
+        raise UsageError(
+            f"input '{info.name}' has shape {list(array.shape)}, the model takes {wanted}"
+        )
+    return np.ascontiguousarray(array).reshape(array.shape)
+
+
+def _refuse_host_steps(program: Program) -> None:
+    left = [info for info in program.infos() if info.dtype == "host"]
+    if left:
+        listed = ", ".join(f"{info.nodes[0]} ({info.reason})" for info in left[:5])
+        more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+        raise UnsupportedError(
+            f"C does not run {len(left)} of the model's nodes: {listed}{more}",
+            "without strict they run on the host",
+        )

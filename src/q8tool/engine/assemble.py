@@ -1,0 +1,98 @@
+"""Builds the plan of a native segment: places in the arena, ids of tensors, calls in order."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from q8tool.engine.arena import Lifetime, place
+from q8tool.engine.explain import StepInfo, native_info
+from q8tool.engine.tensors import NativeStep, Storage, Tensor
+from q8tool.native import Plan
+
+__all__ = ["NativeSegment", "assembled"]
+
+
+@dataclass(eq=False)
+class NativeSegment:
+    """A plan and what each run binds to it.
+
+    bound   tensors that lie outside its arena, in the order of their ids
+    written storages among them that it writes
+    infos   one per C step of the plan
+    """
+
+    plan: Plan
+    bound: list[Tensor]
+    written: list[Tensor]
+    infos: list[StepInfo]
+
+
+def assembled(
+    steps: Sequence[NativeStep], outside: Collection[Storage], isa: str | None
+) -> NativeSegment:
+    """The plan of these steps; storages in `outside` are bound at each run."""
+    builder = _Builder(steps, outside, isa)
+    for step in steps:
+        builder.add(step)
+    builder.plan.finish(builder.arena_bytes)
+    return NativeSegment(builder.plan, builder.bound, builder.written(), builder.infos)
+
+
+class _Builder:
+    def __init__(
+        self, steps: Sequence[NativeStep], outside: Collection[Storage], isa: str | None
+    ) -> None:
+        self.plan = Plan(isa)
+        self.bound: list[Tensor] = []
+        self.infos: list[StepInfo] = []
+        self._steps = steps
+        self._outside = outside
+        self._ids: dict[tuple[Storage, np.dtype[np.generic], tuple[int, ...]], int] = {}
+        self._offsets, self.arena_bytes = self._places()
+
+    def add(self, step: NativeStep) -> None:
+        """Calls the plan's method for one step."""
+        tensors = {**step.reads, **step.writes}
+        ids = {name: None if t is None else self._id(t) for name, t in tensors.items()}
+        indices = getattr(self.plan, step.method)(**ids, **step.arguments)
+        for index in indices:
+            name, macs = self.plan.step_name(index), self.plan.step_macs(index)
+            self.infos.append(native_info(step, name, macs))
+
+    def written(self) -> list[Tensor]:
+        """One tensor of each storage outside the arena that a step writes."""
+        found: dict[Storage, Tensor] = {}
+        for step in self._steps:
+            for tensor in step.outputs:
+                if tensor.storage in self._outside:
+                    found.setdefault(tensor.storage, tensor)
+        return list(found.values())
+
+    def _id(self, tensor: Tensor) -> int:
+        # bool and int8 are bytes to the plan.
+        dtype = np.dtype(np.uint8) if tensor.dtype.itemsize == 1 else tensor.dtype
+        key = (tensor.storage, dtype, tensor.shape)
+        if key not in self._ids:
+            self._ids[key] = self._new_id(tensor, dtype)
+        return self._ids[key]
+
+    def _new_id(self, tensor: Tensor, dtype: np.dtype[np.generic]) -> int:
+        if tensor.array is not None:
+            return self.plan.constant(np.ascontiguousarray(tensor.array).view(dtype))
+        if tensor.storage in self._outside:
+            self.bound.append(Tensor(tensor.storage, dtype, tensor.shape))
+            return self.plan.tensor(dtype, tensor.shape, None)
+        return self.plan.tensor(dtype, tensor.shape, self._offsets[tensor.storage])
+
+    def _places(self) -> tuple[dict[Storage, int], int]:
+        """Arena offsets of the storages that only this segment touches, and the arena's size."""
+        lives: dict[Storage, tuple[int, int]] = {}
+        for index, step in enumerate(self._steps):
+            for tensor in (*step.inputs, *step.outputs):
+                if tensor.array is None and tensor.storage not in self._outside:
+                    first, _ = lives.get(tensor.storage, (index, index))
+                    lives[tensor.storage] = (first, index)
+        lifetimes = [Lifetime(s.bytes or 0, first, last) for s, (first, last) in lives.items()]
+        offsets, size = place(lifetimes)
+        return dict(zip(lives, offsets, strict=True)), size

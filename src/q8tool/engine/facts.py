@@ -1,0 +1,171 @@
+"""What is known of every value before anything runs, for inputs of given shapes.
+
+One walk over the graph: shapes and types by onnx's inference of each node, and values that depend
+on nothing but constants and shapes. The latter are computed when somebody asks, so that weights
+behind DequantizeLinear are not expanded for nothing, while shape arithmetic folds away.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper, shape_inference
+
+from q8tool.engine.graph import Graph, Node
+from q8tool.errors import UnsupportedError
+from q8tool.ops.host import HostOperator
+
+__all__ = ["Fact", "known_facts"]
+
+Array = NDArray[Any]
+# Constants up to this size are shown to shape inference; those that matter are shapes and axes.
+_SMALL = 1024
+_RANDOM = frozenset(
+    "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli".split()
+)
+
+
+class Fact:
+    """Type, shape and, for constants, the value of one tensor.
+
+    dtype  None for sequences, maps and whatever inference does not know
+    shape  None unless every dimension is known
+    """
+
+    def __init__(
+        self,
+        dtype: np.dtype[Any] | None,
+        shape: tuple[int, ...] | None,
+        read: Callable[[], Array] | None = None,
+    ) -> None:
+        self.dtype = dtype
+        self.shape = shape
+        self._read = read
+        self._array: Array | None = None
+
+    @property
+    def is_constant(self) -> bool:
+        """True if the value depends on constants and shapes only."""
+        return self._read is not None
+
+    @property
+    def is_small(self) -> bool:
+        """True for constants that are cheap to compute and to look at."""
+        return self.is_constant and self.shape is not None and np.prod(self.shape) <= _SMALL
+
+    def array(self) -> Array:
+        """The constant's value, computed at the first call. Only if is_constant."""
+        if self._array is None:
+            assert self._read is not None
+            self._array = np.asarray(self._read())
+        return self._array
+
+
+def known_facts(
+    graph: Graph, fed: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
+) -> dict[str, Fact]:
+    """Facts of every value of the graph, by name.
+
+    fed  type and shape of each input that the caller feeds; constants of the same name give way
+    """
+    facts = {name: Fact(dtype, shape) for name, (dtype, shape) in fed.items()}
+    for name, read in graph.constants.items():
+        if name not in facts:
+            facts[name] = Fact(*graph.constant_types[name], read)
+    opset_imports = [helper.make_opsetid(d, v) for d, v in graph.opsets.items()]
+    for node in graph.nodes:
+        folded = _folded(graph, node, facts)
+        types = (
+            {} if folded is not None and _is_eager(node) else _inferred(node, facts, opset_imports)
+        )
+        for position, name in enumerate(node.outputs):
+            if name:
+                facts[name] = _output_fact(types.get(name), folded, position)
+    return facts
+
+
+def _is_eager(node: Node) -> bool:
+    """Constants need no inference: their value says it all."""
+    return node.op_type in ("Constant", "Shape", "Size")
+
+
+def _folded(graph: Graph, node: Node, facts: dict[str, Fact]) -> "_Folded | None":
+    """The node's outputs as constants, or None if they depend on more than that."""
+    if node.op_type in _RANDOM or node.proto.domain not in ("", "ai.onnx.ml"):
+        return None
+    read = [facts[name] for name in node.reads]
+    if node.op_type in ("Shape", "Size") and read[0].shape is not None:
+        # Only the shape counts: an empty view of the right shape stands for the tensor.
+        shape = read[0].shape
+        read = [Fact(np.dtype(np.uint8), shape, lambda: np.broadcast_to(np.uint8(0), shape))]
+    if not all(fact.is_constant for fact in read):
+        return None
+    return _Folded(graph, node, read)
+
+
+class _Folded:
+    """Runs a node of constants once, when one of its outputs is asked for."""
+
+    def __init__(self, graph: Graph, node: Node, inputs: list[Fact]) -> None:
+        self._graph, self._node, self._inputs = graph, node, inputs
+        self._outputs: list[Any] | None = None
+
+    def output(self, position: int) -> Array:
+        if self._outputs is None:
+            operator = HostOperator(self._node.proto, self._node.reads, self._graph.opsets)
+            results = iter(operator.run([fact.array() for fact in self._inputs]))
+            self._outputs = [next(results) if name else None for name in self._node.outputs]
+        return np.asarray(self._outputs[position])
+
+
+def _output_fact(proto: onnx.TypeProto | None, folded: _Folded | None, position: int) -> Fact:
+    dtype, shape = _described(proto)
+    if folded is None:
+        return Fact(dtype, shape)
+    if dtype is None or shape is None:
+        array = folded.output(position)
+        return Fact(array.dtype, array.shape, lambda: array)
+    return Fact(dtype, shape, lambda: folded.output(position))
+
+
+def _described(proto: onnx.TypeProto | None) -> tuple[np.dtype[Any] | None, tuple[int, ...] | None]:
+    """Type and shape of an inferred type; None for what it leaves open."""
+    if proto is None or not proto.HasField("tensor_type") or not proto.tensor_type.elem_type:
+        return None, None
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(proto.tensor_type.elem_type))
+    if not proto.tensor_type.HasField("shape"):
+        return dtype, None
+    dims = proto.tensor_type.shape.dim
+    if not all(dim.HasField("dim_value") for dim in dims):
+        return dtype, None
+    return dtype, tuple(dim.dim_value for dim in dims)
+
+
+def _inferred(
+    node: Node, facts: dict[str, Fact], opset_imports: list[onnx.OperatorSetIdProto]
+) -> dict[str, onnx.TypeProto]:
+    """Types of the node's outputs as far as onnx infers them from this node alone."""
+    if any(facts[name].dtype is None for name in node.reads):
+        return {}
+    try:
+        schema = onnx.defs.get_schema(node.op_type, node.version, node.domain)
+        types = {name: _type_proto(facts[name]) for name in node.reads}
+        data = {
+            name: numpy_helper.from_array(facts[name].array(), name)
+            for name in node.reads
+            if facts[name].is_small
+        }
+        return dict(
+            shape_inference.infer_node_outputs(
+                schema, node.proto, types, data, opset_imports=opset_imports
+            )
+        )
+    except (shape_inference.InferenceError, onnx.defs.SchemaError, UnsupportedError, RuntimeError):
+        return {}
+
+
+def _type_proto(fact: Fact) -> onnx.TypeProto:
+    assert fact.dtype is not None
+    return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(fact.dtype), fact.shape)

@@ -1,0 +1,289 @@
+"""Functions of one element and of two: tables on codes, else eight-bit or float steps.
+
+A function of a value that exists as codes costs nothing here: its table is computed by the host's
+own operator on the 256 values that the codes stand for, and QuantizeLinear makes one step of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from q8tool.engine.affine import batch_norm_affine
+from q8tool.engine.epilogue import Epilogue, clamp_bounds, find_epilogue
+from q8tool.engine.graph import Node
+from q8tool.engine.lowering import Lowering, LoweringFunction, constant_tensor, scalar
+from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_axis, physical_shape
+from q8tool.engine.values import Codes, Declined, Value
+from q8tool.ops.host import HostOperator
+
+__all__ = ["LOWERINGS", "broadcast_form"]
+
+
+@dataclass(frozen=True)
+class _Unary:
+    """A function that C has: its name and the attributes (with defaults) of its parameters."""
+
+    op: str
+    alpha: tuple[str, float] | float = 0.0
+    beta: tuple[str, float] | float = 0.0
+
+    def parameters(self, node: Node) -> tuple[float, float]:
+        """alpha and beta of this node."""
+        ends = []
+        for given in (self.alpha, self.beta):
+            is_fixed = isinstance(given, float)
+            ends.append(given if is_fixed else float(node.attributes.get(*given)))
+        return ends[0], ends[1]
+
+
+_UNARY = {
+    "Sigmoid": _Unary("sigmoid"),
+    "Tanh": _Unary("tanh"),
+    "Exp": _Unary("exp"),
+    "Log": _Unary("log"),
+    "Sqrt": _Unary("sqrt"),
+    "Neg": _Unary("neg"),
+    "Abs": _Unary("abs"),
+    "Erf": _Unary("erf"),
+    "Reciprocal": _Unary("reciprocal"),
+    "LeakyRelu": _Unary("leaky_relu", ("alpha", 0.01)),
+    "Elu": _Unary("elu", ("alpha", 1.0)),
+    "HardSigmoid": _Unary("hard_sigmoid", ("alpha", 0.2), ("beta", 0.5)),
+    "HardSwish": _Unary("hard_swish"),
+    "Softplus": _Unary("softplus"),
+    "Floor": _Unary("floor"),
+    "Ceil": _Unary("ceil"),
+    "Round": _Unary("round"),
+}
+_BINARY = {
+    "Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Pow": "pow", "Min": "min",
+    "Max": "max", "Sum": "add",
+}  # fmt: skip
+
+
+# ---- one element ----
+
+
+def lower_unary(lowering: Lowering, node: Node) -> None:
+    """A table where the input is codes, else one float step."""
+    if not lowering.input(node, 0).is_float:
+        raise Declined("its input is not float32")
+    parameters = _clamp if node.op_type in ("Relu", "Clip") else _function
+    parameters(lowering, node)
+    if not _made_table(lowering, node):
+        _emit_unary(lowering, node)
+
+
+def _emit_unary(lowering: Lowering, node: Node) -> None:
+    """The float step, with a following product by its own input inside (x * Sigmoid(x))."""
+    x, y = lowering.input(node, 0), lowering.output(node)
+    parameters = _clamp if node.op_type in ("Relu", "Clip") else _function
+    op, alpha, beta = parameters(lowering, node)
+    gate = lowering.sole_consumer(y.name)
+    gated = {"sigmoid": "silu", "hard_sigmoid": "hard_swish"}.get(op)
+    is_swish = op != "hard_sigmoid" or (abs(alpha - 1 / 6) < 1e-6 and beta == 0.5)
+    if gate is not None and gated and is_swish and _is_gate(gate, x, y):
+        lowering.absorb([gate])
+        op, alpha, beta, y = gated, 0.0, 0.0, lowering.output(gate)
+    layout = lowering.layout_of(x)
+    source = lowering.form(x, layout)
+    target = lowering.new_form(y, layout)
+    lowering.emit("unary_f32", {"x": source}, {"y": target}, op=op, alpha=alpha, beta=beta)
+
+
+def _is_gate(node: Node, x: Value, y: Value) -> bool:
+    """True for x * y, in either order."""
+    is_product = node.op_type == "Mul" and not node.domain
+    return is_product and sorted(node.inputs) == sorted((x.name, y.name)) and x is not y
+
+
+def _clamp(lowering: Lowering, node: Node) -> tuple[str, float, float]:
+    bounds = clamp_bounds(lowering, node)
+    if bounds is None:
+        raise Declined("its bounds are known only at run time")
+    return "clamp", *bounds
+
+
+def _function(lowering: Lowering, node: Node) -> tuple[str, float, float]:
+    if node.op_type == "Gelu":
+        is_tanh = node.attributes.get("approximate", "none") == "tanh"
+        return ("gelu_tanh" if is_tanh else "gelu"), 0.0, 0.0
+    if node.op_type == "Swish":
+        if node.attributes.get("alpha", 1.0) != 1.0:
+            raise Declined("an alpha other than 1 has no C kernel")
+        return "silu", 0.0, 0.0
+    unary = _UNARY[node.op_type]
+    return unary.op, *unary.parameters(node)
+
+
+def _made_table(lowering: Lowering, node: Node) -> bool:
+    """True if the node is a function of one tensor of codes, whose table it becomes."""
+    tables: list[NDArray[Any]] = []
+    codes: Codes | None = None
+    shape = lowering.output(node).shape
+    for name in node.reads:
+        value = lowering.value(name)
+        constant = scalar(value)
+        if constant is not None:
+            tables.append(value.fact.array().reshape(()))
+        elif value.codes is None or value.is_constant or value.shape != shape:
+            return False
+        elif codes is not None and codes.source is not value.codes.source:
+            return False
+        else:
+            codes = value.codes
+            tables.append(codes.table)
+    if codes is None:
+        return False
+    operator = HostOperator(node.proto, node.reads, lowering.graph.opsets)
+    table = np.asarray(operator.run(tables)[0], np.float32)
+    lowering.output(node).codes = Codes(codes.source, table, codes.grid, is_affine=False)
+    is_unary = node.op_type in _UNARY or node.op_type in ("Relu", "Clip", "Gelu", "Swish")
+    lowering.defer(node, _deferred(_emit_unary if is_unary else _emit_chain))
+    return True
+
+
+def _deferred(emit: LoweringFunction) -> LoweringFunction:
+    def lower(lowering: Lowering, node: Node) -> None:
+        lowering.explain("its result is used as float")
+        emit(lowering, node)
+
+    return lower
+
+
+# ---- two elements ----
+
+
+def lower_binary(lowering: Lowering, node: Node) -> None:
+    """Add, Sub, Mul of codes where QuantizeLinear follows; everything else in float."""
+    values = [lowering.input(node, position) for position in range(len(node.inputs))]
+    if not all(value.is_float for value in values):
+        raise Declined("its inputs are not float32")
+    if _made_table(lowering, node):
+        return
+    if len(values) == 2 and node.op_type in ("Add", "Sub", "Mul"):
+        codes = [lowering.affine_codes(value) for value in values]
+        if codes[0] is not None and codes[1] is not None:
+            epilogue = find_epilogue(lowering, node.outputs[0])
+            if epilogue.params is not None:
+                _emit_codes(lowering, node, codes[0], codes[1], epilogue)
+                return
+            lowering.explain("no QuantizeLinear follows")
+        elif codes[0] is not None or codes[1] is not None:
+            lowering.explain("one of its inputs is float")
+    _emit_chain(lowering, node)
+
+
+def broadcast_form(lowering: Lowering, value: Value, rank: int, layout: Layout) -> Tensor:
+    """The value's tensor with leading ones up to `rank`, in the given layout of that rank."""
+    if value.rank == rank or rank < 3:
+        return lowering.form(value, layout)
+    plain = lowering.form(value, Layout.PLAIN)
+    if np.prod(value.shape) == 1:
+        return plain
+    return lowering.reordered(plain.view((1,) * (rank - value.rank) + plain.shape), layout)
+
+
+def _common_layout(lowering: Lowering, values: Sequence[Value], rank: int) -> Layout:
+    """Channels last if an operand of full rank lies so."""
+    return lowering.layout_of(*[value for value in values if value.rank == rank])
+
+
+def _emit_codes(lowering: Lowering, node: Node, a: Codes, b: Codes, epilogue: Epilogue) -> None:
+    rank = lowering.output(node).rank
+    layout = _common_layout(lowering, [a.source, b.source], rank)
+    reads: dict[str, Tensor | None] = {
+        "a": broadcast_form(lowering, a.source, rank, layout),
+        "b": broadcast_form(lowering, b.source, rank, layout),
+    }
+    y = epilogue.result(layout)
+    assert epilogue.params is not None
+    a_scale, b_scale = np.float32(a.grid.scale), np.float32(b.grid.scale)
+    y_scale = np.float32(epilogue.params.scale)
+    is_product = node.op_type == "Mul"
+    low, high = epilogue.code_bounds()
+    lowering.emit(
+        "binary",
+        reads,
+        {"y": y},
+        op=_BINARY[node.op_type],
+        a_zero_point=a.grid.zero_point,
+        b_zero_point=b.grid.zero_point,
+        y_zero_point=epilogue.params.zero_point,
+        a_multiplier=float(a_scale * b_scale / y_scale if is_product else a_scale / y_scale),
+        b_multiplier=1.0 if is_product else float(b_scale / y_scale),
+        y_low=low,
+        y_high=high,
+    )
+
+
+def _emit_chain(lowering: Lowering, node: Node) -> None:
+    """Float steps, one per further input."""
+    values = [lowering.input(node, position) for position in range(len(node.inputs))]
+    y = lowering.output(node)
+    layout = _common_layout(lowering, values, y.rank)
+    op, operands = _BINARY[node.op_type], values
+    if op == "pow" and scalar(values[1]) == 2.0:
+        op, operands = "mul", [values[0], values[0]]
+    tensors = [broadcast_form(lowering, value, y.rank, layout) for value in operands]
+    if len(tensors) == 1:
+        y.forms[layout] = tensors[0]
+        return
+    result = tensors[0]
+    for position, other in enumerate(tensors[1:], 2):
+        if position == len(tensors):
+            target = lowering.new_form(y, layout)
+        else:
+            target = new_tensor(np.float32, np.broadcast_shapes(result.shape, other.shape))
+        lowering.emit("binary_f32", {"a": result, "b": other}, {"y": target}, op=op)
+        result = target
+
+
+# ---- a constant per channel ----
+
+
+def lower_batch_norm(lowering: Lowering, node: Node) -> None:
+    """A product and a sum with constants per channel."""
+    x = lowering.input(node, 0)
+    affine = batch_norm_affine(lowering, node)
+    if affine is None or not x.is_float or any(node.outputs[1:]):
+        raise Declined("its parameters are not constant")
+    layout = lowering.layout_of(x)
+    dims = [1] * x.rank
+    dims[physical_axis(1, x.rank, layout)] = -1
+    source = lowering.form(x, layout)
+    scaled = new_tensor(np.float32, source.shape)
+    y = lowering.new_form(lowering.output(node), layout)
+    factor, offset = (constant_tensor(values.reshape(dims)) for values in affine)
+    lowering.emit("binary_f32", {"a": source, "b": factor}, {"y": scaled}, op="mul")
+    lowering.emit("binary_f32", {"a": scaled, "b": offset}, {"y": y}, op="add")
+
+
+def lower_prelu(lowering: Lowering, node: Node) -> None:
+    """max(x, 0) + slope * min(x, 0)."""
+    x, slope, y = lowering.input(node, 0), lowering.input(node, 1), lowering.output(node)
+    if not (x.is_float and slope.is_float):
+        raise Declined("its inputs are not float32")
+    layout = lowering.layout_of(x)
+    source = lowering.form(x, layout)
+    slopes = broadcast_form(lowering, slope, x.rank, layout)
+    dims = physical_shape(y.shape, layout)
+    above, below, scaled = (new_tensor(np.float32, dims) for _ in range(3))
+    clamp = partial(lowering.emit, "unary_f32", {"x": source}, op="clamp")
+    clamp({"y": above}, alpha=0.0, beta=np.inf)
+    clamp({"y": below}, alpha=-np.inf, beta=0.0)
+    lowering.emit("binary_f32", {"a": below, "b": slopes}, {"y": scaled}, op="mul")
+    target = lowering.new_form(y, layout)
+    lowering.emit("binary_f32", {"a": above, "b": scaled}, {"y": target}, op="add")
+
+
+LOWERINGS: dict[str, LoweringFunction] = {
+    **dict.fromkeys([*_UNARY, "Relu", "Clip", "Gelu", "Swish"], lower_unary),
+    **dict.fromkeys(_BINARY, lower_binary),
+    "BatchNormalization": lower_batch_norm,
+    "PRelu": lower_prelu,
+}

@@ -1,0 +1,199 @@
+"""Steps that work in float only: softmax, layer normalization, reductions; ArgMax and Cast."""
+
+from functools import partial
+
+import numpy as np
+
+from q8tool.engine.epilogue import find_epilogue
+from q8tool.engine.graph import Node
+from q8tool.engine.lower_movement import constant_input
+from q8tool.engine.lower_pool import lower_average, whole_picture
+from q8tool.engine.lowering import Lowering, LoweringFunction
+from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_axis
+from q8tool.engine.values import Declined, Value
+
+__all__ = ["LOWERINGS"]
+
+_REDUCTIONS = {
+    "ReduceSum": "sum",
+    "ReduceMean": "mean",
+    "ReduceMax": "max",
+    "ReduceMin": "min",
+    "ReduceSumSquare": "sum_square",
+}
+
+
+def lower_softmax(lowering: Lowering, node: Node) -> None:
+    """Over one axis; up to opset 12 over all dimensions from the axis on."""
+    x, y = _float_input(lowering, node), lowering.output(node)
+    is_log = node.op_type == "LogSoftmax"
+    axis = int(node.attributes.get("axis", -1 if node.version >= 13 else 1))
+    axis = axis + x.rank if axis < 0 else axis
+    if node.version < 13 and axis != x.rank - 1:
+        source = lowering.form(x, Layout.PLAIN)
+        rows = (int(np.prod(x.shape[:axis])), int(np.prod(x.shape[axis:])))
+        target = lowering.new_form(y, Layout.PLAIN)
+        _emit_softmax(lowering, source.view(rows), target.view(rows), is_log)
+        return
+    layout = lowering.layout_of(x)
+    if (
+        physical_axis(axis, x.rank, layout) != x.rank - 1
+        and x.rank >= 3
+        and axis in (1, x.rank - 1)
+    ):
+        layout = Layout.CHANNELS_LAST if axis == 1 else Layout.PLAIN
+    source = lowering.form(x, layout)
+    place = physical_axis(axis, x.rank, layout)
+    if place == x.rank - 1:
+        _emit_softmax(lowering, source, lowering.new_form(y, layout), is_log)
+        return
+    order = [d for d in range(x.rank) if d != place] + [place]
+    turned = lowering.transposed(source, order)
+    result = new_tensor(np.float32, turned.shape)
+    _emit_softmax(lowering, turned, result, is_log)
+    y.forms[layout] = lowering.transposed(result, [order.index(d) for d in range(x.rank)])
+
+
+def _emit_softmax(lowering: Lowering, x: Tensor, y: Tensor, is_log: bool) -> None:
+    lowering.emit("softmax_f32", {"x": x}, {"y": y}, log_softmax=is_log)
+
+
+def lower_layer_norm(lowering: Lowering, node: Node) -> None:
+    """Over the trailing dimensions, which are one row in memory."""
+    x, scale, bias = (
+        _float_input(lowering, node),
+        lowering.input(node, 1),
+        lowering.optional(node, 2),
+    )
+    axis = int(node.attributes.get("axis", -1)) % x.rank
+    size = int(np.prod(x.shape[axis:]))
+    if any(node.outputs[1:]) or np.prod(scale.shape) != size:
+        raise Declined("mean and deviation as outputs have no C kernel")
+    if bias is not None and np.prod(bias.shape) != size:
+        raise Declined("a bias that broadcasts has no C kernel")
+    source = lowering.form(x, Layout.PLAIN)
+    rows = (source.storage.bytes or 0) // 4 // size
+    reads: dict[str, Tensor | None] = {
+        "x": source.view((rows, size)),
+        "scale": lowering.form(scale, Layout.PLAIN).view((size,)),
+        "bias": None if bias is None else lowering.form(bias, Layout.PLAIN).view((size,)),
+    }
+    y = lowering.new_form(lowering.output(node), Layout.PLAIN)
+    epsilon = float(node.attributes.get("epsilon", 1e-5))
+    lowering.emit("layer_norm_f32", reads, {"y": y.view((rows, size))}, epsilon=epsilon)
+
+
+def lower_reduce(lowering: Lowering, node: Node) -> None:
+    """One step per run of adjacent axes; a mean over the whole picture is a pooling."""
+    x, y = _float_input(lowering, node), lowering.output(node)
+    given = constant_input(lowering, node, 1, "axes")
+    if given is None or not given.size:
+        if node.attributes.get("noop_with_empty_axes", 0):
+            y.forms = dict(x.forms) or {Layout.PLAIN: lowering.form(x, Layout.PLAIN)}
+            return
+        given = np.arange(x.rank)
+    axes = sorted(int(axis) % x.rank for axis in given.ravel())
+    is_spatial = x.rank in (3, 4) and axes == list(range(2, x.rank))
+    if node.op_type == "ReduceMean" and is_spatial and x.codes is not None:
+        if find_epilogue(lowering, node.outputs[0]).params is not None and y.rank == x.rank:
+            lower_average(lowering, node, whole_picture(x), False)
+            return
+        lowering.explain("no QuantizeLinear follows")
+    layout = lowering.layout_of(x)
+    tensor = lowering.form(x, layout)
+    # ONNX order of the result is that of memory only if nothing of the picture remains.
+    if layout is Layout.CHANNELS_LAST and not is_spatial and axes != list(range(x.rank)):
+        layout = Layout.PLAIN
+        tensor = lowering.form(x, layout)
+    places = sorted(physical_axis(axis, x.rank, layout) for axis in axes)
+    result = _reduced(lowering, _REDUCTIONS[node.op_type], tensor, places)
+    y.forms[Layout.PLAIN] = result.view(y.shape)
+
+
+def _reduced(lowering: Lowering, op: str, x: Tensor, places: list[int]) -> Tensor:
+    """x with the given physical axes reduced to 1, the last ones first."""
+    while places:
+        last = first = places.pop()
+        while places and places[-1] == first - 1:
+            first = places.pop()
+        dims = x.shape
+        y = new_tensor(np.float32, (*dims[:first], *[1] * (last + 1 - first), *dims[last + 1 :]))
+        lowering.emit(
+            "reduce_f32",
+            {"x": x},
+            {"y": y},
+            op=op,
+            outer=int(np.prod(dims[:first])),
+            axis=int(np.prod(dims[first : last + 1])),
+            inner=int(np.prod(dims[last + 1 :])),
+        )
+        # Squares are summed once; further axes add sums.
+        op = "sum" if op == "sum_square" else op
+        x = y
+    return x
+
+
+def lower_argmax(lowering: Lowering, node: Node) -> None:
+    """Of floats, or of codes: a greater code stands for a greater value."""
+    x, y = lowering.input(node, 0), lowering.output(node)
+    codes = lowering.affine_codes(x) if x.is_float else None
+    source = x if codes is None else codes.source
+    if not x.is_float and x.dtype not in (np.dtype(np.uint8), np.dtype(np.int8)):
+        raise Declined(f"a maximum of {x.dtype} has no C kernel")
+    axis = int(node.attributes.get("axis", 0)) % x.rank
+    layout = lowering.layout_of(source)
+    if axis != 1:
+        layout = Layout.PLAIN
+    tensor = lowering.form(source, layout)
+    place = physical_axis(axis, x.rank, layout) if x.rank >= 3 else axis
+    lowering.emit(
+        "argmax",
+        {"x": tensor},
+        {"y": lowering.new_form(y, Layout.PLAIN)},
+        outer=int(np.prod(tensor.shape[:place])),
+        axis=tensor.shape[place],
+        inner=int(np.prod(tensor.shape[place + 1 :])),
+        last_index=bool(node.attributes.get("select_last_index", 0)),
+    )
+
+
+def lower_cast(lowering: Lowering, node: Node) -> None:
+    """Between int32, int64, float32 and uint8; to the same type it is a name."""
+    x, y = lowering.input(node, 0), lowering.output(node)
+    if x.dtype == y.dtype:
+        if x.codes is not None:
+            y.codes, y.deferred = x.codes, partial(_same_form, lowering, x, y)
+            return
+        _same_form(lowering, x, y)
+        return
+    types = {np.dtype(t): t for t in (np.float32, np.int32, np.int64, np.uint8)}
+    narrows = y.dtype == np.uint8 or (x.is_float and y.dtype != np.float32)
+    if x.dtype not in types or y.dtype not in types or narrows:
+        raise Declined(f"a cast from {x.dtype} to {y.dtype} has no C kernel")
+    layout = lowering.layout_of(x)
+    source = lowering.form(x, layout)
+    lowering.emit("cast", {"x": source}, {"y": lowering.new_form(y, layout)})
+
+
+def _same_form(lowering: Lowering, x: Value, y: Value) -> None:
+    lowering.form(x, lowering.layout_of(x))
+    y.forms = x.forms
+
+
+def _float_input(lowering: Lowering, node: Node) -> Value:
+    x = lowering.input(node, 0)
+    if not x.is_float:
+        raise Declined("its input is not float32")
+    if x.codes is not None:
+        lowering.explain(f"{node.op_type} works in float")
+    return x
+
+
+LOWERINGS: dict[str, LoweringFunction] = {
+    "Softmax": lower_softmax,
+    "LogSoftmax": lower_softmax,
+    "LayerNormalization": lower_layer_norm,
+    **dict.fromkeys(_REDUCTIONS, lower_reduce),
+    "ArgMax": lower_argmax,
+    "Cast": lower_cast,
+}

@@ -1,0 +1,204 @@
+"""Gemm and MatMul: against constant weights a convolution of one row, else a product of tensors."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from q8tool.engine.affine import following_affine
+from q8tool.engine.epilogue import find_epilogue
+from q8tool.engine.graph import Node
+from q8tool.engine.lowering import Lowering, LoweringFunction
+from q8tool.engine.products import (
+    bias_codes,
+    code_weights,
+    emit_code_product,
+    rounded_bias,
+)
+from q8tool.engine.strided import expanded
+from q8tool.engine.tensors import Layout, Tensor
+from q8tool.engine.values import Declined, Value
+
+__all__ = ["LOWERINGS", "as_row", "batches", "repeated"]
+
+Array = NDArray[Any]
+
+
+@dataclass(eq=False)
+class _Product:
+    """x (..., K) times constant weights (K, N) or, transposed, (N, K)."""
+
+    node: Node
+    x: Value
+    w: Value
+    bias: Value | None
+    is_transposed: bool
+    alpha: float = 1.0
+
+    def arranged(self, array: Array) -> Array:
+        """Weights as [N, 1, 1, K]."""
+        columns = array if self.is_transposed else array.T
+        return np.ascontiguousarray(columns[:, None, None, :])
+
+
+def lower_gemm(lowering: Lowering, node: Node) -> None:
+    """alpha * A @ B + beta * C; B and C constant."""
+    x, w, bias = lowering.input(node, 0), lowering.input(node, 1), lowering.optional(node, 2)
+    if node.attributes.get("transA", 0):
+        raise Declined("transA has no C kernel")
+    if not w.is_constant or not (bias is None or bias.is_constant):
+        raise Declined("its weights are not constant")
+    is_transposed = bool(node.attributes.get("transB", 0))
+    outputs = w.shape[0 if is_transposed else 1]
+    if bias is not None and (
+        np.prod(bias.shape) not in (1, outputs)
+        or (bias.rank and bias.shape[-1] not in (1, outputs))
+        or float(node.attributes.get("beta", 1.0)) != 1.0
+    ):
+        raise Declined("its bias is no row")
+    alpha = float(node.attributes.get("alpha", 1.0))
+    _lower_product(lowering, _Product(node, x, w, bias, is_transposed, alpha))
+
+
+def lower_matmul(lowering: Lowering, node: Node) -> None:
+    """A @ B; a constant matrix B becomes weights."""
+    a, b = lowering.input(node, 0), lowering.input(node, 1)
+    if b.is_constant and b.rank == 2:
+        _lower_product(lowering, _Product(node, a, b, None, is_transposed=False))
+    else:
+        _lower_product_of_tensors(lowering, node, a, b)
+
+
+def as_row(tensor: Tensor) -> Tensor:
+    """(..., K) as one row of pixels [1, 1, rows, K]."""
+    return tensor.view((1, 1, int(np.prod(tensor.shape[:-1])), tensor.shape[-1]))
+
+
+def _lower_product(lowering: Lowering, product: _Product) -> None:
+    if not product.x.is_float or product.x.rank < 1:
+        raise Declined("its input is not float32")
+    constant = product.w.quantized
+    codes = lowering.affine_codes(product.x)
+    is_eightbit = constant is not None and constant.codes.dtype in (np.int8, np.uint8)
+    if is_eightbit and codes is not None and product.alpha == 1.0:
+        assert constant is not None
+        if constant.axis in (None, 0 if product.is_transposed else 1):
+            _lower_codes(lowering, product)
+            return
+        lowering.explain("the scales of its weights are not per output channel")
+    elif codes is not None:
+        lowering.explain("its weights are not eight-bit codes")
+    elif is_eightbit:
+        lowering.explain("its input is float")
+    _lower_float(lowering, product)
+
+
+def _lower_codes(lowering: Lowering, product: _Product) -> None:
+    """Codes times int8 weights; an Add of a constant row becomes the bias."""
+    codes, constant = lowering.affine_codes(product.x), product.w.quantized
+    assert codes is not None and constant is not None
+    array = product.arranged(constant.codes.array())
+    weights = code_weights(array, constant.scale, constant.zero_point)
+    name = product.node.outputs[0]
+    if product.bias is None:
+        affine = following_affine(lowering, name, len(array), -1, scales=False)
+        scale = np.float32(codes.grid.scale) * weights.scale
+        bias = rounded_bias(affine.offset, scale) if affine.nodes else None
+        name, nodes = affine.name, affine.nodes
+    else:
+        bias, nodes = bias_codes(product.bias, codes.grid.scale, weights.scale), []
+    epilogue = find_epilogue(lowering, name)
+    source = as_row(lowering.form(codes.source, Layout.PLAIN))
+    lowering.absorb(nodes)
+    y = as_row(epilogue.result(Layout.PLAIN))
+    emit_code_product(lowering, source, codes.grid, weights, bias, epilogue, y)
+
+
+def _lower_float(lowering: Lowering, product: _Product) -> None:
+    """Float weights, with constant rows that follow folded into them."""
+    array = product.arranged(np.asarray(product.w.fact.array(), np.float32))
+    if product.alpha != 1.0:
+        array = array * np.float32(product.alpha)
+    name = product.node.outputs[0]
+    affine = following_affine(lowering, name, len(array), -1, scales=True)
+    offset = affine.offset
+    if affine.factor is not None:
+        array = array * affine.factor.reshape(-1, 1, 1, 1)
+    if product.bias is not None:
+        bias = product.bias.fact.array().ravel()
+        offset = offset + (bias if affine.factor is None else bias * affine.factor)
+    epilogue = find_epilogue(lowering, affine.name, codes=False)
+    source = as_row(lowering.form(product.x, Layout.PLAIN))
+    lowering.absorb(affine.nodes)
+    y = as_row(epilogue.result(Layout.PLAIN))
+    lowering.emit(
+        "conv_f32",
+        {"x": source},
+        {"y": y},
+        weights=array,
+        bias=np.asarray(offset, np.float32),
+        low=epilogue.low,
+        high=epilogue.high,
+    )
+
+
+def batches(a: Value, b: Value) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Shapes [B, M, K], [B or 1, K, N] of a @ b, and the batch dimensions to expand both to.
+
+    A matrix b serves all of a's batches at once. Raises Declined for vectors.
+    """
+    if a.rank < 2 or b.rank < 2:
+        raise Declined("a product with a vector has no C kernel")
+    m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
+    if np.prod(b.shape[:-2]) == 1 and b.rank <= a.rank:
+        rows = int(np.prod(a.shape[:-1]))
+        return (1, rows, k), (1, k, n), ()
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    count = int(np.prod(batch))
+    return (count, m, k), (count, k, n), batch
+
+
+def repeated(lowering: Lowering, x: Tensor, batch: tuple[int, ...]) -> Tensor:
+    """x with its leading dimensions repeated to `batch`, if there is one to repeat to."""
+    return expanded(lowering, x, (*batch, *x.shape[-2:])) if batch else x
+
+
+def _lower_product_of_tensors(lowering: Lowering, node: Node, a: Value, b: Value) -> None:
+    if not (a.is_float and b.is_float):
+        raise Declined("its inputs are not float32")
+    a_shape, b_shape, batch = batches(a, b)
+    a_codes, b_codes = lowering.affine_codes(a), lowering.affine_codes(b)
+    are_codes = a_codes is not None and b_codes is not None
+    first = lowering.form(a_codes.source if are_codes and a_codes else a, Layout.PLAIN)
+    second = lowering.form(b_codes.source if are_codes and b_codes else b, Layout.PLAIN)
+    reads: dict[str, Tensor | None] = {
+        "a": repeated(lowering, first, batch).view(a_shape),
+        "b": repeated(lowering, second, batch).view(b_shape),
+    }
+    y_shape = (*a_shape[:2], b_shape[2])
+    if a_codes is None or b_codes is None:
+        if a_codes is not None or b_codes is not None:
+            lowering.explain("one of its inputs is float")
+        y = lowering.new_form(lowering.output(node), Layout.PLAIN)
+        lowering.emit("matmul_f32", reads, {"y": y.view(y_shape)})
+        return
+    epilogue = find_epilogue(lowering, node.outputs[0])
+    if epilogue.params is None:
+        epilogue = find_epilogue(lowering, node.outputs[0], clamps=False)
+    y = epilogue.result(Layout.PLAIN)
+    scale = np.float32(a_codes.grid.scale) * np.float32(b_codes.grid.scale)
+    arguments: dict[str, Any] = {"multiplier": float(scale)}
+    if epilogue.params is not None:
+        low, high = epilogue.code_bounds()
+        arguments = {
+            "multiplier": float(scale / np.float32(epilogue.params.scale)),
+            "y_zero_point": epilogue.params.zero_point,
+            "y_low": low,
+            "y_high": high,
+        }
+    zero_points = {"a_zero_point": a_codes.grid.zero_point, "b_zero_point": b_codes.grid.zero_point}
+    lowering.emit("matmul", reads, {"y": y.view(y_shape)}, **zero_points, **arguments)
+
+
+LOWERINGS: dict[str, LoweringFunction] = {"Gemm": lower_gemm, "MatMul": lower_matmul}

@@ -1,0 +1,126 @@
+"""MaxPool, AveragePool and their global forms, of codes or floats, channels last."""
+
+import numpy as np
+
+from q8tool.engine.epilogue import find_epilogue
+from q8tool.engine.graph import Node
+from q8tool.engine.lowering import Lowering, LoweringFunction
+from q8tool.engine.lower_movement import moved
+from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_shape
+from q8tool.engine.values import Declined, Value
+from q8tool.engine.windows import Window, as_picture, window_of
+
+__all__ = ["LOWERINGS", "lower_average", "whole_picture"]
+
+
+def lower_max_pool(lowering: Lowering, node: Node) -> None:
+    """The greatest code of a window is the code of the greatest value."""
+    if len(node.outputs) > 1 and node.outputs[1]:
+        raise Declined("the indices of the maxima have no C kernel")
+    x = lowering.input(node, 0)
+    window = window_of(node, x.shape, tuple(node.attributes["kernel_shape"]))
+    _lower_max(lowering, node, window)
+
+
+def lower_global_max_pool(lowering: Lowering, node: Node) -> None:
+    """MaxPool over the whole picture."""
+    _lower_max(lowering, node, whole_picture(lowering.input(node, 0)))
+
+
+def lower_average_pool(lowering: Lowering, node: Node) -> None:
+    """Averages; codes in and out where QuantizeLinear follows."""
+    x = lowering.input(node, 0)
+    window = window_of(node, x.shape, tuple(node.attributes["kernel_shape"]))
+    lower_average(lowering, node, window, bool(node.attributes.get("count_include_pad", 0)))
+
+
+def lower_global_average_pool(lowering: Lowering, node: Node) -> None:
+    """AveragePool over the whole picture."""
+    lower_average(lowering, node, whole_picture(lowering.input(node, 0)), False)
+
+
+def whole_picture(x: Value) -> Window:
+    """The window that covers all of (N, C, W) or (N, C, H, W)."""
+    if x.rank not in (3, 4):
+        raise Declined(f"windows of {x.rank - 2} dimensions have no C kernel")
+    kernel = (1, x.shape[2]) if x.rank == 3 else (x.shape[2], x.shape[3])
+    return Window(kernel, (1, 1), (1, 1), (0, 0, 0, 0))
+
+
+def _lower_max(lowering: Lowering, node: Node, window: Window) -> None:
+    shape = lowering.output(node).shape
+
+    def pooled(x: Tensor, _: Layout) -> Tensor:
+        y = new_tensor(x.dtype, physical_shape(shape, Layout.CHANNELS_LAST))
+        _emit_pool(lowering, "max", x, y, window)
+        return y
+
+    x = lowering.input(node, 0)
+    if x.dtype not in (np.dtype(np.float32), np.dtype(np.uint8), np.dtype(np.int8)):
+        raise Declined(f"pooling of {x.dtype} has no C kernel")
+    moved(lowering, node, pooled, [Layout.CHANNELS_LAST])
+
+
+def lower_average(lowering: Lowering, node: Node, window: Window, includes_pads: bool) -> None:
+    """The average of every window, as the node's output."""
+    x = lowering.input(node, 0)
+    if not x.is_float:
+        raise Declined("its input is not float32")
+    codes = lowering.affine_codes(x)
+    epilogue = find_epilogue(lowering, node.outputs[0])
+    if codes is None or epilogue.params is None:
+        if codes is not None:
+            lowering.explain("no QuantizeLinear follows")
+        source = lowering.form(x, Layout.CHANNELS_LAST)
+        y = lowering.new_form(lowering.output(node), Layout.CHANNELS_LAST)
+        _emit_pool(lowering, "average", source, y, window, count_include_pad=includes_pads)
+        return
+    source = lowering.form(codes.source, Layout.CHANNELS_LAST)
+    y = epilogue.result(Layout.CHANNELS_LAST)
+    low, high = epilogue.code_bounds()
+    _emit_pool(
+        lowering,
+        "average",
+        source,
+        y,
+        window,
+        count_include_pad=includes_pads,
+        x_zero_point=codes.grid.zero_point,
+        y_zero_point=epilogue.params.zero_point,
+        multiplier=float(np.float32(codes.grid.scale) / np.float32(epilogue.params.scale)),
+        y_low=low,
+        y_high=high,
+    )
+
+
+def _emit_pool(
+    lowering: Lowering,
+    kind: str,
+    x: Tensor,
+    y: Tensor,
+    window: Window,
+    **arguments: int | float | bool,
+) -> None:
+    if kind == "max" and max(window.pads[0], window.pads[1]) >= max(window.kernel) * max(
+        window.dilation
+    ):
+        raise Declined("padding beyond the kernel has no C kernel")
+    lowering.emit(
+        "pool",
+        {"x": as_picture(x)},
+        {"y": as_picture(y)},
+        kind=kind,
+        kernel=window.kernel,
+        stride=window.stride,
+        pads=window.pads,
+        dilation=window.dilation,
+        **arguments,
+    )
+
+
+LOWERINGS: dict[str, LoweringFunction] = {
+    "MaxPool": lower_max_pool,
+    "GlobalMaxPool": lower_global_max_pool,
+    "AveragePool": lower_average_pool,
+    "GlobalAveragePool": lower_global_average_pool,
+}

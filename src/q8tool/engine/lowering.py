@@ -1,0 +1,366 @@
+"""Lowering: from nodes to steps, converting values between their forms when somebody asks.
+
+Every operator family has a file lower_<family>.py with functions that take (Lowering, Node) and
+emit steps through the methods here, or raise Declined, upon which the node becomes a host step.
+A function raises before it sets an output's form; conversions that it emitted stay, and are
+dropped later if nobody reads them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from q8tool.engine.facts import Fact
+from q8tool.engine.graph import Graph, Node
+from q8tool.engine.tensors import (
+    HostStep,
+    Layout,
+    NativeStep,
+    Step,
+    Storage,
+    Tensor,
+    contiguous_strides,
+    new_tensor,
+    physical_shape,
+)
+from q8tool.engine.values import CodeParams, Codes, Declined, Value, stored_codes
+
+__all__ = ["LoweringFunction", "Lowering", "scalar"]
+
+# Types that plans have; bool and int8 travel as uint8.
+_NATIVE_TYPES = {np.dtype(t) for t in (np.float32, np.uint8, np.int8, np.bool_, np.int32, np.int64)}
+
+
+class Lowering:
+    """The state of one lowering: values by name, steps in the order they were emitted.
+
+    kept  names of values that must exist in float at the end: outputs and observed ones
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        facts: Mapping[str, Fact],
+        kept: Sequence[str],
+        functions: Mapping[tuple[str, str], "LoweringFunction"],
+    ) -> None:
+        self.graph = graph
+        self.steps: list[Step] = []
+        self.kept = frozenset(kept)
+        self._functions = functions
+        self._values = {name: Value(name, fact) for name, fact in facts.items()}
+        self._consumers: dict[str, list[Node]] = {}
+        self.producers: dict[str, Node] = {}
+        self._fused: set[Node] = set()
+        self._current: list[Node] = []
+        self._reason = ""
+        for node in graph.nodes:
+            self.producers.update((name, node) for name in node.outputs)
+            for name in node.reads:
+                self._consumers.setdefault(name, []).append(node)
+
+    # ---- the graph ----
+
+    def value(self, name: str) -> Value:
+        """The value of that name, which must exist."""
+        return self._values[name]
+
+    def input(self, node: Node, position: int) -> Value:
+        """An input that the node must have. Raises Declined if it is left out."""
+        name = node.input(position)
+        if not name:
+            raise Declined(f"input {position} is missing")
+        return self._values[name]
+
+    def optional(self, node: Node, position: int) -> Value | None:
+        """An input, None if the node leaves it out."""
+        name = node.input(position)
+        return self._values[name] if name else None
+
+    def output(self, node: Node, position: int = 0) -> Value:
+        """One of the node's outputs."""
+        return self._values[node.outputs[position]]
+
+    def consumers(self, name: str) -> list[Node]:
+        """Nodes that read the value, each once."""
+        return self._consumers.get(name, [])
+
+    def sole_consumer(self, name: str) -> Node | None:
+        """The one node that reads the value, None if others or the caller see it too."""
+        nodes = self.consumers(name)
+        return nodes[0] if len(nodes) == 1 and name not in self.kept else None
+
+    # ---- running through the nodes ----
+
+    def run(self) -> None:
+        """Lowers every node whose result is not constant and that no other step has absorbed."""
+        for node in self.graph.nodes:
+            outputs = [self._values[name] for name in node.outputs if name]
+            if node not in self._fused and not all(value.is_constant for value in outputs):
+                self.lower(node)
+
+    def lower(self, node: Node) -> None:
+        """Emits the steps of one node: native if its lowering takes it, else on the host."""
+        self.lower_by(self._functions.get((node.domain, node.op_type), _no_kernel), node)
+
+    def lower_by(self, function: "LoweringFunction", node: Node) -> None:
+        """Emits the steps of a node by the given lowering, or on the host where it declines."""
+        outer = self._current, self._reason
+        self._current, self._reason = [node], ""
+        try:
+            if function is not _no_kernel:
+                self._refuse_odd_tensors(node)
+            function(self, node)
+        except Declined as declined:
+            self.lower_on_host(node, str(declined))
+        finally:
+            self._current, self._reason = outer
+
+    def defer(self, node: Node, function: "LoweringFunction") -> None:
+        """Emits the node's float steps by the given lowering only if its output is asked for."""
+        self.output(node).deferred = partial(self.lower_by, function, node)
+
+    def absorb(self, nodes: Sequence[Node]) -> None:
+        """Marks nodes as done by the step that is emitted next."""
+        self._fused.update(nodes)
+        self._current.extend(nodes)
+
+    def explain(self, reason: str) -> None:
+        """Why the current node's steps are float although codes go in."""
+        self._reason = reason
+
+    def _refuse_odd_tensors(self, node: Node) -> None:
+        for name in (*node.inputs, *node.outputs):
+            if not name:
+                continue
+            value = self._values[name]
+            if value.dtype not in _NATIVE_TYPES:
+                raise Declined(f"'{name}' has type {value.dtype}")
+            if 0 in value.shape:
+                raise Declined(f"'{name}' is empty")
+
+    def lower_on_host(self, node: Node, reason: str) -> None:
+        """One host step: inputs as ONNX has them, outputs likewise."""
+        inputs = [self.host_form(self._values[name]) for name in node.reads]
+        outputs = []
+        for name in node.outputs:
+            if name:
+                value = self._values[name]
+                value.forms = {_host_layout(value): _host_tensor(value.fact)}
+                value.codes = value.deferred = None
+                outputs.append(value.forms[_host_layout(value)])
+        self.steps.append(HostStep(node, inputs, outputs, reason))
+
+    # ---- emitting ----
+
+    def emit(
+        self,
+        method: str,
+        reads: dict[str, Tensor | None],
+        writes: dict[str, Tensor],
+        **arguments: Any,
+    ) -> None:
+        """Appends a native step that stands for the current node and what it absorbed."""
+        nodes = tuple(dict.fromkeys(self._current))
+        self.steps.append(NativeStep(method, reads, writes, arguments, nodes, self._reason))
+
+    def copy(
+        self,
+        x: Tensor,
+        y: Tensor,
+        dims: Sequence[int],
+        x_strides: Sequence[int],
+        y_strides: Sequence[int],
+        x_offset: int = 0,
+        y_offset: int = 0,
+        table: NDArray[np.uint8] | None = None,
+    ) -> None:
+        """A strided copy; offsets and strides in elements."""
+        self.emit(
+            "copy", {"x": x}, {"y": y}, dims=list(dims), x_strides=list(x_strides),
+            y_strides=list(y_strides), x_offset=x_offset, y_offset=y_offset, table=table,
+        )  # fmt: skip
+
+    def transposed(self, x: Tensor, order: Sequence[int]) -> Tensor:
+        """x with its dimensions in another order; a view where no byte has to move."""
+        dims = [x.shape[axis] for axis in order]
+        moving = [axis for axis in order if x.shape[axis] != 1]
+        if moving == sorted(moving):
+            return x.view(dims)
+        if x.array is not None:
+            return constant_tensor(x.array.transpose(order))
+        y = new_tensor(x.dtype, dims)
+        strides = contiguous_strides(x.shape)
+        self.copy(x, y, dims, [strides[axis] for axis in order], contiguous_strides(dims))
+        return y
+
+    # ---- forms ----
+
+    def form(self, value: Value, layout: Layout) -> Tensor:
+        """The value in its own type (int8 as uint8 + 128) and the given layout."""
+        if len(value.shape) < 3 and layout is Layout.CHANNELS_LAST:
+            layout = Layout.PLAIN
+        if layout not in value.forms:
+            value.forms[layout] = self._made(value, layout)
+        return value.forms[layout]
+
+    def host_form(self, value: Value) -> Tensor:
+        """The value as a host step or a caller sees it."""
+        layout = _host_layout(value)
+        if value.fact.shape is not None:
+            return self.form(value, layout)
+        return value.forms[layout]
+
+    def _made(self, value: Value, layout: Layout) -> Tensor:
+        """A form that does not exist yet, from a constant, codes or another form."""
+        if value.is_constant:
+            array = value.fact.array()
+            if layout is Layout.RAW:
+                return constant_tensor(array)
+            return self.reordered(constant_tensor(stored_codes(array)), layout)
+        if not value.forms:
+            self._materialize(value, layout)
+        if layout in value.forms:
+            return value.forms[layout]
+        if layout is Layout.RAW:
+            return self._flipped(self.form(value, Layout.PLAIN), np.dtype(np.int8))
+        if Layout.PLAIN not in value.forms and Layout.CHANNELS_LAST not in value.forms:
+            plain = self._flipped(value.forms[Layout.RAW], np.dtype(np.uint8))
+            value.forms[Layout.PLAIN] = plain
+        if layout is Layout.CHANNELS_LAST:
+            return self.reordered(value.forms[Layout.PLAIN], layout)
+        return self.reordered(value.forms.get(Layout.CHANNELS_LAST), layout)
+
+    def _materialize(self, value: Value, layout: Layout) -> None:
+        """Gives a float value that exists only as codes or as a deferred node a float form."""
+        codes = value.codes
+        if codes is not None and codes.params is not None:
+            layout = self.layout_of(codes.source, preferred=layout)
+            x = self.form(codes.source, layout)
+            y = new_tensor(np.float32, x.shape)
+            scale, zero_point = codes.params.scale, codes.params.zero_point
+            self.emit("dequantize", {"x": x}, {"y": y}, scale=scale, zero_point=zero_point)
+            value.forms[layout] = y
+        elif value.deferred is not None:
+            value.deferred()
+        if not value.forms:
+            raise Declined(f"'{value.name}' has no float form")
+
+    def _flipped(self, x: Tensor, dtype: np.dtype[Any]) -> Tensor:
+        """int8 as is <-> uint8, 128 higher."""
+        as_bytes = Tensor(x.storage, np.dtype(np.uint8), x.dims)
+        y = new_tensor(np.uint8, x.shape)
+        table = np.arange(256).astype(np.uint8) ^ np.uint8(0x80)
+        self.emit("table", {"x": as_bytes}, {"y": y}, table=table)
+        return Tensor(y.storage, dtype, y.dims)
+
+    def reordered(self, x: Tensor | None, layout: Layout) -> Tensor:
+        """PLAIN -> CHANNELS_LAST or back; x is in the other of the two."""
+        assert x is not None
+        rank = len(x.shape)
+        if layout is Layout.CHANNELS_LAST and rank >= 3:
+            return self.transposed(x, [0, *range(2, rank), 1])
+        if layout is Layout.PLAIN and x.array is None:
+            return self.transposed(x, [0, rank - 1, *range(1, rank - 1)])
+        return x
+
+    def layout_of(self, *values: Value, preferred: Layout = Layout.PLAIN) -> Layout:
+        """The layout that costs no conversion: channels last if that is what exists."""
+        layouts: set[Layout] = set()
+        for value in values:
+            forms = value.forms
+            if not forms and value.codes is not None:
+                forms = value.codes.source.forms
+            if not value.is_constant:
+                layouts.update(forms)
+        if preferred in layouts:
+            return preferred
+        return Layout.CHANNELS_LAST if Layout.CHANNELS_LAST in layouts else Layout.PLAIN
+
+    def new_form(self, value: Value, layout: Layout) -> Tensor:
+        """A tensor to be written, registered as this form of an output."""
+        assert value.dtype is not None
+        dtype = np.dtype(np.uint8) if value.dtype == np.int8 else value.dtype
+        if value.rank < 3 and layout is Layout.CHANNELS_LAST:
+            layout = Layout.PLAIN
+        value.forms[layout] = new_tensor(dtype, physical_shape(value.shape, layout))
+        return value.forms[layout]
+
+    # ---- codes ----
+
+    def affine_codes(self, value: Value) -> Codes | None:
+        """The value as codes with a scale and a zero point, None if it has no such form.
+
+        A table whose every entry lies on the codes' own grid (Relu, a Clip at a code) becomes one.
+        """
+        codes = value.codes
+        if codes is None or codes.is_affine:
+            return codes
+        grid = codes.grid
+        moved = grid.codes(codes.table)
+        if not np.array_equal(grid.floats()[moved], codes.table):
+            return None
+        source = Value(f"{value.name} codes", codes.source.fact)
+        layout = self.layout_of(codes.source)
+        y = self.new_form(source, layout)
+        self.emit("table", {"x": self.form(codes.source, layout)}, {"y": y}, table=moved)
+        value.codes = Codes(source, grid.floats(), grid, True)
+        return value.codes
+
+    def code_params(self, node: Node) -> CodeParams | None:
+        """Scale and zero point of a QuantizeLinear or DequantizeLinear of one scale for all.
+
+        None if they are not constant, have an axis, or the codes have not eight bits.
+        """
+        scale, zero_point = scalar(self.optional(node, 1)), 0
+        wide = node.attributes.get("block_size", 0) or node.attributes.get("precision", 0)
+        is_quantize = node.op_type == "QuantizeLinear"
+        coded = self.output(node) if is_quantize else self.input(node, 0)
+        if scale is None or wide or coded.dtype not in (np.uint8, np.int8):
+            return None
+        given = self.optional(node, 2)
+        if given is not None:
+            constant = scalar(given)
+            if constant is None:
+                return None
+            zero_point = int(constant)
+        is_signed = coded.dtype == np.int8
+        positive = np.float32(scale) > 0 and np.isfinite(scale)
+        return (
+            CodeParams(float(scale), zero_point + 128 * is_signed, is_signed) if positive else None
+        )
+
+
+def _no_kernel(lowering: Lowering, node: Node) -> None:
+    """The lowering of operators that have none."""
+    raise Declined(f"{node.op_type} has no C kernel")
+
+
+def scalar(value: Value | None) -> Any:
+    """The one element of a constant, None for anything else."""
+    if value is None or not value.is_constant or value.fact.shape is None:
+        return None
+    return value.fact.array().item() if np.prod(value.fact.shape) == 1 else None
+
+
+def constant_tensor(array: NDArray[Any]) -> Tensor:
+    """A tensor of known content."""
+    array = np.ascontiguousarray(array).reshape(array.shape)
+    return Tensor(Storage(array.nbytes), array.dtype, array.shape, array)
+
+
+def _host_layout(value: Value) -> Layout:
+    return Layout.RAW if value.dtype == np.int8 else Layout.PLAIN
+
+
+def _host_tensor(fact: Fact) -> Tensor:
+    dtype = np.dtype(object) if fact.dtype is None else fact.dtype
+    if fact.shape is None:
+        return Tensor(Storage(None), dtype, None)
+    return new_tensor(dtype, fact.shape)
+
+
+LoweringFunction = Callable[[Lowering, Node], None]

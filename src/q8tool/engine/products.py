@@ -1,0 +1,103 @@
+"""Products with constant weights: what Conv, Gemm, MatMul and their integer forms share.
+
+x is a picture [N, H, W, C]; a matrix is one row of pixels. Weights are [OC, KH, KW, C / groups].
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from q8tool.engine.epilogue import Epilogue
+from q8tool.engine.lowering import Lowering
+from q8tool.engine.tensors import Tensor
+from q8tool.engine.values import CodeParams, QuantizedConstant, Value
+
+__all__ = ["CodeWeights", "bias_codes", "code_weights", "emit_code_product", "quantized_weights"]
+
+_BIAS_LIMIT = 2.0**31 - 1
+
+
+@dataclass(eq=False)
+class CodeWeights:
+    """int8 weights [OC, KH, KW, C / groups] with scale and zero point per output channel."""
+
+    codes: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    zero_point: NDArray[np.int32] | None
+
+
+def code_weights(
+    codes: NDArray[Any], scale: NDArray[Any], zero_point: NDArray[Any] | None
+) -> CodeWeights:
+    """Weights as C takes them: uint8 moved down by 128, one scale and zero point per channel."""
+    outputs = len(codes)
+    offsets = np.zeros(outputs, np.int32)
+    if zero_point is not None:
+        offsets = np.array(np.broadcast_to(zero_point.ravel().astype(np.int32), (outputs,)))
+    if codes.dtype == np.uint8:
+        codes = (np.ascontiguousarray(codes) ^ np.uint8(0x80)).view(np.int8)
+        offsets = offsets - 128
+    scales = np.array(np.broadcast_to(scale.ravel(), (outputs,)), np.float32)
+    return CodeWeights(np.ascontiguousarray(codes), scales, offsets if offsets.any() else None)
+
+
+def quantized_weights(constant: QuantizedConstant | None, axis: int) -> QuantizedConstant | None:
+    """The constant if it is eight bits wide with one scale or one per entry of axis, else None."""
+    if constant is None or constant.codes.dtype not in (np.int8, np.uint8):
+        return None
+    return constant if constant.axis in (None, axis) else None
+
+
+def bias_codes(
+    bias: Value | None, x_scale: float, w_scale: NDArray[np.float32]
+) -> NDArray[np.int32] | None:
+    """The bias in units of x_scale * w_scale: as the file has it if that is its scale.
+
+    Raises no error: a bias that does not fit is clamped to int32.
+    """
+    if bias is None:
+        return None
+    product = np.asarray(np.float32(x_scale) * w_scale, np.float32)
+    known = bias.quantized
+    if known is not None and known.codes.dtype == np.int32 and not known.zero_point.any():
+        scales = np.broadcast_to(known.scale, product.shape)
+        if np.allclose(scales, product, rtol=1e-5, atol=0.0):
+            return known.codes.array().astype(np.int32).ravel()
+    return rounded_bias(bias.fact.array().ravel(), product)
+
+
+def rounded_bias(bias: NDArray[Any], product: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Real bias values in units of x_scale * w_scale."""
+    codes = np.rint(np.broadcast_to(bias, product.shape).astype(np.float64) / product)
+    return np.clip(codes, -_BIAS_LIMIT, _BIAS_LIMIT).astype(np.int32)
+
+
+def emit_code_product(
+    lowering: Lowering,
+    x: Tensor,
+    x_params: CodeParams,
+    weights: CodeWeights,
+    bias: NDArray[np.int32] | None,
+    epilogue: Epilogue,
+    y: Tensor,
+    **window: Any,
+) -> None:
+    """A step that writes codes (if the epilogue wants them) or floats."""
+    x_scale = np.float32(x_params.scale)
+    arguments: dict[str, Any] = {
+        "weights": weights.codes,
+        "weight_zero_point": weights.zero_point,
+        "bias": bias,
+        "x_zero_point": x_params.zero_point,
+        **window,
+    }
+    if epilogue.params is None:
+        arguments["multiplier"] = x_scale * weights.scale
+        arguments["float_low"], arguments["float_high"] = epilogue.low, epilogue.high
+    else:
+        arguments["multiplier"] = x_scale * weights.scale / np.float32(epilogue.params.scale)
+        arguments["y_zero_point"] = epilogue.params.zero_point
+        arguments["y_low"], arguments["y_high"] = epilogue.code_bounds()
+    lowering.emit("conv", {"x": x}, {"y": y}, **arguments)

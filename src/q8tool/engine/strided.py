@@ -1,0 +1,73 @@
+"""Movements of data as strided copies between tensors, on physical dimensions."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from q8tool.engine.lowering import Lowering
+from q8tool.engine.tensors import Tensor, contiguous_strides, new_tensor
+
+__all__ = ["expanded", "gathered", "region_copied", "sliced"]
+
+
+def expanded(lowering: Lowering, x: Tensor, dims: Sequence[int]) -> Tensor:
+    """x repeated to dims by numpy's broadcasting rule; a view where nothing repeats."""
+    lead = len(dims) - len(x.shape)
+    shape = (1,) * lead + x.shape
+    if shape == tuple(dims):
+        return x.view(dims)
+    strides = contiguous_strides(shape)
+    strides = [0 if size == 1 else stride for size, stride in zip(shape, strides, strict=True)]
+    y = new_tensor(x.dtype, dims)
+    lowering.copy(x, y, dims, strides, contiguous_strides(dims))
+    return y
+
+
+def sliced(
+    lowering: Lowering, x: Tensor, starts: Sequence[int], steps: Sequence[int], dims: Sequence[int]
+) -> Tensor:
+    """x[starts + index * steps] for every index of dims; a view where that is all of x."""
+    if tuple(dims) == x.shape and all(step == 1 for step in steps):
+        return x
+    strides = contiguous_strides(x.shape)
+    y = new_tensor(x.dtype, dims)
+    lowering.copy(
+        x,
+        y,
+        dims,
+        [stride * step for stride, step in zip(strides, steps, strict=True)],
+        contiguous_strides(dims),
+        x_offset=sum(start * stride for start, stride in zip(starts, strides, strict=True)),
+    )
+    return y
+
+
+def region_copied(
+    lowering: Lowering,
+    x: Tensor,
+    y: Tensor,
+    starts: Sequence[int],
+    table: NDArray[np.uint8] | None = None,
+) -> None:
+    """Writes x into y from index `starts` on, through a table of codes if there is one."""
+    strides = contiguous_strides(y.shape)
+    offset = sum(start * stride for start, stride in zip(starts, strides, strict=True))
+    x_strides = contiguous_strides(x.shape)
+    lowering.copy(x, y, x.shape, x_strides, strides, y_offset=offset, table=table)
+
+
+def gathered(lowering: Lowering, x: Tensor, axis: int, indices: NDArray[np.int64]) -> Tensor:
+    """x with the entries `indices` of one physical axis, in that order."""
+    dims = (*x.shape[:axis], indices.size, *x.shape[axis + 1 :])
+    y = new_tensor(x.dtype, dims)
+    lowering.emit(
+        "gather",
+        {"x": x},
+        {"y": y},
+        outer=int(np.prod(x.shape[:axis])),
+        axis=x.shape[axis],
+        inner=int(np.prod(x.shape[axis + 1 :])),
+        indices=indices.ravel(),
+    )
+    return y

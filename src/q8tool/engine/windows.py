@@ -1,0 +1,60 @@
+"""Sliding windows of Conv, ConvTranspose and pooling, from ONNX attributes to what C takes."""
+
+from dataclasses import dataclass
+
+from q8tool.engine.graph import Node
+from q8tool.engine.tensors import Tensor
+from q8tool.engine.values import Declined
+from q8tool.ops.convolution import same_pads
+
+__all__ = ["Window", "as_picture", "window_of"]
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window over [N, H, W, C]; (height, width) each, pads (top, left, bottom, right)."""
+
+    kernel: Pair
+    stride: Pair
+    dilation: Pair
+    pads: tuple[int, int, int, int]
+
+
+def window_of(node: Node, shape: tuple[int, ...], kernel: tuple[int, ...]) -> Window:
+    """The node's window over an input of ONNX shape (N, C, W) or (N, C, H, W).
+
+    Raises Declined for other ranks. Padding that follows from auto_pad is worked out.
+    """
+    spatial = len(shape) - 2
+    if spatial not in (1, 2) or len(kernel) != spatial:
+        raise Declined(f"windows of {spatial} dimensions have no C kernel")
+    stride = tuple(node.attributes.get("strides", (1,) * spatial))
+    dilation = tuple(node.attributes.get("dilations", (1,) * spatial))
+    pads = tuple(node.attributes.get("pads", (0,) * 2 * spatial))
+    auto_pad = node.attributes.get("auto_pad", "NOTSET")
+    if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        sizes = zip(shape[2:], kernel, stride, dilation, strict=True)
+        both = [same_pads(auto_pad, *size) for size in sizes]
+        pads = (*(before for before, _ in both), *(after for _, after in both))
+    elif auto_pad == "VALID":
+        pads = (0,) * 2 * spatial
+    if min(pads) < 0:
+        raise Declined("negative padding has no C kernel")
+    if spatial == 1:
+        pads = (0, pads[0], 0, pads[1])
+    return Window(
+        _pair(kernel), _pair(stride), _pair(dilation), (pads[0], pads[1], pads[2], pads[3])
+    )
+
+
+def as_picture(tensor: Tensor) -> Tensor:
+    """[N, W, C] as [N, 1, W, C]; [N, H, W, C] as it is."""
+    if len(tensor.shape) == 3:
+        return tensor.view((tensor.shape[0], 1, *tensor.shape[1:]))
+    return tensor
+
+
+def _pair(values: tuple[int, ...]) -> Pair:
+    return (1, values[0]) if len(values) == 1 else (values[0], values[1])
