@@ -181,10 +181,7 @@ class ProgressBar:
 
         self.close()
         self.stage = stage
-        # A stage that is over within half a second shows nothing.
-        self.bar = tqdm(
-            total=total or None, desc=stage, file=self.stream, leave=False, delay=0.5, ncols=80
-        )
+        self.bar = tqdm(total=total or None, desc=stage, file=self.stream, leave=False, ncols=80)
 
     def close(self) -> None:
         """Take the bar off the screen."""

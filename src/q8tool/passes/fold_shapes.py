@@ -182,11 +182,8 @@ class _Known:
         return np.where(is_known, result, _NAMELESS)
 
     def _inputs(self, node: ir.Node) -> list[Sizes] | None:
-        """What the inputs hold, if one of them is a size that some node computes."""
-        present = [value for value in node.inputs if value is not None]
-        if not any(value in self._sizes for value in present):
-            return None
-        arrays = [self.of(value) for value in present]
+        """What the inputs hold, if all of them are sizes or small integer constants."""
+        arrays = [self.of(value) for value in node.inputs if value is not None]
         if any(array is None for array in arrays):
             return None
         return [array for array in arrays if array is not None]

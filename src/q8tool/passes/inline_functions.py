@@ -25,6 +25,6 @@ def inline_functions(model: ir.Model) -> list[Change]:
         return []
     try:
         InlinePass()(model)
-    except ir.passes.PassError as error:
+    except ir.passes.PreconditionError as error:
         raise InputError("the model's functions call each other in a circle") from error
     return [Change("inline_functions", name, "call replaced by its nodes") for name in calls]

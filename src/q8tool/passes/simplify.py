@@ -21,8 +21,8 @@ __all__ = ["simplify"]
 def simplify(model: ir.Model) -> list[Change]:
     """Lift, inline, drop, fold and clean, in place; shapes are inferred on the way."""
     changes = [*lift_weights(model), *inline_functions(model), *drop_identities(model)]
-    changes += fold_constants(model)
-    changes += fold_shapes(model)
+    while folded := [*fold_constants(model), *fold_shapes(model)]:
+        changes += folded
     changes += fold_batchnorm(model)
     changes += fold_scales(model)
     changes += clean_graph(model)

@@ -91,21 +91,22 @@ def run(options: Options, progress: Progress = silent) -> Report:
     """
     check_output(options.output_path, force=options.force)
     original = io.load(options.input_path)
+    size = io.file_bytes(original, options.input_path)
     model = original.clone()
     restored, changes = _fill(model, options)
     reference = model.clone()
-    progress("simplifying", 0, 3)
+    progress("simplifying", 0, 4)
     changes += simplify(model)
-    progress("checking", 1, 3)
+    progress("checking", 1, 4)
     check(model, str(options.output_path))
-    progress("comparing with the original", 2, 3)
+    progress("comparing with the original", 2, 4)
     differences = compare_on_random_input(reference, model)
+    progress("writing", 3, 4)
     written = io.save(model, options.output_path, force=options.force)
-    progress("done", 3, 3)
     return Report(
         output=str(options.output_path),
         op_counts=(op_counts(original), op_counts(model)),
-        sizes=(io.file_bytes(original, options.input_path), written),
+        sizes=(size, written),
         differences=differences,
         not_in_checkpoint=restored.not_in_checkpoint,
         not_in_model=restored.not_in_model,

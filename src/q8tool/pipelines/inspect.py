@@ -142,7 +142,6 @@ def run(options: Options, progress: Progress = silent) -> Report:
         quantized=quantized,
         values=values,
     )
-    progress("done", 2, 2)
     return report
 
 

@@ -1,0 +1,73 @@
+"""Small models from onnx's text form, and whether two of them answer alike in onnxruntime."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+import onnxruntime
+
+Array = npt.NDArray[Any]
+
+HEAD = '<ir_version: 8, opset_import: ["": {opset}]>\n'
+
+
+def proto(text: str, opset: int = 13, **weights: Array) -> onnx.ModelProto:
+    """A model from `name (inputs) => (outputs) { nodes }`; weights become initializers."""
+    head = "" if text.lstrip().startswith("<") else HEAD.format(opset=opset)
+    model = onnx.parser.parse_model(head + text)
+    for name, array in weights.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array), name))
+    onnx.checker.check_model(model)
+    return model
+
+
+def model(text: str, opset: int = 13, **weights: Array) -> ir.Model:
+    """As proto, as a graph."""
+    return ir.from_proto(proto(text, opset, **weights))
+
+
+def ops(graph: ir.Model) -> list[str]:
+    """The operators of the main graph, in order."""
+    return [node.op_type for node in graph.graph]
+
+
+def weight(graph: ir.Model, name: str) -> Array:
+    """The array of an initializer."""
+    tensor = graph.graph.initializers[name].const_value
+    assert tensor is not None
+    return tensor.numpy()
+
+
+def random(*shape: int, seed: int = 0, low: float | None = None) -> Array:
+    """Seeded normal float32 numbers; uniform between low and 1 if low is given."""
+    generator = np.random.default_rng(seed + sum(shape))
+    if low is not None:
+        return generator.uniform(low, 1, shape).astype(np.float32)
+    return generator.standard_normal(shape, dtype=np.float32)
+
+
+def run(graph: ir.Model | onnx.ModelProto, **feeds: Array) -> list[Array]:
+    """Outputs in onnxruntime, its own graph changes switched off."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    if isinstance(graph, ir.Model):
+        graph = ir.to_proto(graph)
+    session = onnxruntime.InferenceSession(
+        graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return list(session.run(None, feeds))
+
+
+def assert_same(
+    before: ir.Model | onnx.ModelProto, after: ir.Model, tolerance: float = 0.0, **feeds: Array
+) -> None:
+    """Both give the same outputs, up to tolerance times the largest of each."""
+    onnx.checker.check_model(ir.to_proto(after), full_check=True)
+    for wanted, got in zip(run(before, **feeds), run(after, **feeds), strict=True):
+        assert got.shape == wanted.shape
+        assert got.dtype == wanted.dtype
+        limit = tolerance * float(np.abs(wanted).max(initial=0)) if tolerance else 0.0
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=limit)
