@@ -8,11 +8,13 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+import PIL.Image
+from PIL import ImageOps, UnidentifiedImageError
+from PIL.Image import Image
 
 from q8tool.errors import InputError
 
-__all__ = ["find_photos", "load_photo"]
+__all__ = ["Image", "find_photos", "load_photo"]
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -47,27 +49,27 @@ def _of_source(source: Path) -> list[Path]:
     return [path for path in photos if path.is_file()]
 
 
-def load_photo(path: Path) -> Image.Image:
+def load_photo(path: Path) -> Image:
     """The photo as an RGB image, upright. Raises InputError, naming the file, if it is not one."""
     try:
-        with Image.open(path) as image:
+        with PIL.Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
             return _as_rgb(upright)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (UnidentifiedImageError, PIL.Image.DecompressionBombError) as error:
         reason = "too many pixels" if "exceeds limit" in str(error) else "not a photo"
         raise InputError(f"{path}: {reason}") from error
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
         raise InputError(f"{path}: cannot be decoded: {error}") from error
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def _as_rgb(image: Image) -> Image:
     if image.mode.startswith("I;16") or image.mode == "I":
         # Pillow clips sixteen bits to eight; scaling keeps the picture.
         image = image.point(lambda value: value / 257).convert("L")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        white = PIL.Image.new("RGBA", image.size, "white")
+        image = PIL.Image.alpha_composite(white, image)
     return image.convert("RGB")

@@ -16,12 +16,19 @@ from numpy.typing import NDArray
 
 from q8tool.engine.session import Session, TensorInfo
 from q8tool.errors import InputError, UsageError
-from q8tool.image.load import load_photo
+from q8tool.image.load import Image, load_photo
 from q8tool.image.preprocess import to_tensor
 from q8tool.image.spec import PRESETS, Resize, Spec
 from q8tool.model import metadata
 
-__all__ = ["ChosenSpec", "SpecOptions", "choose_spec", "image_input", "probabilities"]
+__all__ = [
+    "ChosenSpec",
+    "SpecOptions",
+    "choose_spec",
+    "image_input",
+    "probabilities",
+    "stated_spec",
+]
 
 # What exporters leave open is 224 x 224 more often than anything else.
 DEFAULT_SIDE = 224
@@ -79,24 +86,31 @@ def image_input(inputs: Sequence[TensorInfo], name: str = "") -> TensorInfo:
 
 
 def choose_spec(
-    model: ir.Model, info: TensorInfo, options: SpecOptions, photos: Sequence[Path] = ()
-) -> ChosenSpec | None:
-    """How photos become the input `info`; None if nothing says so and no photo can be tried.
+    model: ir.Model, info: TensorInfo, options: SpecOptions, photos: Sequence[Path]
+) -> ChosenSpec:
+    """How photos become the input `info`. Flags win over metadata value by value.
 
-    Flags win over metadata value by value. Raises InputError if a try is needed and fails.
+    Raises InputError if neither says it and no photo can be read to try it out.
     """
+    spec, source = stated_spec(model, info, options)
+    if source is None:
+        return _tried(model, info, spec, photos)
+    return ChosenSpec(spec, source, options.preset)
+
+
+def stated_spec(
+    model: ir.Model, info: TensorInfo, options: SpecOptions
+) -> tuple[Spec, Literal["flags", "metadata"] | None]:
+    """What flags and metadata say, and which of them says how pixels become numbers."""
     stored = metadata.preprocess(model)
     base = Spec(_size(info, options), layout=_layout(info) or "NCHW")
     if _channels(info) == 1:
         base = replace(base, mean=base.mean[:1], std=base.std[:1])
     if stored is not None:
         base = Spec.from_dict(stored)
-    spec = _with_flags(base, options)
-    if options.preset or options.mean is not None or options.std is not None:
-        return ChosenSpec(spec, "flags", options.preset)
-    if stored is not None:
-        return ChosenSpec(spec, "metadata")
-    return _tried(model, info, spec, photos[:TRIED_PHOTOS]) if photos else None
+    by_flags = options.preset or options.mean is not None or options.std is not None
+    source: Literal["flags", "metadata"] | None = "metadata" if stored is not None else None
+    return _with_flags(base, options), "flags" if by_flags else source
 
 
 def _with_flags(spec: Spec, options: SpecOptions) -> Spec:
@@ -121,8 +135,8 @@ def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
 
 def _tried(model: ir.Model, info: TensorInfo, spec: Spec, photos: Sequence[Path]) -> ChosenSpec:
     """The preset with the best score; the first, which most models want, unless clearly beaten."""
+    pictures = _readable(photos)
     session = Session(model)
-    pictures = [load_photo(path) for path in photos]
     scores = {}
     for preset in PRESETS:
         tried = _with_flags(spec, SpecOptions(preset))
@@ -132,6 +146,22 @@ def _tried(model: ir.Model, info: TensorInfo, spec: Spec, photos: Sequence[Path]
     best = max(scores, key=lambda preset: scores[preset])
     chosen = best if scores[best] > CLEARLY * scores[usual] else usual
     return ChosenSpec(_with_flags(spec, SpecOptions(chosen)), "tried out", chosen)
+
+
+def _readable(photos: Sequence[Path]) -> list[Image]:
+    """The first few photos that can be decoded."""
+    pictures: list[Image] = []
+    failures = []
+    for path in photos:
+        if len(pictures) == TRIED_PHOTOS:
+            break
+        try:
+            pictures.append(load_photo(path))
+        except InputError as error:
+            failures.append(error)
+    if not pictures:
+        raise failures[0] if len(failures) == 1 else InputError("none of the photos can be read")
+    return pictures
 
 
 def _score(answers: Sequence[NDArray[Any]]) -> float:

@@ -22,7 +22,13 @@ from q8tool.image.load import find_photos
 from q8tool.model.graph import constant
 from q8tool.passes.choose_precision import Choice, choose_precision
 from q8tool.passes.known_ranges import known_ranges
-from q8tool.pipelines.preprocessing import ChosenSpec, SpecOptions, choose_spec, image_input
+from q8tool.pipelines.preprocessing import (
+    ChosenSpec,
+    SpecOptions,
+    choose_spec,
+    image_input,
+    stated_spec,
+)
 from q8tool.pipelines.progress import Progress
 from q8tool.pipelines.samples import ArraySamples, PhotoSamples, held_back, load_arrays
 
@@ -109,12 +115,12 @@ def _samples(
             info = image_input(inputs)
         except InputError:
             return None, None
-        return None, choose_spec(model, info, options.preprocessing)
+        spec, source = stated_spec(model, info, options.preprocessing)
+        return None, None if source is None else ChosenSpec(spec, source)
     paths = find_photos(options.images)
     info = image_input(inputs)
-    spec = choose_spec(model, info, options.preprocessing, paths)
-    assert spec is not None, "there are photos to try"
-    return PhotoSamples(paths, info.name, spec.spec, []), spec
+    chosen = choose_spec(model, info, options.preprocessing, paths)
+    return PhotoSamples(paths, info.name, chosen.spec, []), chosen
 
 
 def _measure(
