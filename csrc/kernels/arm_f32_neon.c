@@ -20,6 +20,17 @@ Q8_BODY float32x4_t clamp_four(float32x4_t value, float low, float high)
     return vminnmq_f32(vmaxnmq_f32(value, vdupq_n_f32(low)), vdupq_n_f32(high));
 }
 
+/* Comparisons: they agree with the reference about NaN and the sign of zero, maxnm does not. */
+Q8_BODY float32x4_t min_four(float32x4_t a, float32x4_t b)
+{
+    return vbslq_f32(vcltq_f32(a, b), a, b);
+}
+
+Q8_BODY float32x4_t max_four(float32x4_t a, float32x4_t b)
+{
+    return vbslq_f32(vcgtq_f32(a, b), a, b);
+}
+
 /* ---- gemm: 8 rows by 8 columns ---- */
 
 enum { MR = 8, NR = 8 };
@@ -183,7 +194,7 @@ static void max_pool(const q8_conv_f32_job *job)
             size_t start = block_start(c, 4, job->channels);
             float32x4_t best = vdupq_n_f32(-INFINITY);
             for (size_t tap = 0; tap < job->taps; tap++)
-                best = vmaxnmq_f32(best, vld1q_f32(x[tap] + start));
+                best = max_four(vld1q_f32(x[tap] + start), best);
             vst1q_f32(job->y + p * job->y_step + start, best);
         }
     }
@@ -352,17 +363,6 @@ Q8_BODY float32x4_t mul_four(float32x4_t a, float32x4_t b)
 Q8_BODY float32x4_t div_four(float32x4_t a, float32x4_t b)
 {
     return vdivq_f32(a, b);
-}
-
-/* Comparisons: exact includes NaN and the sign of zero, which minnm sees otherwise. */
-Q8_BODY float32x4_t min_four(float32x4_t a, float32x4_t b)
-{
-    return vbslq_f32(vcltq_f32(a, b), a, b);
-}
-
-Q8_BODY float32x4_t max_four(float32x4_t a, float32x4_t b)
-{
-    return vbslq_f32(vcgtq_f32(a, b), a, b);
 }
 
 /* The part of a row that is whole vectors. Returns its length. */
