@@ -55,7 +55,9 @@ static int64_t within(int64_t value, int64_t low, int64_t high)
 /* The least output column whose tap at offset (pad - kw * dilation) lies at column >= 0. */
 static int64_t first_at_least(int64_t offset, int64_t stride)
 {
-    return offset <= 0 ? 0 : (offset + stride - 1) / stride;
+    if (stride == 1 || offset <= 0) /* spares the division where it nearly always is needless */
+        return offset <= 0 ? 0 : offset;
+    return (offset + stride - 1) / stride;
 }
 
 /* One tap for a stretch in which its line lies inside the picture. line: pixel 0 of that line. */
@@ -184,6 +186,23 @@ static void gather_tap(const gathering *g, int64_t kw, uint8_t *rows)
                 rows + (size_t)(high - s->first) * g->row_bytes, g->row_bytes);
 }
 
+/* A kernel's line for columns first..end-1 at the left or right edge, pixel by pixel. */
+static void gather_edge(const gathering *g, int64_t first, int64_t end, uint8_t *rows)
+{
+    const q8_window *w = g->window;
+    const size_t bytes = g->picture->channel_bytes;
+    for (int64_t ow = first; ow < end; ow++) {
+        uint8_t *to = rows + (size_t)(ow - g->s->first) * g->row_bytes;
+        int64_t iw = ow * w->stride_w - w->pad_left;
+        for (int64_t kw = 0; kw < w->kernel_w; kw++, iw++, to += bytes) {
+            if (iw >= 0 && iw < w->w)
+                memcpy(to, g->line + (size_t)iw * bytes, bytes);
+            else
+                memset(to, g->picture->padding_byte, bytes);
+        }
+    }
+}
+
 /* All taps of a kernel's line whose pixels are neighbours: at once where they are inside. */
 static void gather_line(const gathering *g, uint8_t *rows)
 {
@@ -192,16 +211,9 @@ static void gather_line(const gathering *g, uint8_t *rows)
     const int64_t low = within(first_at_least(w->pad_left, w->stride_w), s->first, s->end);
     const int64_t high = within(
         first_at_least(w->w + w->pad_left - w->kernel_w + 1, w->stride_w), low, s->end);
-    const stretch left = {s->n, s->oh, s->first, low}, right = {s->n, s->oh, high, s->end};
-    gathering edge = *g;
-    for (int64_t kw = 0; kw < w->kernel_w; kw++) {
-        uint8_t *to = rows + (size_t)kw * g->picture->channel_bytes;
-        edge.s = &left;
-        gather_tap(&edge, kw, to);
-        edge.s = &right;
-        gather_tap(&edge, kw, to + (size_t)(high - s->first) * g->row_bytes);
-    }
+    gather_edge(g, s->first, low, rows);
     gather_inside(g, 0, w->kernel_w, low, high, rows);
+    gather_edge(g, high, s->end, rows);
 }
 
 static void gather_stretch(const q8_window *window, const q8_picture *picture, const stretch *s,
