@@ -37,41 +37,61 @@ X86_INLINE __mmask64 first_bytes(size_t count)
     return count >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << count) - 1;
 }
 
+/* What all rows need at their end, read once: for all the compiler knows, storing a row of codes
+ * may change the job. */
+typedef struct {
+    void *c;
+    size_t c_step;
+    __mmask64 stored;
+    const float *multiplier;
+    __m512 upper;
+    __m512i zero_point, low, order;
+} ending;
+
+X86_INLINE ending ending_of(const q8_gemm_job *job)
+{
+    return (ending){
+        .c = job->c,
+        .c_step = job->c_step,
+        .stored = first_bytes(job->n),
+        .multiplier = job->multiplier,
+        .upper = _mm512_set1_ps((float)(job->high - job->zero_point)),
+        .zero_point = _mm512_set1_epi16((int16_t)job->zero_point),
+        .low = _mm512_set1_epi8((char)job->low),
+        .order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15),
+    };
+}
+
 /* One row of codes. Only the upper limit needs a clamp in float: everything below the range of
  * int32, and NaN, converts to INT32_MIN, which the saturating packs take to 0 and max_epu8 to the
  * low end. */
-X86_INLINE void store_codes(const q8_gemm_job *job, size_t i, const int32x16 acc[COLUMNS],
+X86_INLINE void store_codes(const ending *end, size_t i, const int32x16 acc[COLUMNS],
                             size_t columns)
 {
-    const __m512 upper = _mm512_set1_ps((float)(job->high - job->zero_point));
-    const __m512i zero_point = _mm512_set1_epi16((int16_t)job->zero_point);
-    const __m512i low = _mm512_set1_epi8((char)job->low);
-    const __m512i order =
-        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     __m512i zero = _mm512_setzero_si512();
     __m512i code[COLUMNS] = {zero, zero, zero, zero};
-#define TO_CODE(j)                                                                   \
-    do {                                                                             \
-        __m512 multiplier = _mm512_loadu_ps(job->multiplier + j * 16);               \
-        __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps((__m512i)acc[j]), multiplier);        \
-        code[j] = _mm512_cvtps_epi32(_mm512_min_ps(upper, value));                   \
+#define TO_CODE(j)                                                                        \
+    do {                                                                                  \
+        __m512 multiplier = _mm512_loadu_ps(end->multiplier + j * 16);                    \
+        __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps((__m512i)acc[j]), multiplier);    \
+        code[j] = _mm512_cvtps_epi32(_mm512_min_ps(end->upper, value));                   \
     } while (0)
     X86_EACH_4(columns, TO_CODE);
 #undef TO_CODE
-    __m512i left = _mm512_adds_epi16(_mm512_packs_epi32(code[0], code[1]), zero_point);
-    __m512i right = _mm512_adds_epi16(_mm512_packs_epi32(code[2], code[3]), zero_point);
-    __m512i bytes = _mm512_max_epu8(_mm512_packus_epi16(left, right), low);
-    _mm512_mask_storeu_epi8((uint8_t *)job->c + i * job->c_step, first_bytes(job->n),
-                            _mm512_permutexvar_epi32(order, bytes));
+    __m512i left = _mm512_adds_epi16(_mm512_packs_epi32(code[0], code[1]), end->zero_point);
+    __m512i right = _mm512_adds_epi16(_mm512_packs_epi32(code[2], code[3]), end->zero_point);
+    __m512i bytes = _mm512_max_epu8(_mm512_packus_epi16(left, right), end->low);
+    _mm512_mask_storeu_epi8((uint8_t *)end->c + i * end->c_step, end->stored,
+                            _mm512_permutexvar_epi32(end->order, bytes));
 }
 
 /* One row of accumulators. */
-X86_INLINE void store_sums(const q8_gemm_job *job, size_t i, const int32x16 acc[COLUMNS],
+X86_INLINE void store_sums(const ending *end, size_t i, const int32x16 acc[COLUMNS],
                            size_t columns)
 {
-    int32_t *c = (int32_t *)job->c + i * job->c_step;
-    const uint64_t stored = first_bytes(job->n);
-#define STORE(j) _mm512_mask_storeu_epi32(c + j * 16, (__mmask16)(stored >> j * 16), (__m512i)acc[j])
+    int32_t *c = (int32_t *)end->c + i * end->c_step;
+#define STORE(j) \
+    _mm512_mask_storeu_epi32(c + j * 16, (__mmask16)(end->stored >> j * 16), (__m512i)acc[j])
     X86_EACH_4(columns, STORE);
 #undef STORE
 }
@@ -81,9 +101,10 @@ X86_INLINE void tile_body(const q8_gemm_job *job, size_t rows, size_t columns)
     int32x16 acc[ROWS][COLUMNS];
     size_t sets = rows * columns <= 4 ? 4 : rows * columns <= 12 ? 2 : 1;
     multiply_panel(job, acc, rows, columns, sets);
-#define STORE_CODES(i) store_codes(job, i, acc[i], columns)
-#define STORE_SUMS(i) store_sums(job, i, acc[i], columns)
-    if (job->multiplier)
+    const ending end = ending_of(job);
+#define STORE_CODES(i) store_codes(&end, i, acc[i], columns)
+#define STORE_SUMS(i) store_sums(&end, i, acc[i], columns)
+    if (end.multiplier)
         X86_EACH_6(rows, STORE_CODES);
     else
         X86_EACH_6(rows, STORE_SUMS);
