@@ -1,5 +1,6 @@
 """Small models from onnx's text form, and whether two of them answer alike in onnxruntime."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ Array = npt.NDArray[Any]
 HEAD = '<ir_version: 8, opset_import: ["": {opset}]>\n'
 
 
-def proto(text: str, opset: int = 13, **weights: Array) -> onnx.ModelProto:
+def proto(text: str, opset: int = 13, /, **weights: Array) -> onnx.ModelProto:
     """A model from `name (inputs) => (outputs) { nodes }`; weights become initializers."""
     head = "" if text.lstrip().startswith("<") else HEAD.format(opset=opset)
     model = onnx.parser.parse_model(head + text)
@@ -23,9 +24,29 @@ def proto(text: str, opset: int = 13, **weights: Array) -> onnx.ModelProto:
     return model
 
 
-def model(text: str, opset: int = 13, **weights: Array) -> ir.Model:
+def model(text: str, opset: int = 13, /, **weights: Array) -> ir.Model:
     """As proto, as a graph."""
     return ir.from_proto(proto(text, opset, **weights))
+
+
+def f32(numbers: npt.ArrayLike) -> Array:
+    """A float32 array."""
+    return np.array(numbers, np.float32)
+
+
+def i64(numbers: npt.ArrayLike) -> Array:
+    """An int64 array: indices, shapes."""
+    return np.array(numbers, np.int64)
+
+
+def u8(numbers: npt.ArrayLike) -> Array:
+    """A uint8 array."""
+    return np.array(numbers, np.uint8)
+
+
+def i8(numbers: npt.ArrayLike) -> Array:
+    """An int8 array."""
+    return np.array(numbers, np.int8)
 
 
 def ops(graph: ir.Model) -> list[str]:
@@ -48,16 +69,15 @@ def random(*shape: int, seed: int = 0, low: float | None = None) -> Array:
     return generator.standard_normal(shape, dtype=np.float32)
 
 
-def run(graph: ir.Model | onnx.ModelProto, **feeds: Array) -> list[Array]:
+def run(graph: ir.Model | onnx.ModelProto | Path, **feeds: Array) -> list[Array]:
     """Outputs in onnxruntime, its own graph changes switched off."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     if isinstance(graph, ir.Model):
         graph = ir.to_proto(graph)
-    session = onnxruntime.InferenceSession(
-        graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    source = str(graph) if isinstance(graph, Path) else graph.SerializeToString()
+    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     return list(session.run(None, feeds))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from q8tool.passes.drop_identities import drop_identities
-from tests.graphs import assert_same, model, ops, random
+from tests.graphs import assert_same, f32, model, ops, random
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from tests.graphs import assert_same, model, ops, random
 )
 def test_copies_go(nodes: str, left: list[str]) -> None:
     before = model(
-        f"g (float[2] x) => (float[2] y) {{ {nodes} }}", ratio=np.float32(0.5), off=np.array(False)
+        f"g (float[2] x) => (float[2] y) {{ {nodes} }}", ratio=f32(0.5), off=np.array(False)
     )
     after = before.clone()
     drop_identities(after)
@@ -64,7 +64,7 @@ def test_must_not_fire(nodes: str) -> None:
     graph = model(
         f"g (float[2] x) => (float[2] y) {{ {nodes} }}",
         w=random(2),
-        ratio=np.float32(0.5),
+        ratio=f32(0.5),
         on=np.array(True),
     )
     before = ops(graph)

@@ -7,7 +7,7 @@ import pytest
 
 from q8tool.model.shapes import infer_shapes
 from q8tool.passes.fold_batchnorm import fold_batchnorm
-from tests.graphs import assert_same, model, ops, random, weight
+from tests.graphs import assert_same, f32, model, ops, random, weight
 
 
 def statistics(channels: int) -> dict[str, Any]:
@@ -43,11 +43,11 @@ def test_weights_by_hand() -> None:
         """g (float[1,1,1,1] x) => (float[1,1,1,1] y) {
             c = Conv(x, w, b)  y = BatchNormalization<epsilon=1.0>(c, g, h, m, v) }""",
         w=np.full((1, 1, 1, 1), 3, np.float32),
-        b=np.float32([5]),
-        g=np.float32([6]),
-        h=np.float32([7]),
-        m=np.float32([1]),
-        v=np.float32([8]),
+        b=f32([5]),
+        g=f32([6]),
+        h=f32([7]),
+        m=f32([1]),
+        v=f32([8]),
     )
     fold_batchnorm(graph)
     assert weight(graph, "w").item() == 6
@@ -130,7 +130,7 @@ def test_a_result_that_others_read_is_not_folded_into() -> None:
     ],
 )
 def test_must_not_fire(text: str) -> None:
-    graph = model(text, opset=15, **statistics(3))
+    graph = model(text, 15, **statistics(3))
     infer_shapes(graph)
     before = ops(graph)
     assert fold_batchnorm(graph) == []

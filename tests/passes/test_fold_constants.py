@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from q8tool.passes.fold_constants import fold_constants
-from tests.graphs import assert_same, model, ops, random, weight
+from tests.graphs import assert_same, f32, i8, i64, model, ops, random, weight
 
 
 def test_a_chain_of_weights() -> None:
     text = """g (float[2,3] x) => (float[2,4] y) {
         t = Transpose(w)  s = Mul(t, k)  y = MatMul(x, s) }"""
-    before = model(text, w=random(4, 3), k=np.float32(2))
+    before = model(text, w=random(4, 3), k=f32(2))
     after = before.clone()
     assert [c.node for c in fold_constants(after)] == ["Transpose 't'", "Mul 's'"]
     assert ops(after) == ["MatMul"]
@@ -35,7 +35,7 @@ def test_shape_takes_start_and_end() -> None:
     text = """g (float[5,6,7,8] x) => (float[6,280] y) {
         s = Shape<start=1,end=-2>(x)  r = Constant<value=int64[1]{-1}>()
         t = Concat<axis=0>(s, r)  y = Reshape(x, t) }"""
-    before = model(text, opset=15)
+    before = model(text, 15)
     after = before.clone()
     fold_constants(after)
     assert weight(after, "t").tolist() == [6, -1]
@@ -56,9 +56,7 @@ def test_size_and_several_outputs() -> None:
 def test_int8_weights_are_not_made_float() -> None:
     text = """g (float[2,3] x) => (float[2,4] y) {
         w = DequantizeLinear<axis=1>(codes, scale)  t = Mul(w, k)  y = MatMul(x, t) }"""
-    graph = model(
-        text, codes=np.ones((3, 4), np.int8), scale=np.ones(4, np.float32), k=np.float32(2)
-    )
+    graph = model(text, codes=np.ones((3, 4), np.int8), scale=np.ones(4, np.float32), k=f32(2))
     assert fold_constants(graph) == []
     assert ops(graph) == ["DequantizeLinear", "Mul", "MatMul"]
 
@@ -67,9 +65,7 @@ def test_float_weights_behind_quantize_become_codes() -> None:
     text = """g (float[2,2] x) => (float[2,2] y) {
         q = QuantizeLinear(w, scale, zero)  d = DequantizeLinear(q, scale, zero)
         y = MatMul(x, d) }"""
-    before = model(
-        text, w=np.float32([[0.5, 1.5], [2.5, -100]]), scale=np.float32(1), zero=np.int8(1)
-    )
+    before = model(text, w=f32([[0.5, 1.5], [2.5, -100]]), scale=f32(1), zero=i8(1))
     after = before.clone()
     fold_constants(after)
     # Half to even, then the zero point, then saturated.
@@ -88,7 +84,7 @@ def test_float_weights_behind_quantize_become_codes() -> None:
 )
 def test_large_results_of_small_inputs_stay_computed(nodes: str) -> None:
     text = f"g (float[1000,1000] x) => (float[1000,1000] y) {{ {nodes} }}"
-    graph = model(text, big=np.int64([1000, 1000]), one=np.ones((1, 1), np.float32))
+    graph = model(text, big=i64([1000, 1000]), one=np.ones((1, 1), np.float32))
     assert fold_constants(graph) == []
     assert fold_constants(graph, max_growth=4_000_000) != []
 
@@ -97,7 +93,7 @@ def test_a_terabyte_is_not_even_tried() -> None:
     text = """g (int64[1] x) => (int64[1] y) {
         a = Mul(n, n)  z = ConstantOfShape<value=int64[1]{7}>(a)
         r = ReduceMax<keepdims=0>(z)  y = Add(x, r) }"""
-    graph = model(text, n=np.int64([1_000_000]))
+    graph = model(text, n=i64([1_000_000]))
     fold_constants(graph)
     assert "ConstantOfShape" in ops(graph)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from q8tool.passes.fold_scales import fold_scales
-from tests.graphs import assert_same, model, ops, random
+from tests.graphs import assert_same, f32, model, ops, random
 
 FORMULAS = ["Mul(c, k)", "Mul(k, c)", "Add(c, k)", "Sub(c, k)", "Sub(k, c)", "Div(c, k)"]
 
@@ -13,7 +13,7 @@ FORMULAS = ["Mul(c, k)", "Mul(k, c)", "Add(c, k)", "Sub(c, k)", "Sub(k, c)", "Di
 @pytest.mark.parametrize("shape", [(), (1,), (4, 1, 1), (1, 4, 1, 1)])
 def test_conv_takes_a_constant(formula: str, shape: tuple[int, ...]) -> None:
     text = f"g (float[1,3,8,8] x) => (float[1,4,6,6] y) {{ c = Conv(x, w, b)  y = {formula} }}"
-    constant = random(*shape, low=0.5) if shape else np.float32(0.75)
+    constant = random(*shape, low=0.5) if shape else f32(0.75)
     before = model(text, w=random(4, 3, 3, 3), b=random(4), k=constant)
     after = before.clone()
     assert len(fold_scales(after)) == 1

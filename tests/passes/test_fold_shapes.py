@@ -1,14 +1,13 @@
 """fold_shapes: sizes that are known although others are not."""
 
-import numpy as np
 import pytest
 
 from q8tool.passes.clean_graph import clean_graph
 from q8tool.passes.fold_constants import fold_constants
 from q8tool.passes.fold_shapes import fold_shapes
-from tests.graphs import Array, assert_same, model, ops, random, weight
+from tests.graphs import Array, assert_same, i64, model, ops, random, weight
 
-INDICES = {"zero": np.int64([0]), "one": np.int64([1]), "rest": np.int64([-1])}
+INDICES = {"zero": i64([0]), "one": i64([1]), "rest": i64([-1])}
 
 
 def test_the_batch_of_a_flatten_as_exporters_write_it() -> None:
@@ -43,7 +42,7 @@ def test_products_and_slices() -> None:
         s = Shape(x)  head = Slice(s, zero, two)
         h = Gather(s, two)  w = Gather(s, three)  p = Mul(h, w)
         t = Concat<axis=0>(head, p)  y = Reshape(x, t) }"""
-    before = model(text, two=np.int64([2]), three=np.int64([3]), zero=np.int64([0]))
+    before = model(text, two=i64([2]), three=i64([3]), zero=i64([0]))
     after = before.clone()
     assert "target is now [0, 6, 20]" in [change.what for change in fold_shapes(after)]
     clean_graph(after)
@@ -56,7 +55,7 @@ def test_one_nameless_size_becomes_what_is_left() -> None:
     text = """g (float[N,6] x) => (float[M,3] y) {
         s = Shape(x)  n = Gather(s, zero)  m = Mul(n, two)
         t = Concat<axis=0>(m, three)  y = Reshape(x, t) }"""
-    before = model(text, zero=np.int64([0]), two=np.int64([2]), three=np.int64([3]))
+    before = model(text, zero=i64([0]), two=i64([2]), three=i64([3]))
     after = before.clone()
     assert fold_shapes(after)[-1].what == "target is now [-1, 3]"
     assert_same(before, after, x=random(4, 6))
@@ -70,14 +69,14 @@ def test_one_nameless_size_becomes_what_is_left() -> None:
             """g (float[N,H,2] x) => (float[A,B,2] y) {
                 s = Shape(x)  n = Gather(s, zero)  h = Gather(s, one)
                 t = Concat<axis=0>(h, n, two)  y = Reshape(x, t) }""",
-            {**INDICES, "two": np.int64([2])},
+            {**INDICES, "two": i64([2])},
         ),
         # one unknown, and -1 taken
         (
             """g (float[N,6] x) => (float[A,B] y) {
                 s = Shape(x)  n = Gather(s, zero)  m = Mul(n, two)
                 t = Concat<axis=0>(m, rest)  y = Reshape(x, t) }""",
-            {**INDICES, "two": np.int64([2])},
+            {**INDICES, "two": i64([2])},
         ),
         # 0 means zero here
         (
@@ -90,12 +89,12 @@ def test_one_nameless_size_becomes_what_is_left() -> None:
         (
             """g (float[N,6] x) => (int64[A] y) {
                 s = Shape(x)  n = Gather(s, zero)  p = Slice(data, zero, n)  y = Add(p, one) }""",
-            {**INDICES, "data": np.int64([1, 2, 3])},
+            {**INDICES, "data": i64([1, 2, 3])},
         ),
     ],
 )
 def test_must_not_fire(text: str, weights: dict[str, Array]) -> None:
-    graph = model(text, opset=14, **weights)
+    graph = model(text, 14, **weights)
     before = ops(graph)
     assert fold_shapes(graph) == []
     assert ops(graph) == before

@@ -5,12 +5,12 @@ import pytest
 
 from q8tool.errors import InputError, UsageError
 from q8tool.passes.restore_checkpoint import restore_checkpoint
-from tests.graphs import assert_same, model, random, weight
+from tests.graphs import assert_same, i64, model, random, weight
 
 TEXT = """g (float[2,3] x) => (float[2,4] y) {
     c = MatMul(x, fc_weight)  y = Add(c, fc_bias) }"""
 OLD = {"fc_weight": np.zeros((3, 4), np.float32), "fc_bias": np.zeros(4, np.float32)}
-NEW = {"fc_weight": random(3, 4), "fc_bias": random(4), "step": np.int64(7)}
+NEW = {"fc_weight": random(3, 4), "fc_bias": random(4), "step": i64(7)}
 
 
 def test_values_by_name_and_the_unmatched_both_ways() -> None:
@@ -49,7 +49,7 @@ def test_patterns(only: list[str], keep: list[str], filled: list[str]) -> None:
 
 def test_half_floats_are_converted() -> None:
     graph = model(TEXT, **OLD)
-    done = restore_checkpoint(graph, {"fc_bias": np.float16([1, 2, 3, 4])})
+    done = restore_checkpoint(graph, {"fc_bias": np.array([1, 2, 3, 4], np.float16)})
     assert done.changes[0].what == "value restored, converted from FLOAT16"
     assert weight(graph, "fc_bias").dtype == np.float32
 

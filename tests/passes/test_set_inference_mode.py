@@ -3,7 +3,7 @@
 import numpy as np
 
 from q8tool.passes.set_inference_mode import set_inference_mode
-from tests.graphs import assert_same, model, ops, random
+from tests.graphs import assert_same, f32, model, ops, random
 
 
 def test_batchnorm_uses_the_trained_statistics() -> None:
@@ -19,7 +19,7 @@ def test_batchnorm_uses_the_trained_statistics() -> None:
 
 def test_dropout_drops_nothing() -> None:
     text = "g (float[2] x) => (float[2] y) { a, m = Dropout(x, r, on)  y = Relu(a) }"
-    graph = model(text, r=np.float32(0.5), on=np.array(True))
+    graph = model(text, r=f32(0.5), on=np.array(True))
     set_inference_mode(graph)
     wanted = model("g (float[2] x) => (float[2] y) { y = Relu(x) }")
     assert_same(wanted, graph, x=random(2))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from q8tool.passes.simplify import simplify
-from tests.graphs import assert_same, model, ops, random
+from tests.graphs import assert_same, f32, i64, model, ops, random, u8
 
 # Everything at once: weights as inputs, a function, Dropout, BatchNormalization, shape arithmetic.
 TEXT = """<ir_version: 8, opset_import: ["": 15, "mine": 1]>
@@ -19,7 +19,7 @@ Swish (a) => (b) { s = Sigmoid(a)  b = Mul(a, s) }"""
 def test_what_an_exporter_leaves_behind_goes() -> None:
     before = model(
         TEXT, w=random(4, 3, 3, 3), g=random(4), h=random(4), m=random(4),
-        v=random(4, low=0.1), zero=np.int64([0]),
+        v=random(4, low=0.1), zero=i64([0]),
     )  # fmt: skip
     after = before.clone()
     simplify(after)
@@ -34,7 +34,7 @@ def test_an_eight_bit_model_keeps_its_weights_and_conversions() -> None:
         q = QuantizeLinear(x, s, z)  d = DequantizeLinear(q, s, z)
         w = DequantizeLinear<axis=0>(codes, ws)  y = Conv(d, w) }"""
     graph = model(
-        text, s=np.float32(0.1), z=np.uint8(3), ws=random(4, low=0.1),
+        text, s=f32(0.1), z=u8(3), ws=random(4, low=0.1),
         codes=np.ones((4, 3, 3, 3), np.int8),
     )  # fmt: skip
     before = ops(graph)
@@ -48,7 +48,7 @@ def test_operator_sets(opset: int) -> None:
     text = f"""g (float[2,3,4,4] x) => (float[2,48] y) {{
         s = Shape(x)  n = Gather(s, index)  u = Unsqueeze{axes}
         t = Concat<axis=0>(u, rest)  y = Reshape(x, t) }}"""
-    weights = {"index": np.int64(0), "rest": np.int64([-1]), "zero": np.int64([0])}
+    weights = {"index": i64(0), "rest": i64([-1]), "zero": i64([0])}
     before = model(text, opset, **weights)
     after = before.clone()
     simplify(after)

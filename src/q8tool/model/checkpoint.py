@@ -36,12 +36,7 @@ class Checkpoint(Mapping[str, npt.NDArray[Any]], AbstractContextManager["Checkpo
     def _opened(self) -> tuple[list[str], Callable[[str], Any], Callable[[], object]]:
         try:
             if self.path.suffix.lower() == ".npz":
-                archive = np.load(self.path, allow_pickle=False)
-                if not isinstance(archive, np.lib.npyio.NpzFile):
-                    raise InputError(
-                        f"{self.path}: is one array, not an .npz archive of named ones"
-                    )
-                return list(archive.files), archive.__getitem__, archive.close
+                return _opened_npz(self.path)
             from safetensors import safe_open
 
             tensors: Any = safe_open(self.path, framework="numpy")
@@ -50,8 +45,6 @@ class Checkpoint(Mapping[str, npt.NDArray[Any]], AbstractContextManager["Checkpo
                 tensors.get_tensor,
                 lambda: tensors.__exit__(None, None, None),
             )
-        except InputError:
-            raise
         except Exception as error:  # zip, numpy and safetensors each raise their own
             raise InputError(
                 f"{self.path}: is not a usable checkpoint: {_reason(error)}"
@@ -77,6 +70,18 @@ class Checkpoint(Mapping[str, npt.NDArray[Any]], AbstractContextManager["Checkpo
     def __exit__(self, *exception: object) -> None:
         """Close the file."""
         self._close()
+
+
+def _opened_npz(path: Path) -> tuple[list[str], Callable[[str], Any], Callable[[], object]]:
+    file = path.open("rb")
+    try:
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it is one array, not an archive of named ones")
+    except BaseException:
+        file.close()
+        raise
+    return list(archive.files), archive.__getitem__, file.close
 
 
 def _reason(error: Exception) -> str:

@@ -23,8 +23,6 @@ EXTERNAL_LIMIT = 1_500_000_000
 _TEXT_FORMATS = {
     ".json": "json",
     ".onnxjson": "json",
-    ".onnxtext": "onnxtxt",
-    ".onnxtxt": "onnxtxt",
     ".pbtxt": "textproto",
     ".prototxt": "textproto",
     ".textproto": "textproto",
@@ -90,11 +88,8 @@ def _parsed(data: bytes, path: str | os.PathLike[str]) -> onnx.ModelProto:
 
 
 def _not_onnx(data: bytes) -> str:
-    try:
-        text = data[:4096].decode("utf-8").isprintable() or b"\0" not in data[:4096]
-    except UnicodeDecodeError:
-        text = False
-    if text:
+    head = data[:4096].decode("utf-8", errors="replace")
+    if all(letter.isprintable() or letter.isspace() for letter in head[:-1]):
         return "is a text file, not an ONNX model"
     return "is not an ONNX model, or is damaged or truncated"
 
