@@ -7,6 +7,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from q8tool.errors import UsageError
 from q8tool.model import io
 from q8tool.model.change import Change
 from q8tool.model.check import check
@@ -90,6 +91,8 @@ def run(options: Options, progress: Progress = silent) -> Report:
     the result answers differently; then nothing is written.
     """
     check_output(options.output_path, force=options.force)
+    if (options.only or options.keep) and options.checkpoint is None:
+        raise UsageError("--only and --keep choose weights of a --checkpoint, which is not given")
     original = io.load(options.input_path)
     size = io.file_bytes(original, options.input_path)
     model = original.clone()

@@ -126,7 +126,7 @@ def run(options: Options, progress: Progress = silent) -> Report:
     progress("describing", 1, 2)
     quantized = quantized_tensors(model)
     values = None if options.tensor is None else values_of(model, quantized, options.tensor)
-    report = Report(
+    return Report(
         path=str(options.input_path),
         bytes=io.file_bytes(model, options.input_path),
         ir_version=model.ir_version,
@@ -142,7 +142,6 @@ def run(options: Options, progress: Progress = silent) -> Report:
         quantized=quantized,
         values=values,
     )
-    return report
 
 
 def values_of(model: ir.Model, quantized: list[QuantizedTensor], name: str) -> Values:
