@@ -1,29 +1,34 @@
 """Train the small flower classifier that q8tool ships as its embedded default.
 
-A development tool: it needs torch, onnxruntime, onnx, numpy and Pillow, the package needs none of
-its output's makers. It writes one file, `src/q8tool/data/flowers.onnx`, below 1 MB: a float32
-network like MobileNet v1 (depthwise separable convolutions, BatchNormalization left unfolded,
-Relu6) for daisy, dandelion, rose, sunflower and tulip, started from random weights.
+A development tool: it needs torch and onnxruntime, which the package does not. It writes one file,
+`src/q8tool/data/flowers.onnx`, below 1 MB: a float32 network like MobileNet v1 (depthwise
+separable convolutions, BatchNormalization left unfolded, Relu6) for daisy, dandelion, rose,
+sunflower and tulip, started from random weights.
 
 How data flows:
 
-    photos of the training part ─┐
-                                 ├─> views (crop, rotate) ─> teacher ─> features ─> five heads
-    drawings (seeds >= 1000) ────┘         │                                │            │
-                                           └──> student <── feature match ──┘            │
-                                                   ^─────── soft labels (out of fold) ───┘
-    student ─> EMA of weights ─> best epoch on the validation part ─> ONNX built by hand
-            ─> onnxruntime on the test part: float accuracy, then 8-bit as a plausibility check
+    photos of the training part --+
+                                  +--> views (crop, rotate) --> teacher --> map, features
+    drawings (seeds >= 1000) -----+         |                                 |       |
+                                            v                                 |  five heads
+                                         student <-- match map and features --+       |
+                                            ^--------- soft labels, out of fold ------+
+                                            |
+    moving average of its weights --> best epoch on the validation part --> ONNX built by hand
+        --> onnxruntime on the test part: float accuracy, then 8-bit as a plausibility check
+
+A head is a logistic regression on the teacher's features; five of them, each fitted without one
+fifth of the pictures, so that no picture gets its soft label from a head that has seen it.
 
 The split is by a hash of "class/file name": 20 % test (nothing is trained or chosen on it), 8 %
 validation, the rest training. The teacher is the MobileNet v1 0.75 of the data folder; only what
 it answers is used, never its weights. A photo is preprocessed as a user of the file would: whole
 picture to size x size with Pillow's bilinear filter ("stretch"), RGB, (pixel - 127.5) / 127.5.
 
-    python tools/train_embedded_model.py --data ../shared/data --epochs 80
+    python tools/train_embedded_model.py --data ../shared/data
 
-Same data, same seed, same versions, one thread: same bytes. Views and teacher answers are cached
-under --cache, a temporary folder by default; the photos themselves are never written elsewhere.
+Same data, seed, library versions and kind of CPU: same bytes (one thread). Views and the teacher's
+answers are cached under --cache; delete that folder after a change to views or teacher.
 """
 
 from __future__ import annotations
@@ -602,7 +607,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=112, help="input height and width")
     parser.add_argument("--views", type=int, default=12, help="augmented copies of each picture")
     parser.add_argument("--drawings", type=int, default=60, help="drawings of each class")
-    parser.add_argument("--epochs", type=int, default=80)
+    parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--learning-rate", type=float, default=4e-3)
     parser.add_argument("--weight-decay", type=float, default=0.05)
