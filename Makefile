@@ -49,8 +49,52 @@ help: ## this list
 
 # ---- C ----
 
-check: build/gcc/checkq8 ## every kernel of every instruction set that this CPU has, against the reference
-	$<
+check: build/gcc/checkq8 build/gcc/test_threads ## every kernel this CPU runs against the reference
+	build/gcc/checkq8
+	build/gcc/test_threads
+
+check-clang: ## the same, compiled by clang without a warning
+	@if type $(CLANG) >/dev/null 2>&1; then \
+	    $(MAKE) --no-print-directory $(ENGINE:csrc/%.c=build/clang/%.o) build/clang/checkq8 && \
+	    build/clang/checkq8; \
+	else \
+	    echo "check-clang: skipped, $(CLANG) is not installed"; \
+	fi
+
+check-arm: ## the same, cross-compiled for aarch64 and emulated as three CPUs
+	@if type $(ARM_CC) $(QEMU) >/dev/null 2>&1; then \
+	    $(MAKE) --no-print-directory build/arm/checkq8; \
+	    for cpu in $(ARM_CPUS); do \
+	        echo "$(QEMU) -cpu $$cpu build/arm/checkq8"; \
+	        $(QEMU) -cpu $$cpu build/arm/checkq8; \
+	    done; \
+	elif [[ "$${CI:-}" == true ]]; then \
+	    echo "check-arm: $(ARM_CC) and $(QEMU) are needed under CI=true"; \
+	    exit 1; \
+	else \
+	    echo "check-arm: skipped, $(ARM_CC) or $(QEMU) is not installed" \
+	        "(Debian: gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)"; \
+	fi
+
+check-asan: build/asan/checkq8 build/asan/fuzz_plan build/asan/test_threads ## the same under ASan and UBSan, and hostile plans
+	build/asan/checkq8
+	build/asan/test_threads
+	build/asan/fuzz_plan
+
+check-tsan: build/tsan/test_threads ## the pool and the executor under ThreadSanitizer
+	setarch -R build/tsan/test_threads
+
+check-symbols: $(ENGINE:csrc/%.c=build/gcc/%.o) ## every global symbol of the engine begins with q8_
+	@foreign=$$(nm -A --defined-only --extern-only $^ | grep -v ' q8_[a-z0-9_]*$$' || true); \
+	if [[ -n "$$foreign" ]]; then echo "$$foreign"; exit 1; fi
 
 bench-kernels: build/gcc/checkq8 ## kernels' speed: GOP/s, ratio to scalar, share of the peak
-	$< --bench
+	build/gcc/checkq8 --bench
+
+# ---- Python ----
+
+PYTHON := $(firstword $(wildcard .venv/bin/python) python3)
+
+.PHONY: ext
+ext: ## the extension module, beside the Python sources
+	$(PYTHON) setup.py -q build_ext --inplace

@@ -4,12 +4,13 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "check.h"
 
-enum { MESSAGES_PER_KERNEL = 3, SECONDS_PER_KERNEL = 300 };
+enum { MESSAGES_PER_KERNEL = 3, SECONDS_PER_KERNEL = 120 };
 
 check_options check_settings;
 sigjmp_buf check_crash_point;
@@ -20,7 +21,8 @@ static char full_name[80]; /* isa/family.kernel */
 static char geometry[200];
 static int isa_kernels, isa_failed, all_kernels, all_failed; /* kernels */
 static long isa_cases, all_cases;
-static int failures; /* of the kernel under test */
+static int failures; /* of the kernel under test: cases */
+static bool case_failed;
 
 void check_set_isa(const char *isa)
 {
@@ -58,11 +60,15 @@ void check_case(const char *format, ...)
     vsnprintf(geometry, sizeof geometry, format, arguments);
     va_end(arguments);
     check_release_buffers();
+    case_failed = false;
     isa_cases++;
 }
 
 void check_fail(const char *format, ...)
 {
+    if (case_failed) /* what follows from a crash or a first difference is noise */
+        return;
+    case_failed = true;
     if (failures == 0)
         isa_failed++;
     if (failures++ >= MESSAGES_PER_KERNEL)
@@ -172,7 +178,12 @@ void check_catch_crashes(void)
 
 void check_crashed(int signal_number)
 {
-    if (signal_number == SIGALRM)
-        alarm(SECONDS_PER_KERNEL);
-    check_fail("%s", signal_number == SIGALRM ? "does not end" : strsignal(signal_number));
+    if (signal_number != SIGALRM) {
+        check_fail("%s", strsignal(signal_number));
+        return;
+    }
+    check_fail("does not end");
+    check_isa_summary();
+    check_summary();
+    exit(1);
 }
