@@ -159,9 +159,9 @@ static int check_numbers(q8_plan *plan, const pool_state *state)
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "pool: a pad is negative");
     if (state->taps > INT32_MAX / 255)
         return q8_plan_fail(plan, Q8_ERROR_BOUNDS, "pool: the window is too large");
-    if (!state->is_u8 || pool->kind == Q8_POOL_MAX)
+    if (!state->is_u8)
         return Q8_OK;
-    if (!isfinite(pool->multiplier))
+    if (pool->kind == Q8_POOL_AVERAGE && !isfinite(pool->multiplier))
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "pool: the multiplier is not finite");
     if (q8_plan_check_code(plan, pool->x_zero_point, "pool") ||
         q8_plan_check_code(plan, pool->y_zero_point, "pool") ||
