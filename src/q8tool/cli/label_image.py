@@ -85,5 +85,5 @@ def _print(result: "Report") -> None:
         report.note(f"both models agree on {result.agreement:.1%} of {len(result.answers)} photos")
     if result.softmax:
         report.note("the model gives logits: softmax was applied")
-    if result.preprocessing.source == "tried out":
+    if result.preprocessing.source in ("tried out", "assumed"):
         report.note(f"preprocessing {result.preprocessing}; --preset says it for good")

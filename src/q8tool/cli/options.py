@@ -129,7 +129,7 @@ def preprocessing_options(function: F) -> F:
             ),
             click.option(
                 "--resize", type=NearChoice(["crop", "stretch"]),
-                help="crop: keep shapes, cut the centre out (default). stretch: the whole photo.",
+                help="stretch: the whole photo (default). crop: keep shapes, cut the centre out.",
             ),
         ]
     ):  # fmt: skip

@@ -3,7 +3,7 @@
 value = (pixel - mean) / std, pixels 0..255. As JSON under q8tool.preprocess in a model's metadata:
 
     {"size": [224, 224], "mean": [127.5, 127.5, 127.5], "std": [127.5, 127.5, 127.5],
-     "layout": "NCHW", "channels": "RGB", "resize": "crop"}
+     "layout": "NCHW", "channels": "RGB", "resize": "stretch"}
 """
 
 from collections.abc import Mapping
@@ -33,8 +33,8 @@ class Spec:
 
     size      height and width in pixels
     mean, std of each channel, in pixels 0..255, in the order of `channels`
-    resize    crop: the short side becomes size / 0.875, then the centre is cut out, so that shapes
-              stay; stretch: the whole photo becomes size
+    resize    stretch: the whole photo becomes size; crop: the short side becomes size / 0.875,
+              then the centre is cut out, so that shapes stay
     """
 
     size: tuple[int, int]
@@ -42,7 +42,7 @@ class Spec:
     std: tuple[float, ...] = (127.5, 127.5, 127.5)
     layout: Layout = "NCHW"
     channels: Channels = "RGB"
-    resize: Resize = "crop"
+    resize: Resize = "stretch"
 
     @property
     def range(self) -> tuple[float, float]:

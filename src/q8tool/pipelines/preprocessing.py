@@ -33,6 +33,8 @@ __all__ = [
 # What exporters leave open is 224 x 224 more often than anything else.
 DEFAULT_SIDE = 224
 TRIED_PHOTOS = 8
+# Fewer photos say nothing about which way is right.
+FEWEST_PHOTOS = 4
 # Another way must be better by this factor before the usual one is left.
 CLEARLY = 1.25
 
@@ -56,7 +58,7 @@ class ChosenSpec:
     """A spec and where it comes from."""
 
     spec: Spec
-    source: Literal["flags", "metadata", "tried out"]
+    source: Literal["flags", "metadata", "tried out", "assumed"]
     detail: str = ""
 
     def __str__(self) -> str:
@@ -136,13 +138,15 @@ def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
 def _tried(model: ir.Model, info: TensorInfo, spec: Spec, photos: Sequence[Path]) -> ChosenSpec:
     """The preset with the best score; the first, which most models want, unless clearly beaten."""
     pictures = _readable(photos)
+    usual = next(iter(PRESETS))
+    if len(pictures) < FEWEST_PHOTOS:
+        return ChosenSpec(_with_flags(spec, SpecOptions(usual)), "assumed", usual)
     session = Session(model)
     scores = {}
     for preset in PRESETS:
         tried = _with_flags(spec, SpecOptions(preset))
         answers = [session.run({info.name: to_tensor(p, tried)}) for p in pictures]
         scores[preset] = _score([next(iter(answer.values())) for answer in answers])
-    usual = next(iter(PRESETS))
     best = max(scores, key=lambda preset: scores[preset])
     chosen = best if scores[best] > CLEARLY * scores[usual] else usual
     return ChosenSpec(_with_flags(spec, SpecOptions(chosen)), "tried out", chosen)
