@@ -79,7 +79,8 @@ class _Builder:
 
     def _new_id(self, tensor: Tensor, dtype: np.dtype[np.generic]) -> int:
         if tensor.array is not None:
-            return self.plan.constant(np.ascontiguousarray(tensor.array).view(dtype))
+            array = np.ascontiguousarray(tensor.array).view(dtype)
+            return self.plan.constant(array.reshape(tensor.shape))
         if tensor.storage in self._outside:
             self.bound.append(Tensor(tensor.storage, dtype, tensor.shape))
             return self.plan.tensor(dtype, tensor.shape, None)

@@ -5,6 +5,7 @@ on nothing but constants and shapes. The latter are computed when somebody asks,
 behind DequantizeLinear are not expanded for nothing, while shape arithmetic folds away.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,7 +24,14 @@ Array = NDArray[Any]
 # Constants up to this size are shown to shape inference; those that matter are shapes and axes.
 _SMALL = 1024
 _RANDOM = frozenset(
-    "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli".split()
+    [
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+        "Multinomial",
+        "Bernoulli",
+    ]
 )
 
 
@@ -53,7 +61,7 @@ class Fact:
     @property
     def is_small(self) -> bool:
         """True for constants that are cheap to compute and to look at."""
-        return self.is_constant and self.shape is not None and np.prod(self.shape) <= _SMALL
+        return self.is_constant and self.shape is not None and math.prod(self.shape) <= _SMALL
 
     def array(self) -> Array:
         """The constant's value, computed at the first call. Only if is_constant."""
@@ -64,11 +72,12 @@ class Fact:
 
 
 def known_facts(
-    graph: Graph, fed: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
+    graph: Graph, fed: Mapping[str, tuple[np.dtype[Any] | None, tuple[int, ...] | None]]
 ) -> dict[str, Fact]:
     """Facts of every value of the graph, by name.
 
-    fed  type and shape of each input that the caller feeds; constants of the same name give way
+    fed  type and shape of each input that the caller feeds, None for sequences and the like;
+         constants of the same name give way
     """
     facts = {name: Fact(dtype, shape) for name, (dtype, shape) in fed.items()}
     for name, read in graph.constants.items():

@@ -25,6 +25,7 @@ Array = NDArray[Any]
 class TensorInfo:
     """An input or output of a model.
 
+    dtype  object for strings, and for sequences and the like
     shape  numbers, names of symbolic dimensions, or None where nothing is known; a tensor whose
            rank is unknown has shape None
     """
@@ -32,6 +33,7 @@ class TensorInfo:
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int | str | None, ...] | None
+    is_tensor: bool = True
 
 
 @dataclass(eq=False)
@@ -87,7 +89,7 @@ def read_graph(model: ir.Model) -> Graph:
         InlinePass()(model)
     graph = model.graph
     opsets = {_domain(name): version for name, version in model.opset_imports.items()}
-    initializers = {name: value for name, value in graph.initializers.items()}
+    initializers = dict(graph.initializers)
     input_names = {value.name for value in graph.inputs}
     return Graph(
         inputs=[_info(v) for v in graph.inputs if v.name not in initializers]
@@ -109,7 +111,7 @@ def _constant_type(value: ir.Value) -> tuple[np.dtype[Any], tuple[int, ...]]:
     tensor = value.const_value
     if tensor is None:
         raise InputError(f"tensor '{value.name}' has no data")
-    return np.dtype(tensor.dtype.numpy()), tuple(int(dim) for dim in tensor.shape)
+    return np.dtype(tensor.dtype.numpy()), tuple(tensor.shape.numpy())
 
 
 def _reader(value: ir.Value) -> Callable[[], Array]:
@@ -126,6 +128,8 @@ def _reader(value: ir.Value) -> Callable[[], Array]:
 
 
 def _info(value: ir.Value) -> TensorInfo:
+    if value.type is not None and not isinstance(value.type, ir.TensorType):
+        return TensorInfo(value.name or "", np.dtype(object), None, is_tensor=False)
     dtype = np.dtype(np.float32) if value.dtype is None else np.dtype(value.dtype.numpy())
     if value.shape is None:
         return TensorInfo(value.name or "", dtype, None)

@@ -28,16 +28,16 @@ class _Unary:
     """A function that C has: its name and the attributes (with defaults) of its parameters."""
 
     op: str
-    alpha: tuple[str, float] | float = 0.0
-    beta: tuple[str, float] | float = 0.0
+    alpha: tuple[str, float] | None = None
+    beta: tuple[str, float] | None = None
 
     def parameters(self, node: Node) -> tuple[float, float]:
         """alpha and beta of this node."""
-        ends = []
-        for given in (self.alpha, self.beta):
-            is_fixed = isinstance(given, float)
-            ends.append(given if is_fixed else float(node.attributes.get(*given)))
-        return ends[0], ends[1]
+        values = [
+            0.0 if given is None else float(node.attributes.get(*given) or 0.0)
+            for given in (self.alpha, self.beta)
+        ]
+        return values[0], values[1]
 
 
 _UNARY = {
@@ -130,9 +130,12 @@ def _made_table(lowering: Lowering, node: Node) -> bool:
         constant = scalar(value)
         if constant is not None:
             tables.append(value.fact.array().reshape(()))
-        elif value.codes is None or value.is_constant or value.shape != shape:
-            return False
-        elif codes is not None and codes.source is not value.codes.source:
+        elif (
+            value.codes is None
+            or value.is_constant
+            or value.shape != shape
+            or (codes is not None and codes.source is not value.codes.source)
+        ):
             return False
         else:
             codes = value.codes
@@ -183,9 +186,8 @@ def broadcast_form(lowering: Lowering, value: Value, rank: int, layout: Layout) 
     if value.rank == rank or rank < 3:
         return lowering.form(value, layout)
     plain = lowering.form(value, Layout.PLAIN)
-    if np.prod(value.shape) == 1:
-        return plain
-    return lowering.reordered(plain.view((1,) * (rank - value.rank) + plain.shape), layout)
+    full = plain.view((1,) * (rank - value.rank) + plain.shape)
+    return lowering.reordered(full, layout) if layout is Layout.CHANNELS_LAST else full
 
 
 def _common_layout(lowering: Lowering, values: Sequence[Value], rank: int) -> Layout:

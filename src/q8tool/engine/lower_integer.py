@@ -111,9 +111,17 @@ def _constant_weights(
     return code_weights(arranged, scale.fact.array(), zero_point.fact.array())
 
 
-def _emit_matmul(lowering: Lowering, a: Value, b: Value, y: Value, **arguments: Any) -> None:
+def _emit_matmul(
+    lowering: Lowering,
+    a: Value,
+    b: Value,
+    y: Value,
+    more_reads: dict[str, Tensor | None] | None = None,
+    **arguments: Any,
+) -> None:
     a_shape, b_shape, batch = batches(a, b)
     reads: dict[str, Tensor | None] = {
+        **(more_reads or {}),
         "a": repeated(lowering, lowering.form(a, Layout.PLAIN), batch).view(a_shape),
         "b": repeated(lowering, lowering.form(b, Layout.PLAIN), batch).view(b_shape),
     }
@@ -179,10 +187,9 @@ def lower_matmul_integer(lowering: Lowering, node: Node) -> None:
         a,
         b,
         lowering.output(node),
+        {"a_zero_point_tensor": a_zero.tensor, "b_zero_point_tensor": b_zero.tensor},
         a_zero_point=a_zero.constant,
         b_zero_point=b_zero.constant,
-        a_zero_point_tensor=a_zero.tensor,
-        b_zero_point_tensor=b_zero.tensor,
     )
 
 

@@ -97,7 +97,8 @@ def _lower_product(lowering: Lowering, product: _Product) -> None:
 def _lower_codes(lowering: Lowering, product: _Product) -> None:
     """Codes times int8 weights; an Add of a constant row becomes the bias."""
     codes, constant = lowering.affine_codes(product.x), product.w.quantized
-    assert codes is not None and constant is not None
+    assert codes is not None
+    assert constant is not None
     array = product.arranged(constant.codes.array())
     weights = code_weights(array, constant.scale, constant.zero_point)
     name = product.node.outputs[0]

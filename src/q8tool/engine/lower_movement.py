@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from q8tool.engine.facts import Fact
 from q8tool.engine.graph import Node
 from q8tool.engine.lowering import Lowering, LoweringFunction, scalar
-from q8tool.engine.strided import expanded, gathered, region_copied, sliced
+from q8tool.engine.strided import expanded, gathered, sliced
 from q8tool.engine.tensors import (
     Layout,
     Tensor,
@@ -101,7 +101,8 @@ def lower_view(lowering: Lowering, node: Node) -> None:
 
 def lower_identity(lowering: Lowering, node: Node) -> None:
     """Identity, and Dropout outside training."""
-    if node.op_type == "Dropout" and scalar(lowering.optional(node, 2)):
+    training = lowering.optional(node, 2) if node.op_type == "Dropout" else None
+    if training is not None and scalar(training) is not False:
         raise Declined("dropout in training mode has no C kernel")
     if len(node.outputs) > 1 and node.outputs[1]:
         raise Declined("the mask of Dropout has no C kernel")
@@ -354,6 +355,8 @@ def lower_space_to_depth(lowering: Lowering, node: Node) -> None:
     """Blocks of pixels become channels: one copy of six dimensions."""
     n, c, h, w = lowering.input(node, 0).shape
     block = int(node.attributes["blocksize"])
+    is_crd = node.attributes.get("mode", "DCR") == "CRD"
+    row, column, d = (block, 1, block**2) if is_crd else (block * c, c, 1)
     out = (n, c * block**2, h // block, w // block)
 
     def packed(x: Tensor, layout: Layout) -> Tensor:
@@ -361,7 +364,7 @@ def lower_space_to_depth(lowering: Lowering, node: Node) -> None:
         yn, yc, yh, yw = _strides_of(out, layout)
         y = new_tensor(x.dtype, physical_shape(out, layout))
         dims = (n, out[2], block, out[3], block, c)
-        y_strides = (yn, yh, block * c * yc, yw, c * yc, yc)
+        y_strides = (yn, yh, row * yc, yw, column * yc, d * yc)
         lowering.copy(x, y, dims, (sn, block * sh, sh, block * sw, sw, sc), y_strides)
         return y
 

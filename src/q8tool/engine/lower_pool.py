@@ -4,8 +4,8 @@ import numpy as np
 
 from q8tool.engine.epilogue import find_epilogue
 from q8tool.engine.graph import Node
-from q8tool.engine.lowering import Lowering, LoweringFunction
 from q8tool.engine.lower_movement import moved
+from q8tool.engine.lowering import Lowering, LoweringFunction
 from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_shape
 from q8tool.engine.values import Declined, Value
 from q8tool.engine.windows import Window, as_picture, window_of

@@ -15,7 +15,7 @@ __all__ = ["LOWERINGS", "note_quantized_constants"]
 
 
 def note_quantized_constants(lowering: Lowering) -> None:
-    """Finds DequantizeLinear of constants: weights and biases keep their codes beside the floats."""
+    """Lets weights and biases behind DequantizeLinear keep their codes beside the floats."""
     for node in lowering.graph.nodes:
         if node.op_type != "DequantizeLinear" or node.domain or node.attributes.get("block_size"):
             continue

@@ -48,8 +48,8 @@ def interpolation(
     place = _places(size, out, scale, coordinates)
     if mode == "nearest":
         index = _rounded(place, nearest)
-        index = np.clip(index, 0, size - 1).astype(np.int32)
-        return Interpolation(index, index, np.zeros(out, np.float32))
+        entries = np.clip(index, 0, size - 1).astype(np.int32)
+        return Interpolation(entries, entries, np.zeros(out, np.float32))
     if mode != "linear":
         raise Declined(f"interpolation '{mode}' has no C kernel")
     place = np.clip(place, 0.0, size - 1.0)

@@ -28,7 +28,7 @@ from q8tool.engine.tensors import (
 )
 from q8tool.engine.values import CodeParams, Codes, Declined, Value, stored_codes
 
-__all__ = ["LoweringFunction", "Lowering", "scalar"]
+__all__ = ["Lowering", "LoweringFunction", "scalar"]
 
 # Types that plans have; bool and int8 travel as uint8.
 _NATIVE_TYPES = {np.dtype(t) for t in (np.float32, np.uint8, np.int8, np.bool_, np.int32, np.int64)}
@@ -148,11 +148,17 @@ class Lowering:
         outputs = []
         for name in node.outputs:
             if name:
-                value = self._values[name]
-                value.forms = {_host_layout(value): _host_tensor(value.fact)}
-                value.codes = value.deferred = None
-                outputs.append(value.forms[_host_layout(value)])
+                outputs.append(self.outer_form(self._values[name]))
         self.steps.append(HostStep(node, inputs, outputs, reason))
+
+    def outer_form(self, value: Value) -> Tensor:
+        """The only form of a value that comes from the caller or from a host step."""
+        dtype = np.dtype(object) if value.dtype is None else value.dtype
+        shape = value.fact.shape
+        tensor = Tensor(Storage(None), dtype, None) if shape is None else new_tensor(dtype, shape)
+        value.forms = {_host_layout(value): tensor}
+        value.codes = value.deferred = None
+        return tensor
 
     # ---- emitting ----
 
@@ -220,7 +226,8 @@ class Lowering:
             array = value.fact.array()
             if layout is Layout.RAW:
                 return constant_tensor(array)
-            return self.reordered(constant_tensor(stored_codes(array)), layout)
+            plain = constant_tensor(stored_codes(array))
+            return plain if layout is Layout.PLAIN else self.reordered(plain, layout)
         if not value.forms:
             self._materialize(value, layout)
         if layout in value.forms:
@@ -230,9 +237,10 @@ class Lowering:
         if Layout.PLAIN not in value.forms and Layout.CHANNELS_LAST not in value.forms:
             plain = self._flipped(value.forms[Layout.RAW], np.dtype(np.uint8))
             value.forms[Layout.PLAIN] = plain
-        if layout is Layout.CHANNELS_LAST:
-            return self.reordered(value.forms[Layout.PLAIN], layout)
-        return self.reordered(value.forms.get(Layout.CHANNELS_LAST), layout)
+            if layout is Layout.PLAIN:
+                return plain
+        other = Layout.PLAIN if layout is Layout.CHANNELS_LAST else Layout.CHANNELS_LAST
+        return self.reordered(value.forms[other], layout)
 
     def _materialize(self, value: Value, layout: Layout) -> None:
         """Gives a float value that exists only as codes or as a deferred node a float form."""
@@ -257,15 +265,14 @@ class Lowering:
         self.emit("table", {"x": as_bytes}, {"y": y}, table=table)
         return Tensor(y.storage, dtype, y.dims)
 
-    def reordered(self, x: Tensor | None, layout: Layout) -> Tensor:
-        """PLAIN -> CHANNELS_LAST or back; x is in the other of the two."""
-        assert x is not None
+    def reordered(self, x: Tensor, layout: Layout) -> Tensor:
+        """x, which lies in the other of the two, as PLAIN or CHANNELS_LAST."""
         rank = len(x.shape)
-        if layout is Layout.CHANNELS_LAST and rank >= 3:
+        if rank < 3:
+            return x
+        if layout is Layout.CHANNELS_LAST:
             return self.transposed(x, [0, *range(2, rank), 1])
-        if layout is Layout.PLAIN and x.array is None:
-            return self.transposed(x, [0, rank - 1, *range(1, rank - 1)])
-        return x
+        return self.transposed(x, [0, rank - 1, *range(1, rank - 1)])
 
     def layout_of(self, *values: Value, preferred: Layout = Layout.PLAIN) -> Layout:
         """The layout that costs no conversion: channels last if that is what exists."""
@@ -354,13 +361,6 @@ def constant_tensor(array: NDArray[Any]) -> Tensor:
 
 def _host_layout(value: Value) -> Layout:
     return Layout.RAW if value.dtype == np.int8 else Layout.PLAIN
-
-
-def _host_tensor(fact: Fact) -> Tensor:
-    dtype = np.dtype(object) if fact.dtype is None else fact.dtype
-    if fact.shape is None:
-        return Tensor(Storage(None), dtype, None)
-    return new_tensor(dtype, fact.shape)
 
 
 LoweringFunction = Callable[[Lowering, Node], None]

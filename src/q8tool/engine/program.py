@@ -20,14 +20,15 @@ from q8tool.engine.facts import known_facts
 from q8tool.engine.graph import Graph
 from q8tool.engine.lowerings import new_lowering
 from q8tool.engine.schedule import Segment, segments, without_unread
-from q8tool.engine.tensors import HostStep, Layout, Storage, Tensor, new_tensor
+from q8tool.engine.tensors import HostStep, Storage, Tensor
 from q8tool.errors import UnsupportedError
 from q8tool.ops.host import HostOperator
 
 __all__ = ["Program", "Signature"]
 
 Array = NDArray[Any]
-Signature = Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
+# Types and shapes of the inputs; None for sequences and the like.
+Signature = Mapping[str, tuple[np.dtype[Any] | None, tuple[int, ...] | None]]
 
 
 @dataclass(eq=False)
@@ -53,10 +54,8 @@ class Program:
         facts = known_facts(graph, fed)
         lowering = new_lowering(graph, facts, wanted)
         self._inputs: dict[str, Tensor] = {}
-        for name, (dtype, shape) in fed.items():
-            layout = Layout.RAW if dtype == np.int8 else Layout.PLAIN
-            self._inputs[name] = new_tensor(dtype, shape)
-            lowering.value(name).forms[layout] = self._inputs[name]
+        for name in fed:
+            self._inputs[name] = lowering.outer_form(lowering.value(name))
         lowering.run()
         self._results = {name: lowering.host_form(lowering.value(name)) for name in wanted}
         steps = without_unread(lowering.steps, self._results.values())
@@ -177,10 +176,14 @@ def _run_on_host(segment: _HostSegment, buffers: dict[Storage, Array]) -> None:
     results = segment.operator.run([_array(tensor, buffers) for tensor in step.inputs])
     for tensor, result in zip(step.outputs, results, strict=True):
         if tensor.dims is not None:
+            if result.dtype.kind == "U":
+                result = result.astype(object)
             if result.shape != tensor.dims or result.dtype != tensor.dtype:
                 raise UnsupportedError(
                     f"node '{step.node.name}' ({step.node.op_type}) gave {result.dtype}"
                     f"{list(result.shape)} where {tensor.dtype}{list(tensor.dims)} was inferred"
                 )
             result = np.ascontiguousarray(result).reshape(result.shape)
+        elif isinstance(result, np.ndarray) and result.dtype.kind == "U":
+            result = result.astype(object)
         buffers[tensor.storage] = result

@@ -108,7 +108,7 @@ class Session:
 
     def _program(self, arrays: Mapping[str, Array]) -> Program:
         """The program for the types and shapes of these arrays."""
-        signature = tuple((name, array.dtype, array.shape) for name, array in arrays.items())
+        signature = tuple((name, *_type_and_shape(array)) for name, array in arrays.items())
         with self._lock:
             program = self._programs.get(signature)
             if program is None:
@@ -173,12 +173,18 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
+def _type_and_shape(array: Array) -> tuple[np.dtype[Any] | None, tuple[int, ...] | None]:
+    return (array.dtype, array.shape) if isinstance(array, np.ndarray) else (None, None)
+
+
 def _names(infos: Sequence[TensorInfo]) -> str:
     return ", ".join(f"'{info.name}'" for info in infos)
 
 
 def _converted(info: TensorInfo, given: npt.ArrayLike) -> Array:
     """The array that is fed, in the model's type. Raises UsageError if type or shape do not fit."""
+    if not info.is_tensor:
+        return given  # type: ignore[return-value]  # a list, or None for an empty optional
     array = np.asarray(given)
     if array.dtype != info.dtype:
         is_real = array.dtype == np.float64 and info.dtype == np.float32

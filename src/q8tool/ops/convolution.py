@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
 
 from q8tool.numerics.rounding import requantize
+from q8tool.ops.quantization import code_type
 
 __all__ = ["Conv", "ConvInteger", "QLinearConv", "convolve", "same_pads"]
 
@@ -46,10 +47,8 @@ def convolve(x: Array, w: Array, attributes: dict[str, Any]) -> Array:
     padded = np.pad(x, [(0, 0), (0, 0), *before_after])
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     windows = sliding_window_view(padded, reach, axis=tuple(range(2, x.ndim)))
-    windows = windows[
-        (slice(None), slice(None), *(slice(None, None, s) for s in strides))
-        + tuple(slice(None, None, d) for d in dilations)
-    ]
+    steps = [slice(None, None, step) for step in (*strides, *dilations)]
+    windows = windows[(slice(None), slice(None), *steps)]
     return _products_of_groups(windows, w, group)
 
 
@@ -87,7 +86,7 @@ def _along_channels(values: Array, rank: int) -> Array:
     return values.reshape(-1, *[1] * (rank - 2)) if values.size > 1 else values.reshape(())
 
 
-class Conv(OpRun):  # type: ignore[misc]
+class Conv(OpRun):
     """Float convolution, all opsets."""
 
     def _run(
@@ -97,7 +96,7 @@ class Conv(OpRun):  # type: ignore[misc]
         return ((y if bias is None else y + _along_channels(bias, x.ndim)).astype(x.dtype),)
 
 
-class ConvInteger(OpRun):  # type: ignore[misc]
+class ConvInteger(OpRun):
     """Eight-bit codes to int32 sums."""
 
     def _run(
@@ -111,7 +110,7 @@ class ConvInteger(OpRun):  # type: ignore[misc]
         return (_exact_sums(x, x_zero_point, w, w_zero_point, attributes),)
 
 
-class QLinearConv(OpRun):  # type: ignore[misc]
+class QLinearConv(OpRun):
     """Eight-bit codes to eight-bit codes, the bias in units of x_scale * w_scale."""
 
     def _run(
@@ -131,5 +130,5 @@ class QLinearConv(OpRun):  # type: ignore[misc]
         if bias is not None:
             sums = sums + _along_channels(bias, x.ndim)
         multiplier = _along_channels(x_scale * w_scale / y_scale, x.ndim)
-        codes = requantize(sums, multiplier, int(y_zero_point.item()), y_zero_point.dtype.name)
-        return (codes,)
+        dtype = code_type(y_zero_point.dtype)
+        return (requantize(sums, multiplier, int(y_zero_point.item()), dtype),)

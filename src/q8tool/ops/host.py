@@ -12,6 +12,7 @@ from q8tool.ops.convolution import Conv, ConvInteger, QLinearConv
 from q8tool.ops.normalization import BatchNormalization
 from q8tool.ops.products import MatMulInteger, QLinearMatMul
 from q8tool.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
+from q8tool.ops.scatter import Scatter
 
 __all__ = ["HostOperator"]
 
@@ -25,6 +26,7 @@ _OWN_OPERATORS = [
     QLinearConv,
     QLinearMatMul,
     QuantizeLinear,
+    Scatter,
 ]
 
 
@@ -59,7 +61,7 @@ class HostOperator:
         feeds = dict(zip(self._names, inputs, strict=True))
         try:
             with np.errstate(all="ignore"):
-                return list(self._evaluator.run(None, feeds))  # type: ignore[arg-type]
+                return list(self._evaluator.run(None, feeds))
         except Exception as error:
             raise UnsupportedError(
                 f"node '{self._node.name}' ({self._node.op_type}) failed: {_first_line(error)}"

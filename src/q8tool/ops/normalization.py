@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_batch_normalization import BatchNormalization_14
 
 __all__ = ["BatchNormalization"]
@@ -12,7 +11,7 @@ __all__ = ["BatchNormalization"]
 Array = NDArray[Any]
 
 
-class BatchNormalization(OpRun):  # type: ignore[misc]
+class BatchNormalization(BatchNormalization_14):
     """(x - mean) / sqrt(variance + epsilon) * scale + bias; training_mode goes to the reference."""
 
     def _run(
@@ -21,9 +20,7 @@ class BatchNormalization(OpRun):  # type: ignore[misc]
         epsilon = attributes.get("epsilon") or 1e-5
         if attributes.get("training_mode"):
             momentum = attributes.get("momentum")
-            return BatchNormalization_14._run(  # type: ignore[no-any-return]
-                self, x, scale, bias, mean, variance, epsilon, momentum, 1
-            )
+            return tuple(super()._run(x, scale, bias, mean, variance, epsilon, momentum, 1))
         shape = (-1, *[1] * (x.ndim - 2))
         factor = scale / np.sqrt(variance + np.asarray(epsilon, variance.dtype))
         offset = bias - mean * factor

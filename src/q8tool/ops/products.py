@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
 
 from q8tool.numerics.rounding import requantize
+from q8tool.ops.quantization import code_type
 
 __all__ = ["MatMulInteger", "QLinearMatMul"]
 
@@ -29,7 +30,7 @@ def _exact_product(a: Array, a_zero: Array | None, b: Array, b_zero: Array | Non
     return np.asarray(product).astype(np.int64).astype(np.int32)
 
 
-class MatMulInteger(OpRun):  # type: ignore[misc]
+class MatMulInteger(OpRun):
     """Eight-bit codes to int32 sums."""
 
     def _run(
@@ -42,7 +43,7 @@ class MatMulInteger(OpRun):  # type: ignore[misc]
         return (_exact_product(a, a_zero_point, b, b_zero_point),)
 
 
-class QLinearMatMul(OpRun):  # type: ignore[misc]
+class QLinearMatMul(OpRun):
     """Eight-bit codes to eight-bit codes."""
 
     def _run(
@@ -58,6 +59,6 @@ class QLinearMatMul(OpRun):  # type: ignore[misc]
     ) -> tuple[Array]:
         sums = _exact_product(a, a_zero_point, b, b_zero_point)
         per_row = a_scale.reshape(-1, 1) if a_scale.ndim == 1 and a_scale.size > 1 else a_scale
-        multiplier = per_row * b_scale / y_scale
-        zero_point, dtype = int(y_zero_point.item()), y_zero_point.dtype.name
+        multiplier = np.asarray(per_row * b_scale / y_scale, np.float32)
+        zero_point, dtype = int(y_zero_point.item()), code_type(y_zero_point.dtype)
         return (requantize(sums, multiplier, zero_point, dtype),)

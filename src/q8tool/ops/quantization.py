@@ -4,7 +4,7 @@ The rules are those of docs/numerics.md, through `numerics`. What those rules do
 scales, four-bit and float8 codes, half precision) goes to onnx.reference.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,16 @@ from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_dequantize_linear import DequantizeLinear_25
 from onnx.reference.ops.op_quantize_linear import QuantizeLinear_25
 
-from q8tool.numerics.qparams import QuantParams
+from q8tool.numerics.qparams import CodeType, QuantParams
 from q8tool.numerics.rounding import dequantize, quantize
 
-__all__ = ["DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear", "tensor_params"]
+__all__ = [
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "QuantizeLinear",
+    "code_type",
+    "tensor_params",
+]
 
 Array = NDArray[Any]
 _CODE_TYPES = frozenset({"uint8", "int8", "uint16", "int16", "int32"})
@@ -39,15 +45,20 @@ def tensor_params(
     codes = np.broadcast_to(codes.reshape(()) if codes.size == 1 else codes, scale.shape)
     if axis is not None:
         axis = axis + rank if axis < 0 else axis
-    return QuantParams(scale, codes, dtype.name, axis)  # type: ignore[arg-type]
+    return QuantParams(scale, codes, code_type(dtype), axis)
 
 
-class QuantizeLinear(OpRun):  # type: ignore[misc]
+def code_type(dtype: np.dtype[Any]) -> CodeType:
+    """The name of an integer type that codes may have."""
+    return cast(CodeType, dtype.name)
+
+
+class QuantizeLinear(QuantizeLinear_25):
     """Float to codes, opsets 10 and up; per tensor or along an axis."""
 
     def _run(
         self, x: Array, scale: Array, zero_point: Array | None = None, **attributes: Any
-    ) -> tuple[Array]:
+    ) -> tuple[Array, ...]:
         output_dtype = attributes.get("output_dtype") or 0
         dtype = np.dtype(np.uint8)
         if zero_point is not None:
@@ -58,27 +69,27 @@ class QuantizeLinear(OpRun):  # type: ignore[misc]
         is_plain = x.dtype in (np.float32, np.int32) and not attributes.get("precision")
         if params is None or not is_plain or attributes.get("block_size"):
             inputs = (x, scale) if zero_point is None else (x, scale, zero_point)
-            return QuantizeLinear_25._run(self, *inputs, **attributes)  # type: ignore[no-any-return]
+            return tuple(super()._run(*inputs, **attributes))
         return (quantize(x.astype(np.float32), params),)
 
 
-class DequantizeLinear(OpRun):  # type: ignore[misc]
-    """Codes to float, opsets 10 and up (onnx.reference begins at 19); per tensor or along an axis."""
+class DequantizeLinear(DequantizeLinear_25):
+    """Codes to float, opset 10 and up (onnx.reference has 19 and up); also along an axis."""
 
     def _run(
         self, codes: Array, scale: Array, zero_point: Array | None = None, **attributes: Any
-    ) -> tuple[Array]:
+    ) -> tuple[Array, ...]:
         params = tensor_params(
             scale, zero_point, codes.dtype, attributes.get("axis", 1), codes.ndim
         )
         plain_type = attributes.get("output_dtype") in (None, 0, 1)
         if params is None or not plain_type or attributes.get("block_size"):
             inputs = (codes, scale) if zero_point is None else (codes, scale, zero_point)
-            return DequantizeLinear_25._run(self, *inputs, **attributes)  # type: ignore[no-any-return]
+            return tuple(super()._run(*inputs, **attributes))
         return (dequantize(codes, params),)
 
 
-class DynamicQuantizeLinear(OpRun):  # type: ignore[misc]
+class DynamicQuantizeLinear(OpRun):
     """Float to uint8 codes whose range is that of the data, widened to contain 0.
 
     All in float32, as the standard's formula is computed by onnxruntime.

@@ -1,0 +1,40 @@
+"""What all tests share: the real models and photos, instruction sets, reproducible numbers."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real models and photos: Q8_DATA, or ../shared/data beside the checkout."""
+    root = Path(__file__).resolve().parents[1]
+    folder = Path(os.environ.get("Q8_DATA", root.parent / "shared" / "data"))
+    if not (folder / "models").is_dir():
+        text = f"no models and photos in {folder} (set Q8_DATA)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(text)
+        pytest.skip(text)
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers that are the same in every run."""
+    return np.random.default_rng(20161118)
+
+
+def available_isas() -> list[str]:
+    """Instruction sets that this CPU runs, worst first."""
+    from q8tool import native
+
+    return [name for name in native.isa_names() if native.isa_available(name)]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs a test that asks for `isa`, and names none, once per instruction set of this CPU."""
+    named = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "isa" in metafunc.fixturenames and "isa" not in named:
+        metafunc.parametrize("isa", available_isas())
