@@ -62,16 +62,13 @@ X86_INLINE __m256i dot_32(__m256i sum, __m256i x, weights_32_bytes w)
 
 static void depthwise(const q8_depthwise_job *job)
 {
-    uint64_t slides[MOST_PIXELS / 64];
-    for (size_t first = 0; first < job->pixels; first += MOST_PIXELS) {
-        const q8_depthwise_job part = part_of_job(job, first);
-        const uint64_t *known = part.taps == 9 ? find_slides(&part, slides) : NULL;
-        size_t c = 0;
-        for (; c + 32 <= part.channels; c += 32)
-            depthwise_group_32(&part, known, c, 32);
-        if (c < part.channels)
-            depthwise_group_32(&part, known, c, part.channels - c);
-    }
+    depthwise_window window;
+    const depthwise_window *found = find_window(job, &window) ? &window : NULL;
+    size_t c = 0;
+    for (; c + 32 <= job->channels; c += 32)
+        depthwise_group_32(job, found, c, 32);
+    if (c < job->channels)
+        depthwise_group_32(job, found, c, job->channels - c);
 }
 
 static void max_pool(const q8_pool_job *job)

@@ -57,6 +57,41 @@ X86_INLINE __m512i pack_codes_64(const __m512i code[4], __m512i zero_point, __m5
     return _mm512_max_epu8(_mm512_packus_epi16(left, right), low);
 }
 
+/* Swaps the roles of vector and 128-bit slice: between the order of memory and that of sums. */
+X86_INLINE void swap_slices(const __m512i v[4], __m512i to[4])
+{
+    __m512i low_01 = _mm512_shuffle_i32x4(v[0], v[1], 0x44);
+    __m512i high_01 = _mm512_shuffle_i32x4(v[0], v[1], 0xee);
+    __m512i low_23 = _mm512_shuffle_i32x4(v[2], v[3], 0x44);
+    __m512i high_23 = _mm512_shuffle_i32x4(v[2], v[3], 0xee);
+    to[0] = _mm512_shuffle_i32x4(low_01, low_23, 0x88);
+    to[1] = _mm512_shuffle_i32x4(low_01, low_23, 0xdd);
+    to[2] = _mm512_shuffle_i32x4(high_01, high_23, 0x88);
+    to[3] = _mm512_shuffle_i32x4(high_01, high_23, 0xdd);
+}
+
+X86_INLINE void load_channels_64(const int32_t *p, size_t count, __m512i to[4])
+{
+    const uint64_t wanted = count >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << count) - 1;
+    __m512i v[4];
+    v[0] = _mm512_maskz_loadu_epi32((__mmask16)wanted, p);
+    v[1] = _mm512_maskz_loadu_epi32((__mmask16)(wanted >> 16), p + 16);
+    v[2] = _mm512_maskz_loadu_epi32((__mmask16)(wanted >> 32), p + 32);
+    v[3] = _mm512_maskz_loadu_epi32((__mmask16)(wanted >> 48), p + 48);
+    swap_slices(v, to);
+}
+
+X86_INLINE void store_channels_64(int32_t *p, const __m512i from[4], size_t count)
+{
+    const uint64_t wanted = count >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << count) - 1;
+    __m512i v[4];
+    swap_slices(from, v);
+    _mm512_mask_storeu_epi32(p, (__mmask16)wanted, v[0]);
+    _mm512_mask_storeu_epi32(p + 16, (__mmask16)(wanted >> 16), v[1]);
+    _mm512_mask_storeu_epi32(p + 32, (__mmask16)(wanted >> 32), v[2]);
+    _mm512_mask_storeu_epi32(p + 48, (__mmask16)(wanted >> 48), v[3]);
+}
+
 #define NAME(name) name##_64
 #define VECTOR __m512i
 #define BYTES 64
@@ -91,18 +126,15 @@ X86_INLINE __m256i dot_32(__m256i sum, __m256i x, __m256i w)
 
 static void depthwise(const q8_depthwise_job *job)
 {
-    uint64_t slides[MOST_PIXELS / 64];
-    for (size_t first = 0; first < job->pixels; first += MOST_PIXELS) {
-        const q8_depthwise_job part = part_of_job(job, first);
-        const uint64_t *known = part.taps == 9 ? find_slides(&part, slides) : NULL;
-        size_t c = 0;
-        for (; c + 64 <= part.channels; c += 64)
-            depthwise_group_64(&part, known, c, 64);
-        if (c + 32 < part.channels)
-            depthwise_group_64(&part, known, c, part.channels - c);
-        else if (c < part.channels)
-            depthwise_group_32(&part, known, c, part.channels - c);
-    }
+    depthwise_window window;
+    const depthwise_window *found = find_window(job, &window) ? &window : NULL;
+    size_t c = 0;
+    for (; c + 64 <= job->channels; c += 64)
+        depthwise_group_64(job, found, c, 64);
+    if (c + 32 < job->channels)
+        depthwise_group_64(job, found, c, job->channels - c);
+    else if (c < job->channels)
+        depthwise_group_32(job, found, c, job->channels - c);
 }
 
 static void max_pool(const q8_pool_job *job)

@@ -7,6 +7,9 @@
 
 #define X86_INLINE static inline __attribute__((always_inline))
 
+/* Bodies that are not worth a copy in each of their callers. */
+#define X86_APART static __attribute__((noinline))
+
 /* DO(0) .. DO(count - 1), for a constant count up to the number in the name. GCC unrolls loops
  * after it has decided which arrays live in registers, so an array of accumulators that a loop
  * indexes stays in memory; an array indexed by constants does not. */
@@ -30,6 +33,12 @@
         if ((count) > 3) DO(3); \
         if ((count) > 4) DO(4); \
         if ((count) > 5) DO(5); \
+    } while (0)
+#define X86_EACH_8(count, DO)   \
+    do {                        \
+        X86_EACH_6(count, DO);  \
+        if ((count) > 6) DO(6); \
+        if ((count) > 7) DO(7); \
     } while (0)
 /* The same with a fixed first argument, to be used inside the DO of another. */
 #define X86_EACH_IN_ROW_2(count, DO, i) \
