@@ -55,8 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run(words)
-    except BrokenPipeError:
-        # Whoever read our output left; keep Python from complaining about it at exit.
+    except (BrokenPipeError, SystemExit):
+        # Whoever read our output left (click answers that with sys.exit); keep Python from
+        # complaining about it when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except (KeyboardInterrupt, click.Abort):

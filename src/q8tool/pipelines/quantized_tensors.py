@@ -166,15 +166,16 @@ def _integer_weights(node: ir.Node) -> Iterator[QuantizedTensor]:
 
 def _scale_behind(node: ir.Node) -> npt.NDArray[Any] | None:
     """The weights' scale in   Mul(Cast(node), Mul(x_scale, scale))."""
-    for cast in node.outputs[0].consumers():
-        for product in cast.outputs[0].consumers() if cast.op_type == "Cast" else ():
-            for other in product.inputs if product.op_type == "Mul" else ():
-                maker = other.producer() if other is not None else None
-                if maker is None or maker is cast or maker.op_type != "Mul":
-                    continue
-                for value in maker.inputs:
-                    if (scale := constant(value)) is not None:
-                        return scale
+    casts = [user for user in node.outputs[0].consumers() if user.op_type == "Cast"]
+    products = [user for cast in casts for user in cast.outputs[0].consumers()]
+    factors = [
+        value for product in products if product.op_type == "Mul" for value in product.inputs
+    ]
+    for factor in factors:
+        maker = factor.producer() if factor is not None else None
+        if maker is not None and maker.op_type == "Mul":
+            constants = [constant(value) for value in maker.inputs]
+            return next((array for array in constants if array is not None), None)
     return None
 
 

@@ -1,0 +1,184 @@
+"""The command line as a whole: help, near misses, exit codes, interruption, closed pipes."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from q8tool import cli, errors
+from q8tool.cli import main
+from q8tool.cli.group import LazyGroup
+from q8tool.model import io
+from tests.graphs import model, random
+
+COMMANDS = ["freeze", "quantize", "strip-conversions", "label-image", "inspect"]
+
+
+def q8tool(*words: str | Path) -> list[str]:
+    return [sys.executable, "-m", "q8tool", *map(str, words)]
+
+
+def test_help_lists_the_commands_in_order_of_use(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    places = [text.index(f"\n  {name} ") for name in COMMANDS]
+    assert places == sorted(places)
+
+
+def test_help_and_version_load_neither_onnx_nor_numpy() -> None:
+    code = (
+        "import sys; from q8tool.cli import main; code = main([sys.argv[1]]);"
+        "heavy = {'onnx', 'onnx_ir', 'numpy', 'rich', 'PIL'};"
+        "print(sorted(heavy & set(sys.modules))); sys.exit(code)"
+    )  # fmt: skip
+    for option in ("--help", "--version"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, option], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_ends_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "Example:\n    q8tool" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("q8tool 0.")
+
+
+def test_without_a_command_the_help_comes_and_the_code_is_2(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([]) == 2
+    assert "Commands:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "hint"),
+    [
+        (["frieze"], "no such command: frieze", "did you mean freeze?"),
+        (["label_imag"], "no such command: label_imag", "did you mean label-image?"),
+        (["xyzzy"], "no such command: xyzzy", None),
+        (["freeze", "--inptu", "a"], "no such option: --inptu", "did you mean --input?"),
+        (["freeze", "--input", "a"], "missing option '--output'", None),
+        (["freeze", "--input"], "option '--input' requires an argument", None),
+        (["freeze", "--dim", "N"], "invalid value for '--dim': 'N' is not NAME=NUMBER", None),
+        (["freeze", "--dim", "N=0"], "invalid value for '--dim': 'N=0' is not NAME=NUMBER", None),
+        (["freeze", "--output-names", "a,,b"], "invalid value for '--output-names'", None),
+        (
+            ["quantize", "--mode", "eigthbit"],
+            "invalid value for '--mode': 'eigthbit' is not one of eightbit, weights",
+            "did you mean eightbit?",
+        ),
+        (["inspect"], "missing argument 'MODEL'", None),
+    ],
+)  # fmt: skip
+def test_usage_errors_name_the_nearest(
+    words: list[str], error: str, hint: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert captured.out == ""
+    assert lines[0].startswith(f"error: {error}")
+    assert lines[1:] == ([f"hint: {hint}"] if hint else [])
+
+
+def raising(monkeypatch: pytest.MonkeyPatch, problem: BaseException) -> None:
+    def run(words: list[str]) -> int:
+        raise problem
+
+    monkeypatch.setattr(cli, "_run", run)
+
+
+@pytest.mark.parametrize(
+    ("problem", "code"),
+    [
+        (errors.Q8Error("m", "h"), 1),
+        (errors.NativeError("m", "h"), 1),
+        (errors.UsageError("m", "h"), 2),
+        (errors.SlowerError("m", "h"), 3),
+        (errors.ExpectationError("m", "h"), 4),
+        (errors.InputError("m", "h"), 5),
+        (errors.UnsupportedError("m", "h"), 5),
+    ],
+)
+def test_exit_codes(
+    problem: errors.Q8Error, code: int,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    raising(monkeypatch, problem)
+    assert main(["freeze"]) == code
+    assert capsys.readouterr().err == "error: m\nhint: h\n"
+
+
+def test_a_bug_is_one_line_and_a_traceback_on_demand(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(monkeypatch, ZeroDivisionError("of\nall things"))
+    assert main(["freeze"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "error: ZeroDivisionError: of all things",
+        "hint: this is a bug; --debug shows where",
+    ]
+    assert main(["freeze", "--debug"]) == 1
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+def test_out_of_memory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    raising(monkeypatch, MemoryError())
+    assert main(["freeze"]) == 1
+    assert capsys.readouterr().err == "error: not enough memory\n"
+
+
+def test_ctrl_c_while_working(tmp_path: Path) -> None:
+    pipe, out = tmp_path / "m.onnx", tmp_path / "out.onnx"
+    os.mkfifo(pipe)
+    # Opening the pipe waits until the command has begun to read its model.
+    with (
+        subprocess.Popen(
+            q8tool("freeze", "--input", pipe, "--output", out),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        ) as process,
+        pipe.open("wb"),
+    ):  # fmt: skip
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stdout == ""
+    assert stderr.strip() == "error: interrupted; nothing half-written remains"
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
+    io.save(
+        model("g (float[300,300] x) => (float[300,300] y) { y = Add(x, w) }", w=random(300, 300)),
+        tmp_path / "m.onnx", force=False,
+    )  # fmt: skip
+    with subprocess.Popen(
+        q8tool("inspect", tmp_path / "m.onnx", "--json", "--tensor", "w"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_commands_are_imported_only_when_called_for() -> None:
+    group = LazyGroup(modules={"ghost": "no.such.module"})
+    assert group.get_command(None, "other") is None  # type: ignore[arg-type]
+    call: Callable[..., object] = group.get_command
+    with pytest.raises(ModuleNotFoundError):
+        call(None, "ghost")
