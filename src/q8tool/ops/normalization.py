@@ -4,14 +4,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_batch_normalization import BatchNormalization_14
 
 __all__ = ["BatchNormalization"]
 
 Array = NDArray[Any]
+_train: Any = BatchNormalization_14._run
 
 
-class BatchNormalization(BatchNormalization_14):
+class BatchNormalization(OpRun):
     """(x - mean) / sqrt(variance + epsilon) * scale + bias; training_mode goes to the reference."""
 
     def _run(
@@ -20,7 +22,7 @@ class BatchNormalization(BatchNormalization_14):
         epsilon = attributes.get("epsilon") or 1e-5
         if attributes.get("training_mode"):
             momentum = attributes.get("momentum")
-            return tuple(super()._run(x, scale, bias, mean, variance, epsilon, momentum, 1))
+            return tuple(_train(self, x, scale, bias, mean, variance, epsilon, momentum, 1))
         shape = (-1, *[1] * (x.ndim - 2))
         factor = scale / np.sqrt(variance + np.asarray(epsilon, variance.dtype))
         offset = bias - mean * factor

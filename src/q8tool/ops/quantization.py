@@ -25,6 +25,9 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
+# The implementations that all versions of onnx.reference share, as plain functions.
+_reference_quantize: Any = vars(QuantizeLinear_25.__base__)["_run"]
+_reference_dequantize: Any = vars(DequantizeLinear_25.__base__)["_run"]
 _CODE_TYPES = frozenset({"uint8", "int8", "uint16", "int16", "int32"})
 
 
@@ -53,7 +56,7 @@ def code_type(dtype: np.dtype[Any]) -> CodeType:
     return cast(CodeType, dtype.name)
 
 
-class QuantizeLinear(QuantizeLinear_25):
+class QuantizeLinear(OpRun):
     """Float to codes, opsets 10 and up; per tensor or along an axis."""
 
     def _run(
@@ -69,11 +72,11 @@ class QuantizeLinear(QuantizeLinear_25):
         is_plain = x.dtype in (np.float32, np.int32) and not attributes.get("precision")
         if params is None or not is_plain or attributes.get("block_size"):
             inputs = (x, scale) if zero_point is None else (x, scale, zero_point)
-            return tuple(super()._run(*inputs, **attributes))
+            return tuple(_reference_quantize(self, *inputs, **attributes))
         return (quantize(x.astype(np.float32), params),)
 
 
-class DequantizeLinear(DequantizeLinear_25):
+class DequantizeLinear(OpRun):
     """Codes to float, opset 10 and up (onnx.reference has 19 and up); also along an axis."""
 
     def _run(
@@ -85,7 +88,7 @@ class DequantizeLinear(DequantizeLinear_25):
         plain_type = attributes.get("output_dtype") in (None, 0, 1)
         if params is None or not plain_type or attributes.get("block_size"):
             inputs = (codes, scale) if zero_point is None else (codes, scale, zero_point)
-            return tuple(super()._run(*inputs, **attributes))
+            return tuple(_reference_dequantize(self, *inputs, **attributes))
         return (dequantize(codes, params),)
 
 

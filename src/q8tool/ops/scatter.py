@@ -3,12 +3,16 @@
 from typing import Any
 
 from numpy.typing import NDArray
+from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_scatter_elements import ScatterElements
 
 __all__ = ["Scatter"]
 
 
-class Scatter(ScatterElements):
+_scatter: Any = ScatterElements._run
+
+
+class Scatter(OpRun):
     """data with updates written at indices along an axis; opsets 9 and 10."""
 
     def _run(
@@ -18,4 +22,4 @@ class Scatter(ScatterElements):
         updates: NDArray[Any],
         axis: int | None = None,
     ) -> tuple[NDArray[Any], ...]:
-        return tuple(super()._run(data, indices, updates, axis=axis or 0, reduction="none"))
+        return tuple(_scatter(self, data, indices, updates, axis=axis or 0, reduction="none"))
