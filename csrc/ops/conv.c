@@ -156,6 +156,7 @@ static void run_panel(void *given, const q8_block *block, int64_t panel)
                                          (float *)(scratch + state->multiplier_at)),
         .float_bias = numbers->float_bias ? numbers->float_bias + at : NULL,
         .weight_zero_point = numbers->weight_zero_point ? numbers->weight_zero_point + at : NULL,
+        .has_one_zero_point = numbers->has_one_zero_point,
         .row_sums = c->row_sums,
         .y = c->y + ((size_t)block->first * y_step + (size_t)q8_panel_first(product, panel)) *
                         q8_element_bytes(numbers->output.dtype),

@@ -14,6 +14,7 @@ typedef struct {
     int32_t *bias;                    /* without what the zero point of x adds at run time */
     int32_t *weight_sums;             /* of a column's weights */
     const int32_t *weight_zero_point; /* NULL: all 0 */
+    bool has_one_zero_point;          /* of the weights, for all channels */
     const float *multiplier;          /* NULL for s32 */
     const float *float_bias;          /* NULL: none */
 } q8_conv_numbers;

@@ -47,13 +47,13 @@ static void *copy_numbers(q8_plan *plan, const q8_product *product, int64_t chan
     return copy;
 }
 
-/* True if a weight has a zero point. */
-static bool has_zero_points(const q8_conv *conv, int64_t channels)
+/* True if the weights of every channel have this zero point. */
+static bool have_zero_point(const q8_conv *conv, int64_t channels, int32_t zero_point)
 {
-    for (int64_t c = 0; conv->weight_zero_point && c < channels; c++)
-        if (conv->weight_zero_point[c])
-            return true;
-    return false;
+    for (int64_t c = 0; c < channels; c++)
+        if (conv->weight_zero_point[c] != zero_point)
+            return false;
+    return true;
 }
 
 int q8_conv_numbers_copy(q8_plan *plan, const q8_conv *conv, const q8_product *product,
@@ -64,9 +64,12 @@ int q8_conv_numbers_copy(q8_plan *plan, const q8_conv *conv, const q8_product *p
     numbers->bias = conv->bias ? copy_numbers(plan, product, channels, conv->bias)
                                : q8_plan_allocate(plan, columns, sizeof(int32_t));
     numbers->weight_sums = q8_plan_allocate(plan, columns, sizeof(int32_t));
-    if (has_zero_points(conv, channels))
+    if (conv->weight_zero_point && !have_zero_point(conv, channels, 0)) {
         numbers->weight_zero_point =
             copy_numbers(plan, product, channels, conv->weight_zero_point);
+        numbers->has_one_zero_point =
+            have_zero_point(conv, channels, conv->weight_zero_point[0]);
+    }
     numbers->multiplier =
         copy_numbers(plan, product, channels, is_s32 ? NULL : conv->multiplier);
     numbers->float_bias = copy_numbers(plan, product, channels, conv->float_bias);

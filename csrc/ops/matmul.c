@@ -181,6 +181,7 @@ static void run_panel(void *given, const q8_block *block, int64_t panel)
         .bias = bias,
         .multiplier = multipliers,
         .weight_zero_point = c->b_zero_point ? zero_points : NULL,
+        .has_one_zero_point = true,
         .row_sums = c->row_sums,
         .y = y + q8_matmul_y_at(&state->shape, c->batch, block, panel) *
                      q8_element_bytes(state->output.dtype),

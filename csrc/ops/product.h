@@ -92,10 +92,11 @@ typedef struct {
     const float *multiplier;          /* NULL for s32 */
     const float *float_bias;          /* NULL: none */
     const int32_t *weight_zero_point; /* NULL: all 0 */
+    bool has_one_zero_point;          /* the same for all columns */
     const int32_t *row_sums;          /* of a - zero point; with weight_zero_point only */
     void *y;                          /* the block's first row in this panel */
     size_t y_step;                    /* elements */
-    int32_t *tile;                    /* mr * nr, for q8_panel_buffer */
+    int32_t *tile;                    /* room for mr * nr */
 } q8_panel;
 /* Computes the rows of a block in one panel. */
 void q8_panel_run(const q8_panel *panel, const q8_block *block);

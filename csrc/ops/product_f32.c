@@ -14,8 +14,11 @@ void q8_pack_panel_f32(size_t nr, size_t n, size_t depth, const float *w, size_t
                        size_t column_step, float alpha, float *panel)
 {
     for (size_t row = 0; row < depth; row++, panel += nr, w += row_step) {
-        for (size_t column = 0; column < n; column++)
-            panel[column] = w[column * column_step] * alpha;
+        if (column_step == 1 && alpha == 1.0f)
+            memcpy(panel, w, n * sizeof *w);
+        else
+            for (size_t column = 0; column < n; column++)
+                panel[column] = w[column * column_step] * alpha;
         memset(panel + n, 0, (nr - n) * sizeof *panel);
     }
 }

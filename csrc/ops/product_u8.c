@@ -31,11 +31,21 @@ void q8_row_sums(const q8_kernels *kernels, const q8_product *product, const q8_
     }
 }
 
-static void correct_row(const q8_panel *panel, int32_t row_sum, int32_t *acc)
+enum { CHUNK = 8 }; /* divides every nr; a constant count, of which compilers make vectors */
+
+/* acc -= weight_zero_point * row_sum. Chunks run over the columns' end, inside the tile. */
+static void correct_row(const q8_panel *panel, uint32_t row_sum, int32_t *restrict acc)
 {
-    for (size_t j = 0; j < panel->columns; j++)
-        acc[j] = (int32_t)((uint32_t)acc[j] -
-                           (uint32_t)panel->weight_zero_point[j] * (uint32_t)row_sum);
+    const int32_t *restrict zero_points = panel->weight_zero_point;
+    const uint32_t product = (uint32_t)zero_points[0] * row_sum;
+    for (size_t first = 0; first < panel->columns; first += CHUNK, acc += CHUNK) {
+        if (panel->has_one_zero_point)
+            for (size_t i = 0; i < CHUNK; i++)
+                acc[i] = (int32_t)((uint32_t)acc[i] - product);
+        else
+            for (size_t i = 0; i < CHUNK; i++)
+                acc[i] = (int32_t)((uint32_t)acc[i] - (uint32_t)zero_points[first + i] * row_sum);
+    }
 }
 
 /* One row of accumulators to its place in y, `at` elements behind the panel's first. */
@@ -59,7 +69,7 @@ static void store_tile(const q8_panel *panel, size_t first, size_t rows)
     for (size_t i = 0; i < rows; i++) {
         int32_t *acc = panel->tile + i * nr;
         if (panel->weight_zero_point)
-            correct_row(panel, panel->row_sums[first + i], acc);
+            correct_row(panel, (uint32_t)panel->row_sums[first + i], acc);
         store_row(panel, acc, (first + i) * panel->y_step);
     }
 }
