@@ -1,0 +1,156 @@
+/* fuzz_products.c - random convolutions, pools and matrix products. */
+#include "fuzz.h"
+
+/* Kernel, stride, pads and dilation of one axis, and the size that the result has. */
+typedef struct {
+    int32_t kernel, stride, pad, pad_end, dilation;
+    int64_t size;
+} axis;
+
+static axis random_axis(fuzz_case *c, int64_t size)
+{
+    axis a = {.kernel = fuzz_bend(c, 1 + (int32_t)fuzz_below(c, 4)),
+              .stride = fuzz_bend(c, 1 + (int32_t)fuzz_below(c, 3)),
+              .pad = fuzz_bend(c, (int32_t)fuzz_below(c, 3)),
+              .pad_end = fuzz_bend(c, (int32_t)fuzz_below(c, 3)),
+              .dilation = fuzz_bend(c, fuzz_chance(c, 4) ? 2 : 1)};
+    int64_t room = size < INT32_MAX && size >= 0
+                       ? size + a.pad + a.pad_end - ((int64_t)a.kernel - 1) * a.dilation - 1
+                       : 0;
+    a.size = fuzz_bend64(c, room < 0 || a.stride < 1 ? 1 : room / a.stride + 1);
+    return a;
+}
+
+static void count_work(fuzz_case *c, axis h, axis w, int64_t depth, int y)
+{
+    c->work += (double)h.kernel * (double)w.kernel * (double)depth * (double)fuzz_count(c, y);
+}
+
+static void add_pool(fuzz_case *c)
+{
+    int64_t dims[4];
+    int dtype = fuzz_chance(c, 2) ? Q8_F32 : Q8_U8;
+    fuzz_shape(c, 4, dims);
+    int x = fuzz_new(c, dtype, 4, dims);
+    axis h = random_axis(c, dims[1]), w = random_axis(c, dims[2]);
+    dims[1] = h.size;
+    dims[2] = w.size;
+    int y = fuzz_new(c, dtype, 4, dims);
+    count_work(c, h, w, 1, y);
+    q8_pool pool = {.x = fuzz_id(c, x), .y = fuzz_id(c, y),
+                    .kind = fuzz_bend(c, (int32_t)fuzz_below(c, 2)),
+                    .kernel_h = h.kernel, .kernel_w = w.kernel,
+                    .stride_h = h.stride, .stride_w = w.stride,
+                    .pad_top = h.pad, .pad_left = w.pad,
+                    .pad_bottom = h.pad_end, .pad_right = w.pad_end,
+                    .dilation_h = h.dilation, .dilation_w = w.dilation,
+                    .count_include_pad = (int32_t)fuzz_below(c, 2),
+                    .x_zero_point = fuzz_code(c), .y_zero_point = fuzz_code(c),
+                    .y_low = fuzz_bend(c, 0), .y_high = fuzz_bend(c, 255),
+                    .multiplier = fuzz_float(c)};
+    q8_plan_add_pool(c->plan, &pool);
+}
+
+/* Weights of [OC, KH, KW, C / groups]; false if this program cannot provide them. */
+static bool provide_weights(fuzz_case *c, int64_t outputs, axis h, axis w, int64_t depth,
+                            size_t bytes, void **weights)
+{
+    double count = (double)outputs * (double)h.kernel * (double)w.kernel * (double)depth;
+    bool is_sane = outputs > 0 && h.kernel > 0 && w.kernel > 0 && depth > 0;
+    *weights = count < 1e6 ? fuzz_memory(c, is_sane ? (int64_t)count : 1, bytes) : NULL;
+    return *weights != NULL;
+}
+
+/* A tensor that holds one number known at run time, or -1. */
+static int maybe_scalar(fuzz_case *c, int dtype)
+{
+    return fuzz_chance(c, 8) ? fuzz_id(c, fuzz_new(c, dtype, 0, NULL)) : -1;
+}
+
+static void add_conv(fuzz_case *c, bool is_f32)
+{
+    static const int results[] = {Q8_U8, Q8_S32, Q8_F32};
+    int64_t dims[4];
+    fuzz_shape(c, 4, dims);
+    int32_t groups = fuzz_chance(c, 3) ? (int32_t)(dims[3] & 0xFFF) : 1;
+    if (fuzz_chance(c, 4) && dims[3] > 0 && dims[3] < 1000)
+        dims[3] *= groups = 2;
+    int64_t depth = groups > 0 && dims[3] >= 0 && dims[3] < INT32_MAX ? dims[3] / groups : 1;
+    int x = fuzz_new(c, is_f32 ? Q8_F32 : Q8_U8, 4, dims);
+    axis h = random_axis(c, dims[1]), w = random_axis(c, dims[2]);
+    int64_t outputs = fuzz_bend64(c, groups * (int64_t)(1 + fuzz_below(c, 40) / (groups > 4 ? 20 : 1)));
+    int64_t y_dims[4] = {dims[0], h.size, w.size, outputs};
+    int y = fuzz_new(c, is_f32 ? Q8_F32 : results[fuzz_below(c, 3)], 4, y_dims);
+    count_work(c, h, w, depth, y);
+    void *weights;
+    if (!provide_weights(c, outputs, h, w, depth, is_f32 ? 4 : 1, &weights))
+        return;
+    /* ids, C, OC and groups belong to the weights that were provided: they stay as they are */
+    if (is_f32) {
+        q8_conv_f32 conv = {.x = x, .y = y, .kernel_h = h.kernel, .kernel_w = w.kernel,
+                            .stride_h = h.stride, .stride_w = w.stride, .pad_top = h.pad,
+                            .pad_left = w.pad, .dilation_h = h.dilation, .dilation_w = w.dilation,
+                            .groups = groups, .weights = weights,
+                            .bias = fuzz_chance(c, 2) ? fuzz_memory(c, outputs, 4) : NULL,
+                            .low = -fuzz_float(c), .high = fuzz_float(c)};
+        q8_plan_add_conv_f32(c->plan, &conv);
+        return;
+    }
+    int32_t *zero_points = fuzz_chance(c, 4) ? fuzz_memory(c, outputs, 4) : NULL;
+    for (int64_t i = 0; zero_points && i < outputs; i++)
+        zero_points[i] = fuzz_bend(c, (int32_t)(i % 384) - 128);
+    q8_conv conv = {.x = x, .y = y, .kernel_h = h.kernel, .kernel_w = w.kernel,
+                    .stride_h = h.stride, .stride_w = w.stride, .pad_top = h.pad,
+                    .pad_left = w.pad, .dilation_h = h.dilation, .dilation_w = w.dilation,
+                    .groups = groups, .weights = weights, .weight_zero_point = zero_points,
+                    .bias = fuzz_chance(c, 2) ? fuzz_memory(c, outputs, 4) : NULL,
+                    .x_zero_point = fuzz_code(c), .multiplier = fuzz_memory(c, outputs, 4),
+                    .y_zero_point = fuzz_code(c), .y_low = fuzz_bend(c, 0),
+                    .y_high = fuzz_bend(c, 255),
+                    .float_bias = fuzz_chance(c, 2) ? fuzz_memory(c, outputs, 4) : NULL,
+                    .float_low = -fuzz_float(c), .float_high = fuzz_float(c),
+                    .x_scale_tensor = maybe_scalar(c, Q8_F32),
+                    .x_zero_point_tensor = maybe_scalar(c, Q8_U8)};
+    q8_plan_add_conv(c->plan, &conv);
+}
+
+static void add_matmul(fuzz_case *c, bool is_f32)
+{
+    static const int results[] = {Q8_U8, Q8_S32, Q8_F32};
+    int64_t dims[4];
+    fuzz_shape(c, 4, dims); /* batch, M, K, N */
+    int64_t a_dims[3] = {dims[0], dims[1], dims[2]};
+    int64_t b_dims[3] = {fuzz_chance(c, 2) ? 1 : dims[0], dims[2], dims[3]};
+    int64_t y_dims[3] = {dims[0], dims[1], fuzz_bend64(c, dims[3])};
+    int type = is_f32 ? Q8_F32 : Q8_U8;
+    int a = fuzz_new(c, type, 3, a_dims), b = fuzz_new(c, type, 3, b_dims);
+    int y = fuzz_new(c, is_f32 ? Q8_F32 : results[fuzz_below(c, 3)], 3, y_dims);
+    c->work += (double)fuzz_count(c, a) * (double)dims[3];
+    if (is_f32) {
+        q8_plan_add_matmul_f32(c->plan, fuzz_id(c, a), fuzz_id(c, b), fuzz_id(c, y),
+                               fuzz_float(c));
+        return;
+    }
+    q8_matmul matmul = {.a = fuzz_id(c, a), .b = fuzz_id(c, b), .y = fuzz_id(c, y),
+                        .a_zero_point = fuzz_code(c), .b_zero_point = fuzz_code(c),
+                        .a_zero_point_tensor = maybe_scalar(c, Q8_U8),
+                        .b_zero_point_tensor = maybe_scalar(c, Q8_U8),
+                        .multiplier = fuzz_float(c), .y_zero_point = fuzz_code(c),
+                        .y_low = fuzz_bend(c, 0), .y_high = fuzz_bend(c, 255),
+                        .a_scale_tensor = maybe_scalar(c, Q8_F32),
+                        .b_scale_tensor = maybe_scalar(c, Q8_F32)};
+    q8_plan_add_matmul(c->plan, &matmul);
+}
+
+void fuzz_add_product(fuzz_case *c)
+{
+    if (c->tensor_count > FUZZ_MOST_TENSORS - 8)
+        return;
+    uint32_t chosen = fuzz_below(c, 7);
+    if (chosen < 2)
+        add_pool(c);
+    else if (chosen < 5)
+        add_conv(c, chosen == 4);
+    else
+        add_matmul(c, chosen == 6);
+}
