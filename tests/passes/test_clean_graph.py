@@ -42,3 +42,10 @@ def test_two_equal_outputs_keep_their_names() -> None:
     clean_graph(after)
     assert [value.name for value in after.graph.outputs] == ["y", "z"]
     assert_same(before, after, x=random(2))
+
+
+def test_nodes_without_a_name_are_named_after_what_they_make() -> None:
+    graph = model("g (float[2] x) => (float[2] y) { a = Relu(x)  y = Neg(a) }")
+    graph.graph[1].name = "last"
+    clean_graph(graph)
+    assert [node.name for node in graph.graph] == ["Relu_a", "last"]

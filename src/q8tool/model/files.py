@@ -62,6 +62,8 @@ def temporary_beside(target: Path) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except FileNotFoundError as error:  # the folder is there, but of a kind like /proc
+        raise UsageError(f"{target}: cannot be written: the folder takes no new files") from error
     except OSError as error:
         raise write_error(target, error) from error
     try:

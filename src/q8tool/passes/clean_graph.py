@@ -4,7 +4,7 @@
     y = Add(a, b)                                     y = Add(a, a)
 
 Also: notes and doc strings of nodes (exporters leave the paths of source files there), unused
-functions and operator sets; duplicate names get a number.
+functions and operator sets. Nodes without a name get one, doubled names a number.
 """
 
 import onnx_ir as ir
@@ -43,10 +43,18 @@ def clean_graph(model: ir.Model) -> list[Change]:
         RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
         RemoveUnusedOpsetsPass(),
         TopologicalSortPass(),
-        NameFixPass(),
     ):
         tidy(model)
+    _name_nodes(model)
+    NameFixPass()(model)
     return changes
+
+
+def _name_nodes(model: ir.Model) -> None:
+    """Name nodes that have no name after what they make: patterns and reports go by names."""
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        if not node.name and node.outputs:
+            node.name = f"{node.op_type}_{node.outputs[0].name}"
 
 
 def _removals(model: ir.Model, step: ir.passes.InPlacePass, what: str) -> list[Change]:
