@@ -22,7 +22,7 @@ ENGINE := $(wildcard csrc/*.c csrc/ops/*.c csrc/kernels/*.c)
 KERNELS := csrc/cpu.c csrc/dispatch.c csrc/pack.c $(wildcard csrc/kernels/*.c)
 CHECKQ8 := $(KERNELS) $(wildcard csrc/check/check*.c) $(addprefix csrc/check/,memory.c random.c \
 	report.c bench.c peak.c)
-FUZZ := $(ENGINE) csrc/check/fuzz_plan.c
+FUZZ := $(ENGINE) $(wildcard csrc/check/fuzz*.c)
 THREADS := $(ENGINE) csrc/check/test_threads.c
 
 # $(call configuration,NAME,COMPILER,FLAGS): rules for build/NAME/*.o and its three programs.
@@ -76,7 +76,7 @@ check-arm: ## the same, cross-compiled for aarch64 and emulated as three CPUs
 	        "(Debian: gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)"; \
 	fi
 
-check-asan: build/asan/checkq8 build/asan/fuzz_plan build/asan/test_threads ## the same under ASan and UBSan, and hostile plans
+check-asan: $(addprefix build/asan/,checkq8 test_threads fuzz_plan) ## under ASan and UBSan, and hostile plans
 	build/asan/checkq8
 	build/asan/test_threads
 	build/asan/fuzz_plan
@@ -93,8 +93,65 @@ bench-kernels: build/gcc/checkq8 ## kernels' speed: GOP/s, ratio to scalar, shar
 
 # ---- Python ----
 
-PYTHON := $(firstword $(wildcard .venv/bin/python) python3)
+PYTHON := python3
+PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
+NATIVE := $(ENGINE) $(wildcard csrc/*.h csrc/*/*.h csrc/*/*.inc)
 
-.PHONY: ext
-ext: ## the extension module, beside the Python sources
-	$(PYTHON) setup.py -q build_ext --inplace
+# What builds the package; pip 25.1 is the first that knows dependency groups.
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+	$(PIP) install --upgrade "pip>=25.1" setuptools cffi
+
+# Only what a user gets, so that a forgotten dependency shows. Compiles the engine in place.
+.venv/.package: pyproject.toml setup.py build_ffi.py csrc/CFLAGS $(NATIVE) | .venv/bin/python
+	$(PIP) install --no-build-isolation --editable .
+	@touch $@
+
+# The tools of the `dev` group on top.
+.venv/.stamp: .venv/.package
+	$(PIP) install --group dev
+	@touch $@
+
+ext: .venv/.package ## compile the engine into src/q8tool/native
+
+demo: .venv/.package ## the whole chain on the embedded model, from an empty checkout
+	.venv/bin/q8tool demo
+
+test: check check-arm .venv/.stamp ## everything: C kernels here and emulated, then pytest
+	.venv/bin/python -m pytest
+
+lint: check-symbols check-text .venv/.stamp ## ruff, mypy, symbols, whitespace
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+# Tabs belong to Makefiles; every line ends without blanks and every file with a newline.
+TEXT := ':(exclude)*.onnx' ':(exclude)*.png' ':(exclude)*.jpg' ':(exclude)*.npz'
+check-text:
+	@! git grep -nIP '[ \t]+$$' -- . $(TEXT)
+	@! git grep -nIP '\t' -- '*.c' '*.h' '*.inc' '*.py' '*.md' '*.toml'
+	@git ls-files -z -- . $(TEXT) | while IFS= read -r -d '' file; do \
+	    if [[ -s "$$file" && -n "$$(tail -c1 "$$file")" ]]; then \
+	        echo "$$file: no newline at the end"; exit 1; \
+	    fi; \
+	done
+
+fmt: .venv/.stamp ## rewrite Python files in the house style
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+wheel: .venv/.stamp ## dist/*.whl
+	.venv/bin/python -m build --wheel
+
+sdist-test: .venv/.stamp ## source archive -> clean environment without the dev tools -> selftest
+	rm -rf build/sdist
+	.venv/bin/python -m build --sdist --outdir build/sdist
+	$(PYTHON) -m venv build/sdist/venv
+	build/sdist/venv/bin/python -m pip --quiet install build/sdist/*.tar.gz
+	cd build/sdist && venv/bin/q8tool --help >/dev/null && venv/bin/q8tool selftest
+
+clean: ## everything built, but not .venv
+	rm -rf build dist src/*.egg-info src/q8tool/native/_q8.c src/q8tool/native/*.so
+
+.PHONY: help check check-clang check-arm check-asan check-tsan check-symbols bench-kernels \
+	demo ext test lint check-text fmt wheel sdist-test clean
