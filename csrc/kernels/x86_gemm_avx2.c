@@ -1,9 +1,9 @@
 /* x86_gemm_avx2.c - u8 x s8 GEMM without a dot-product instruction.
  *
  * vpmaddubsw would saturate at full range, so both sides are widened to 16 bits and multiplied by
- * vpmaddwd, which adds two products to an int32 exactly. The weights are widened when they are
- * packed (weight_bytes = 2); four codes of A are broadcast at once, and vpshufb widens two of them.
- * 6 x 16: 12 of 16 registers accumulate. */
+ * vpmaddwd, which adds two products to an int32 exactly. Weights are widened when they are packed
+ * (weight_bytes = 2), codes into a small buffer from which pairs are then broadcast.
+ * 6 x 16: 12 of 16 registers accumulate, 2 hold a step of B. */
 #include "kernels.h"
 
 #if defined(__x86_64__)
@@ -20,84 +20,72 @@ typedef int32_t int32x8 __attribute__((vector_size(32)));
 #include "x86_lanes256.inc"
 #include "x86_gemm_store256.inc"
 
-enum { ROWS = 6, COLUMNS = 2, PAIR_BYTES = COLUMNS * 32 };
+enum { ROWS = 6, COLUMNS = 2, PAIR_BYTES = COLUMNS * 32, WIDE_CODES = 256 };
 
-/* sum += the pair of codes in left times the pairs of weights in right. The empty asm keeps GCC
- * from adding the products of two steps to each other first, which spills registers. */
-X86_INLINE void multiply_pair(int32x8 sum[COLUMNS], __m256i left, const __m256i right[COLUMNS],
-                              size_t columns)
+/* count codes, a multiple of 2, to 16 bits. */
+X86_INLINE void widen_codes(const uint8_t *from, size_t count, uint16_t *to)
 {
-#define ADD_PRODUCT(j)                                                          \
+    size_t i = 0;
+    for (; i + 16 <= count; i += 16) {
+        __m128i codes = _mm_loadu_si128((const __m128i *)(from + i));
+        _mm256_storeu_si256((__m256i *)(to + i), _mm256_cvtepu8_epi16(codes));
+    }
+    if (i + 8 <= count) {
+        __m128i codes = _mm_loadl_epi64((const __m128i *)(from + i));
+        _mm_storeu_si128((__m128i *)(to + i), _mm_cvtepu8_epi16(codes));
+        i += 8;
+    }
+    for (; i < count; i++)
+        to[i] = from[i];
+}
+
+/* The codes `at` and at + 1 of each row times a step of B. The empty asm keeps GCC from adding
+ * products to each other first and from loading B for each row, which costs registers and loads. */
+X86_INLINE void multiply_pair(int32x8 sum[ROWS][COLUMNS], uint16_t wide[ROWS][WIDE_CODES],
+                              size_t at, const char *b, size_t rows, size_t columns)
+{
+    __m256i right[COLUMNS];
+#define LOAD_RIGHT(j)                                              \
+    do {                                                           \
+        right[j] = _mm256_load_si256((const __m256i *)(b + j * 32)); \
+        __asm__("" : "+x"(right[j]));                              \
+    } while (0)
+#define ADD_PRODUCT(i, j)                                                       \
     do {                                                                        \
         __m256i product = _mm256_madd_epi16(left, right[j]);                    \
-        sum[j] = (int32x8)_mm256_add_epi32((__m256i)sum[j], product);           \
-        __asm__("" : "+x"(sum[j]));                                             \
+        sum[i][j] = (int32x8)_mm256_add_epi32((__m256i)sum[i][j], product);     \
+        __asm__("" : "+x"(sum[i][j]));                                          \
     } while (0)
-    X86_EACH_2(columns, ADD_PRODUCT);
-#undef ADD_PRODUCT
-}
-
-/* Codes `at` and at + 1 of every row if pair is 0, at + 2 and at + 3 if it is 1. */
-X86_INLINE void multiply_rows(int32x8 sum[ROWS][COLUMNS], const uint8_t *const *row, size_t at,
-                              int pair, const char *b, size_t rows, size_t columns)
-{
-    const __m256i widen = _mm256_set1_epi32((int)(pair ? 0x80038002 : 0x80018000));
-    __m256i right[COLUMNS];
-#define LOAD_RIGHT(j) right[j] = _mm256_load_si256((const __m256i *)(b + j * 32))
 #define ADD_ROW(i)                                                                        \
     do {                                                                                  \
-        __m256i codes = _mm256_set1_epi32(*(const x86_unaligned_int32 *)(row[i] + at));   \
-        multiply_pair(sum[i], _mm256_shuffle_epi8(codes, widen), right, columns);         \
+        __m256i left = _mm256_set1_epi32(*(const x86_unaligned_int32 *)(wide[i] + at));   \
+        X86_EACH_IN_ROW_2(columns, ADD_PRODUCT, i);                                       \
     } while (0)
     X86_EACH_2(columns, LOAD_RIGHT);
     X86_EACH_6(rows, ADD_ROW);
 #undef LOAD_RIGHT
-#undef ADD_ROW
-}
-
-/* The last pair of a tap whose K is not a multiple of 4. */
-X86_INLINE void multiply_two(int32x8 sum[ROWS][COLUMNS], const uint8_t *const *row, size_t at,
-                             const char *b, size_t rows, size_t columns)
-{
-    __m256i right[COLUMNS];
-#define LOAD_RIGHT(j) right[j] = _mm256_load_si256((const __m256i *)(b + j * 32))
-#define ADD_ROW(i)                                                                 \
-    do {                                                                           \
-        __m256i pair = _mm256_set1_epi32(row[i][at] | row[i][at + 1] << 16);       \
-        multiply_pair(sum[i], pair, right, columns);                               \
-    } while (0)
-    X86_EACH_2(columns, LOAD_RIGHT);
-    X86_EACH_6(rows, ADD_ROW);
-#undef LOAD_RIGHT
+#undef ADD_PRODUCT
 #undef ADD_ROW
 }
 
 X86_INLINE void multiply_panel(const q8_gemm_job *job, int32x8 sum[ROWS][COLUMNS], size_t rows,
                                size_t columns)
 {
+    uint16_t wide[ROWS][WIDE_CODES];
     const char *b = (const char *)job->b;
-    const size_t k = job->k;
 #define START(i, j) sum[i][j] = (int32x8)_mm256_loadu_si256((const __m256i *)(job->bias + j * 8))
 #define START_ROW(i) X86_EACH_IN_ROW_2(columns, START, i)
     X86_EACH_6(rows, START_ROW);
 #undef START
 #undef START_ROW
     for (size_t tap = 0; tap < job->taps; tap++) {
-        const uint8_t *row[ROWS];
-        size_t at = 0;
-#define ROW_OF_TAP(i) row[i] = job->a[tap * job->a_step + i]
-        X86_EACH_6(rows, ROW_OF_TAP);
-#undef ROW_OF_TAP
-        for (; at + 4 <= k; at += 4) {
-            multiply_rows(sum, row, at, 0, b, rows, columns);
-            /* The codes are loaded again: there is no register to keep them. */
-            __asm__ volatile("" ::: "memory");
-            multiply_rows(sum, row, at, 1, b + PAIR_BYTES, rows, columns);
-            b += 2 * PAIR_BYTES;
-        }
-        if (at < k) {
-            multiply_two(sum, row, at, b, rows, columns);
-            b += PAIR_BYTES;
+        const uint8_t *const *row = job->a + tap * job->a_step;
+        for (size_t first = 0; first < job->k; first += WIDE_CODES) {
+            const size_t rest = job->k - first, count = rest < WIDE_CODES ? rest : WIDE_CODES;
+            for (size_t i = 0; i < rows; i++)
+                widen_codes(row[i] + first, count, wide[i]);
+            for (size_t at = 0; at < count; at += 2, b += PAIR_BYTES)
+                multiply_pair(sum, wide, at, b, rows, columns);
         }
     }
 }
