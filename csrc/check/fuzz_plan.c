@@ -16,7 +16,7 @@ static void *memory_blocks[MEMORY_BLOCKS];
 static int memory_count;
 
 /* Enormous allocations fail, as on a small machine; plans must bear that. */
-const char *__asan_default_options(void);
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
     return "allocator_may_return_null=1:max_allocation_size_mb=256";
