@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from q8tool.engine.graph import Node
 from q8tool.engine.lowering import Lowering
 
-__all__ = ["Affine", "batch_norm_affine", "following_affine"]
+__all__ = ["Affine", "batch_norm_affine", "following_affine", "scaled"]
 
 Floats = NDArray[np.float32]
 
@@ -65,6 +65,12 @@ def batch_norm_affine(lowering: Lowering, node: Node) -> tuple[Floats, Floats] |
     epsilon = node.attributes.get("epsilon", 1e-5)
     factor = scale / np.sqrt(variance.astype(np.float64) + epsilon)
     return factor.astype(np.float32), (bias - mean * factor).astype(np.float32)
+
+
+def scaled(weights: NDArray[Any], factor: Floats | None) -> Floats:
+    """Weights [OC, KH, KW, C] with each output channel times its factor."""
+    weights = np.asarray(weights, np.float32)
+    return weights if factor is None else weights * factor.reshape(-1, 1, 1, 1)
 
 
 def _affine_of(

@@ -55,7 +55,8 @@ class _Builder:
         """Calls the plan's method for one step."""
         tensors = {**step.reads, **step.writes}
         ids = {name: None if t is None else self._id(t) for name, t in tensors.items()}
-        indices = getattr(self.plan, step.method)(**ids, **step.arguments)
+        arguments = {k: v() if callable(v) else v for k, v in step.arguments.items()}
+        indices = getattr(self.plan, step.method)(**ids, **arguments)
         for index in indices:
             name, macs = self.plan.step_name(index), self.plan.step_macs(index)
             self.infos.append(native_info(step, name, macs))

@@ -64,11 +64,18 @@ class Fact:
         return self.is_constant and self.shape is not None and math.prod(self.shape) <= _SMALL
 
     def array(self) -> Array:
-        """The constant's value, computed at the first call. Only if is_constant."""
-        if self._array is None:
-            assert self._read is not None
-            self._array = np.asarray(self._read())
-        return self._array
+        """The constant's value. Only if is_constant.
+
+        Small values are kept; large ones are read again, so that a model's weights are never all
+        in memory beside their packed form.
+        """
+        if self._array is not None:
+            return self._array
+        assert self._read is not None
+        array = np.asarray(self._read())
+        if self.is_small:
+            self._array = array
+        return array
 
 
 def known_facts(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from q8tool.engine.affine import following_affine
+from q8tool.engine.affine import following_affine, scaled
 from q8tool.engine.epilogue import find_epilogue
 from q8tool.engine.graph import Node
 from q8tool.engine.lowering import Lowering, LoweringFunction
@@ -143,15 +143,13 @@ def _lower_codes(lowering: Lowering, convolution: _Convolution, codes: Codes) ->
 
 def _lower_float(lowering: Lowering, convolution: _Convolution) -> None:
     """Float weights, with what follows folded into them."""
-    array = convolution.arranged(np.asarray(convolution.w.fact.array(), np.float32))
     name = convolution.node.outputs[0]
-    affine = following_affine(lowering, name, len(array), 1, scales=True)
+    channels = len(convolution.arranged(convolution.w.fact.array()))
+    affine = following_affine(lowering, name, channels, 1, scales=True)
     offset = affine.offset
     if convolution.bias is not None:
         bias = convolution.bias.fact.array()
         offset = offset + (bias if affine.factor is None else bias * affine.factor)
-    if affine.factor is not None:
-        array = array * affine.factor.reshape(-1, 1, 1, 1)
     epilogue = find_epilogue(lowering, affine.name, codes=False)
     source = as_picture(lowering.form(convolution.x, Layout.CHANNELS_LAST))
     source = _spread(lowering, source, convolution.spread, np.float32(0))
@@ -161,7 +159,7 @@ def _lower_float(lowering: Lowering, convolution: _Convolution) -> None:
         "conv_f32",
         {"x": source},
         {"y": y},
-        weights=array,
+        weights=lambda: scaled(convolution.arranged(convolution.w.fact.array()), affine.factor),
         bias=np.asarray(offset, np.float32),
         low=epilogue.low,
         high=epilogue.high,

@@ -74,31 +74,50 @@ def lower_unary(lowering: Lowering, node: Node) -> None:
         raise Declined("its input is not float32")
     parameters = _clamp if node.op_type in ("Relu", "Clip") else _function
     parameters(lowering, node)
-    if not _made_table(lowering, node):
+    if _made_table(lowering, node):
+        return
+    product = lowering.sole_consumer(lowering.output(node).name)
+    if product is not None and _gate_of(lowering, product) is not None:
+        lowering.defer(node, _emit_unary)
+    else:
         _emit_unary(lowering, node)
 
 
 def _emit_unary(lowering: Lowering, node: Node) -> None:
-    """The float step, with a following product by its own input inside (x * Sigmoid(x))."""
-    x, y = lowering.input(node, 0), lowering.output(node)
     parameters = _clamp if node.op_type in ("Relu", "Clip") else _function
     op, alpha, beta = parameters(lowering, node)
-    gate = lowering.sole_consumer(y.name)
-    gated = {"sigmoid": "silu", "hard_sigmoid": "hard_swish"}.get(op)
-    is_swish = op != "hard_sigmoid" or (abs(alpha - 1 / 6) < 1e-6 and beta == 0.5)
-    if gate is not None and gated and is_swish and _is_gate(gate, x, y):
-        lowering.absorb([gate])
-        op, alpha, beta, y = gated, 0.0, 0.0, lowering.output(gate)
+    _emit_function(lowering, lowering.input(node, 0), lowering.output(node), op, alpha, beta)
+
+
+def _emit_function(
+    lowering: Lowering, x: Value, y: Value, op: str, alpha: float = 0.0, beta: float = 0.0
+) -> None:
     layout = lowering.layout_of(x)
     source = lowering.form(x, layout)
     target = lowering.new_form(y, layout)
     lowering.emit("unary_f32", {"x": source}, {"y": target}, op=op, alpha=alpha, beta=beta)
 
 
-def _is_gate(node: Node, x: Value, y: Value) -> bool:
-    """True for x * y, in either order."""
-    is_product = node.op_type == "Mul" and not node.domain
-    return is_product and sorted(node.inputs) == sorted((x.name, y.name)) and x is not y
+def _gate_of(lowering: Lowering, product: Node) -> tuple[Node, Value, str] | None:
+    """x * Sigmoid(x) or x * HardSigmoid(x), which C has as one function: the gate, x, the name.
+
+    None for other nodes, and where others read the gate as well.
+    """
+    if product.op_type != "Mul" or product.domain or len(product.inputs) != 2:
+        return None
+    for name, other in (product.inputs, product.inputs[::-1]):
+        gate = lowering.producers.get(name)
+        if gate is None or gate.domain or gate.input(0) != other or name == other:
+            continue
+        if lowering.sole_consumer(name) is not product:
+            continue
+        if gate.op_type == "Sigmoid":
+            return gate, lowering.value(other), "silu"
+        if gate.op_type == "HardSigmoid":
+            alpha, beta = _UNARY["HardSigmoid"].parameters(gate)
+            if abs(alpha - 1 / 6) < 1e-6 and beta == 0.5:
+                return gate, lowering.value(other), "hard_swish"
+    return None
 
 
 def _clamp(lowering: Lowering, node: Node) -> tuple[str, float, float]:
@@ -225,6 +244,12 @@ def _emit_codes(lowering: Lowering, node: Node, a: Codes, b: Codes, epilogue: Ep
 
 def _emit_chain(lowering: Lowering, node: Node) -> None:
     """Float steps, one per further input."""
+    gated = _gate_of(lowering, node)
+    if gated is not None:
+        gate, x, op = gated
+        lowering.absorb([gate])
+        _emit_function(lowering, x, lowering.output(node), op)
+        return
     values = [lowering.input(node, position) for position in range(len(node.inputs))]
     y = lowering.output(node)
     layout = _common_layout(lowering, values, y.rank)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from q8tool.engine.affine import following_affine
+from q8tool.engine.affine import following_affine, scaled
 from q8tool.engine.epilogue import find_epilogue
 from q8tool.engine.graph import Node
 from q8tool.engine.lowering import Lowering, LoweringFunction
@@ -40,6 +40,11 @@ class _Product:
         """Weights as [N, 1, 1, K]."""
         columns = array if self.is_transposed else array.T
         return np.ascontiguousarray(columns[:, None, None, :])
+
+    def float_weights(self, factor: Array | None) -> Array:
+        """The constant weights times alpha and a factor per output."""
+        array = scaled(self.arranged(self.w.fact.array()), factor)
+        return array if self.alpha == 1.0 else array * np.float32(self.alpha)
 
 
 def lower_gemm(lowering: Lowering, node: Node) -> None:
@@ -118,14 +123,10 @@ def _lower_codes(lowering: Lowering, product: _Product) -> None:
 
 def _lower_float(lowering: Lowering, product: _Product) -> None:
     """Float weights, with constant rows that follow folded into them."""
-    array = product.arranged(np.asarray(product.w.fact.array(), np.float32))
-    if product.alpha != 1.0:
-        array = array * np.float32(product.alpha)
     name = product.node.outputs[0]
-    affine = following_affine(lowering, name, len(array), -1, scales=True)
+    channels = product.w.shape[0 if product.is_transposed else 1]
+    affine = following_affine(lowering, name, channels, -1, scales=True)
     offset = affine.offset
-    if affine.factor is not None:
-        array = array * affine.factor.reshape(-1, 1, 1, 1)
     if product.bias is not None:
         bias = product.bias.fact.array().ravel()
         offset = offset + (bias if affine.factor is None else bias * affine.factor)
@@ -137,7 +138,7 @@ def _lower_float(lowering: Lowering, product: _Product) -> None:
         "conv_f32",
         {"x": source},
         {"y": y},
-        weights=array,
+        weights=lambda: product.float_weights(affine.factor),
         bias=np.asarray(offset, np.float32),
         low=epilogue.low,
         high=epilogue.high,

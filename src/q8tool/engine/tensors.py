@@ -84,7 +84,8 @@ class NativeStep:
     """One call of a Plan method.
 
     reads, writes  tensors by the names of the method's arguments; None for an absent one
-    arguments      the rest
+    arguments      the rest; a function stands for what it returns when the plan is built, so
+                   that large weights are in memory one at a time
     nodes          the model's nodes that the step does the work of
     reason         why it is float although the model asks for codes, or ""
     """

@@ -102,8 +102,7 @@ _RANGES: dict[str, Bounds | Callable[[ir.Node], Bounds]] = {
     "Softplus": (0.0, None),
     "HardSwish": (-0.375, None),
     "Gelu": (-0.17, None),
-    "Swish": (-0.2785, None),
-    "Mish": (-0.3088, None),
+    "Mish": (-0.309, None),
     "ReduceSumSquare": (0.0, None),
 }
 
@@ -112,8 +111,8 @@ _NAMES: dict[Quantization, str] = {
     "weights": "Conv ConvTranspose Gemm MatMul |",
     "same": (
         "MaxPool Reshape Flatten Squeeze Unsqueeze Identity Dropout Transpose Slice Split Pad "
-        "Expand Tile Gather DepthToSpace SpaceToDepth Resize Upsample |"
-        "GlobalMaxPool ReverseSequence"
+        "Expand Tile Gather DepthToSpace SpaceToDepth Resize Upsample GlobalMaxPool |"
+        "ReverseSequence"
     ),
     "table": (
         "Relu Clip Sigmoid Tanh HardSigmoid HardSwish LeakyRelu Elu Gelu Erf Exp Log Sqrt Neg Abs "
@@ -124,7 +123,7 @@ _NAMES: dict[Quantization, str] = {
     "concat": "Concat |",
     "pool": "AveragePool GlobalAveragePool |",
     "none": (
-        "Div Pow Min Max Softmax LogSoftmax LayerNormalization BatchNormalization "
+        "Div Pow Min Max Sum PRelu Softmax LogSoftmax LayerNormalization BatchNormalization "
         "ReduceMean ReduceSum ReduceMax ReduceMin ReduceSumSquare ArgMax Cast "
         "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul "
         "ConvInteger MatMulInteger |"

@@ -1,0 +1,61 @@
+"""Every lowering against onnxruntime: in float, and as codes at every instruction set."""
+
+import numpy as np
+import onnx
+import pytest
+
+from q8tool import Session
+from q8tool.engine.lowerings import LOWERINGS
+from q8tool.ops import registry
+from tests.build import Array, Case, float_model, quantized_model, run_onnxruntime
+from tests.conftest import available_isas
+from tests.engine.cases import CODE_CASES, FLOAT_CASES
+
+
+def names(cases: list[Case]) -> list[str]:
+    return [case.name for case in cases]
+
+
+def results(model: onnx.ModelProto, feeds: dict[str, Array]) -> list[Array]:
+    """One result per instruction set and thread count; all of it must run in C."""
+    found = []
+    for isa in available_isas():
+        for threads in (1, 2, 3):
+            session = Session(model, threads, isa, strict=True)
+            found += session.run(feeds).values()
+    return found
+
+
+@pytest.mark.parametrize("case", FLOAT_CASES, ids=names(FLOAT_CASES))
+def test_float(case: Case) -> None:
+    model = float_model(case)
+    expected = run_onnxruntime(model, case.inputs)[0]
+    for result in results(model, dict(case.inputs)):
+        assert result.shape == expected.shape
+        assert result.dtype == expected.dtype
+        np.testing.assert_allclose(result, expected, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+@pytest.mark.parametrize("case", CODE_CASES, ids=names(CODE_CASES))
+def test_codes(case: Case, dtype: str) -> None:
+    model = quantized_model(case, dtype)
+    expected = run_onnxruntime(model, case.inputs)[0].astype(int)
+    found = results(model, dict(case.inputs))
+    for result in found:
+        assert result.shape == expected.shape
+        assert np.abs(result.astype(int) - expected).max() <= 1
+        assert np.array_equal(result, found[0])
+
+
+@pytest.mark.parametrize("case", CODE_CASES, ids=names(CODE_CASES))
+def test_codes_with_a_float_result(case: Case) -> None:
+    model = quantized_model(case, "uint8", float_output=True)
+    expected = run_onnxruntime(model, case.inputs)[0]
+    for result in results(model, dict(case.inputs)):
+        np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_registry_names_the_native_operators() -> None:
+    native = {(row.domain, row.op_type) for row in registry.rows() if row.native}
+    assert native == set(LOWERINGS)
