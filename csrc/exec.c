@@ -58,12 +58,12 @@ static int check_bound(q8_plan *plan, int count, void *const *bound, const int64
 
 static int ensure_scratch(q8_plan *plan, int threads)
 {
-    void *memory = NULL;
+    int64_t bytes = 0;
     if (threads <= plan->scratch_threads)
         return Q8_OK;
-    size_t bytes = plan->scratch_bytes ? plan->scratch_bytes : Q8_ALIGNMENT;
-    if (bytes > SIZE_MAX / Q8_MAX_THREADS ||
-        posix_memalign(&memory, Q8_ALIGNMENT, bytes * (size_t)threads) != 0)
+    void *memory = q8_multiply((int64_t)plan->scratch_bytes, threads, &bytes) ? q8_memory(bytes)
+                                                                              : NULL;
+    if (!memory)
         return refuse(plan, Q8_ERROR_MEMORY, "no memory for the scratch space of %d threads",
                       threads);
     free(plan->scratch);

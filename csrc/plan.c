@@ -6,18 +6,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "plan.h"
 
 /* ---- memory ---- */
 
-/* Zeroed, aligned; bytes > 0 and small enough to be rounded up. */
-static void *allocate_aligned(size_t bytes)
+void *q8_memory(int64_t bytes)
 {
     void *memory = NULL;
-    if (posix_memalign(&memory, Q8_ALIGNMENT, bytes) != 0)
+    /* Systems promise memory that they do not have and kill who uses it. */
+    if (bytes / sysconf(_SC_PAGESIZE) >= sysconf(_SC_PHYS_PAGES))
         return NULL;
-    return memset(memory, 0, bytes);
+    if (posix_memalign(&memory, Q8_ALIGNMENT, bytes ? (size_t)bytes : 1) != 0)
+        return NULL;
+    return memset(memory, 0, (size_t)bytes);
 }
 
 /* Room for one more element in a growing list; false without memory. */
@@ -40,14 +43,14 @@ void *q8_plan_allocate(q8_plan *plan, int64_t count, size_t size)
 {
     int64_t bytes = 0;
     if (count < 0 || size > INT32_MAX || !q8_multiply(count, (int64_t)size, &bytes) ||
-        bytes > INT64_MAX - Q8_ALIGNMENT - plan->block_bytes) {
+        bytes > INT64_MAX - plan->block_bytes) {
         q8_plan_fail(plan, Q8_ERROR_BOUNDS, "a block of %lld elements is too large",
                      (long long)count);
         return NULL;
     }
     void *block = NULL;
     if (grow((void **)&plan->blocks, plan->block_count, &plan->block_capacity, sizeof(void *)))
-        block = allocate_aligned((size_t)(bytes ? bytes : 1));
+        block = q8_memory(bytes);
     if (!block) {
         q8_plan_fail(plan, Q8_ERROR_MEMORY, "no memory for %lld bytes", (long long)bytes);
         return NULL;
@@ -292,12 +295,12 @@ int q8_plan_finish(q8_plan *plan, int64_t arena_bytes)
         return plan->status;
     if (plan->finished)
         return q8_plan_fail(plan, Q8_ERROR_STATE, "the plan is finished already");
-    if (arena_bytes < 0 || arena_bytes > INT64_MAX / 2)
+    if (arena_bytes < 0)
         return q8_plan_fail(plan, Q8_ERROR_BOUNDS, "impossible arena of %lld bytes",
                             (long long)arena_bytes);
     if (check_places(plan, arena_bytes) != Q8_OK)
         return plan->status;
-    plan->arena = allocate_aligned(arena_bytes ? (size_t)arena_bytes : 1);
+    plan->arena = q8_memory(arena_bytes);
     if (!plan->arena)
         return q8_plan_fail(plan, Q8_ERROR_MEMORY, "no memory for an arena of %lld bytes",
                             (long long)arena_bytes);

@@ -64,6 +64,9 @@ struct q8_plan {
     char error[256];
 };
 
+/* Zeroed memory, 64-byte aligned, for free(); NULL if there is none or it is more than the machine
+ * has. */
+void *q8_memory(int64_t bytes);
 /* Memory that lives as long as the plan, 64-byte aligned, zeroed; sets the error and returns NULL
  * on failure. count * size is checked for overflow. */
 void *q8_plan_allocate(q8_plan *plan, int64_t count, size_t size);
