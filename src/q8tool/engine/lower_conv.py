@@ -144,7 +144,7 @@ def _lower_codes(lowering: Lowering, convolution: _Convolution, codes: Codes) ->
 def _lower_float(lowering: Lowering, convolution: _Convolution) -> None:
     """Float weights, with what follows folded into them."""
     name = convolution.node.outputs[0]
-    channels = len(convolution.arranged(convolution.w.fact.array()))
+    channels = lowering.value(name).shape[1]
     affine = following_affine(lowering, name, channels, 1, scales=True)
     offset = affine.offset
     if convolution.bias is not None:

@@ -14,11 +14,15 @@ from q8tool.model.external import (
     save_with_data,
 )
 from q8tool.model.files import check_output, write_atomically
+from q8tool.model.weights_on_disk import CutModel, cut_large_weights, restore_weights
 
 __all__ = ["EXTERNAL_LIMIT", "file_bytes", "from_proto", "load", "save", "to_proto"]
 
 # Above this many bytes of weights they go to a file of their own; protobuf ends at 2 GB.
 EXTERNAL_LIMIT = 1_500_000_000
+
+# From this size on, large weights stay in the file.
+_CUT_FROM = 1_000_000
 
 _TEXT_FORMATS = {
     ".json": "json",
@@ -33,12 +37,14 @@ _TEXT_FORMATS = {
 def load(path: str | os.PathLike[str]) -> ir.Model:
     """Read a model: binary protobuf, or the text form that the extension names.
 
-    Weights in external files stay there (memory mapped) unless small; they must lie in the
-    model's folder or below. Raises InputError for a missing file, a folder, a file that is
+    Large weights stay in the file until they are read (model/weights_on_disk.py). Weights in
+    external files stay there (memory mapped) unless small; they must lie in the model's folder or
+    below. Raises InputError for a missing file, a folder, a file that is
     damaged, truncated or not ONNX, and for external data that is missing, short or elsewhere;
     UnsupportedError for a standard-domain operator that the standard does not know.
     """
-    data = _bytes(path)
+    cut = _cut(Path(path))
+    data = _bytes(path) if cut is None else cut.data
     # The checker reads the bytes themselves where it can: no third copy of the weights.
     is_checked = _text_format(path) is None and b"location" not in data
     if is_checked:
@@ -49,10 +55,28 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     if not has_external and not is_checked:
         _check_structure(proto, path)
     model = _deserialized(proto, path)
+    if cut is not None:
+        _restore(model, cut, path)
     if has_external:
         ir.external_data.set_base_dir(model.graph, Path(path).resolve().parent)
         bring_small_tensors_in(model)
     return model
+
+
+def _cut(path: Path) -> CutModel | None:
+    """The model without its large weights, None for what the ordinary way must look at."""
+    try:
+        is_large = path.is_file() and path.stat().st_size >= _CUT_FROM
+        return cut_large_weights(path) if is_large and _text_format(path) is None else None
+    except OSError:
+        return None
+
+
+def _restore(model: ir.Model, cut: CutModel, path: str | os.PathLike[str]) -> None:
+    try:
+        restore_weights(model, cut)
+    except InputError as error:
+        raise InputError(f"{path}: {error.message}", error.hint) from error
 
 
 def _text_format(path: str | os.PathLike[str]) -> str | None:

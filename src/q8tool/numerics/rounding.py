@@ -15,6 +15,10 @@ from q8tool.numerics.qparams import CodeType, QuantParams
 __all__ = ["dequantize", "quantize", "quantize_balanced", "requantize", "survives_round_trip"]
 
 
+# How many weights quantize_balanced sorts at once.
+BALANCED_AT_ONCE = 1 << 18
+
+
 def quantize(x: NDArray[np.floating], params: QuantParams) -> NDArray[Any]:
     """Codes of real values: saturate(rint(x / scale) + zero_point).
 
@@ -48,7 +52,19 @@ def quantize_balanced(
     array([[1, 0, 0]], dtype=int8)
     """
     scale, _ = _along_axis(params, weights.ndim)
-    ratio = np.moveaxis(np.asarray(weights, np.float32) / scale, axis, 0)
+    rows = np.moveaxis(np.asarray(weights, np.float32), axis, 0)
+    scales = np.moveaxis(np.broadcast_to(scale, weights.shape), axis, 0)
+    codes = np.empty(rows.shape, params.dtype)
+    # A few channels at a time: sorting takes many times the memory of the weights.
+    step = max(1, BALANCED_AT_ONCE * rows.shape[0] // max(rows.size, 1))
+    for first in range(0, rows.shape[0], step):
+        part = slice(first, first + step)
+        codes[part] = _balanced(rows[part] / scales[part], params.high_code)
+    return np.ascontiguousarray(np.moveaxis(codes, 0, axis))
+
+
+def _balanced(ratio: NDArray[np.float32], limit: int) -> NDArray[np.float64]:
+    """Whole numbers near ratio (channels, ...), whose errors sum to under 1/2 in each channel."""
     rows = ratio.reshape(ratio.shape[0], -1).astype(np.float64)
     codes = np.rint(rows)
     error = codes - rows
@@ -58,10 +74,7 @@ def quantize_balanced(
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(rows.shape[1])[None, :], axis=1)
     codes -= np.where(rank < np.abs(excess), np.sign(excess), 0.0)
-    limit = params.high_code
-    balanced = np.clip(codes, -limit, limit).reshape(ratio.shape)
-    result: NDArray[Any] = np.ascontiguousarray(np.moveaxis(balanced, 0, axis)).astype(params.dtype)
-    return result
+    return np.clip(codes, -limit, limit).reshape(ratio.shape)
 
 
 def dequantize(codes: NDArray[Any], params: QuantParams) -> NDArray[np.float32]:

@@ -1,0 +1,224 @@
+"""Weights on disk: large initializers of a model file stay in the file until they are read.
+
+A float model is mostly weights, and most commands look at each weight once. So the file is walked
+by its wire format (protobuf: tag, length, bytes), the raw data of large initializers is cut out,
+and the small rest is parsed as usual. Each cut tensor then reads its bytes from the open file
+whenever it is asked, and keeps nothing: peak memory is that of the largest tensor, not of the file.
+The file stays open, so that replacing it on disk does no harm.
+
+Field numbers are those of onnx.proto: ModelProto.graph 7, GraphProto.initializer 5,
+TensorProto.dims 1, data_type 2, name 8, raw_data 9.
+"""
+
+import math
+import mmap
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from q8tool.errors import InputError
+
+__all__ = ["CutModel", "cut_large_weights", "restore_weights"]
+
+# Below this many bytes a tensor is parsed with the rest: scales and shapes are looked at often.
+SMALL = 16384
+_GRAPH, _INITIALIZER, _DIMS, _NAME, _RAW_DATA = 7, 5, 1, 8, 9
+# Enough for one element of any type.
+_SCALAR_BYTES = 16
+_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a tensor's bytes lie in the file, and the shape that they make."""
+
+    offset: int
+    length: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CutModel:
+    """A model's bytes with a scalar in place of each large weight, and where those lie."""
+
+    data: bytes
+    places: dict[str, _Place]
+    file: "_OpenFile"
+
+
+class _OpenFile:
+    """A file that is closed when nothing reads from it any more."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY)
+
+    def read(self, offset: int, length: int) -> bytes:
+        data = os.pread(self._descriptor, length, offset)
+        if len(data) != length:
+            raise InputError("a model file became shorter while it was read")
+        return data
+
+    def __del__(self) -> None:
+        descriptor = getattr(self, "_descriptor", None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class _Field:
+    number: int
+    kind: int
+    start: int  # of the tag
+    content: int  # of the content, behind tag and length
+    end: int
+
+
+class _DamagedError(ValueError):
+    """The bytes are not protobuf."""
+
+
+def cut_large_weights(path: Path) -> CutModel | None:
+    """Walks a binary model file. None if it is no well-formed protobuf: the parser says why.
+
+    Raises OSError if the file cannot be read.
+    """
+    file = _OpenFile(path)
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            return _cut(data, file)
+        except (_DamagedError, UnicodeDecodeError):
+            return None
+
+
+def _cut(data: mmap.mmap, file: _OpenFile) -> CutModel | None:
+    fields = list(_fields(data, 0, len(data)))
+    graphs = [field for field in fields if field.number == _GRAPH and field.kind == _LENGTH]
+    if len(graphs) != 1:
+        return None
+    places: dict[str, _Place] = {}
+    graph = b"".join(_graph_pieces(data, graphs[0], places))
+    pieces = [
+        _message(_GRAPH, graph) if field is graphs[0] else data[field.start : field.end]
+        for field in fields
+    ]
+    return CutModel(b"".join(pieces), places, file)
+
+
+def _graph_pieces(data: mmap.mmap, graph: _Field, places: dict[str, _Place]) -> Iterator[bytes]:
+    for field in _fields(data, graph.content, graph.end):
+        is_large = field.end - field.start > SMALL
+        if field.number == _INITIALIZER and field.kind == _LENGTH and is_large:
+            yield _message(_INITIALIZER, _without_data(data, field, places))
+        else:
+            yield data[field.start : field.end]
+
+
+def _without_data(data: mmap.mmap, tensor: _Field, places: dict[str, _Place]) -> bytes:
+    """The tensor's bytes as a scalar of its type; its place is noted."""
+    kept, dims, name = [], list[int](), ""
+    found: list[_Field] = []
+    for field in _fields(data, tensor.content, tensor.end):
+        if field.number == _DIMS:
+            dims += _numbers(data, field)
+        elif field.number == _RAW_DATA and field.kind == _LENGTH:
+            found.append(field)
+        else:
+            kept.append(data[field.start : field.end])
+        if field.number == _NAME and field.kind == _LENGTH:
+            name = data[field.content : field.end].decode("utf-8")
+    if len(found) != 1 or not name or name in places:
+        return data[tensor.content : tensor.end]
+    places[name] = _Place(found[0].content, found[0].end - found[0].content, tuple(dims))
+    return b"".join(kept) + _message(_RAW_DATA, bytes(_SCALAR_BYTES))
+
+
+def _numbers(data: mmap.mmap, field: _Field) -> list[int]:
+    """A repeated int64: one number, or several packed behind a length."""
+    if field.kind == _VARINT:
+        return [_varint(data, field.content, field.end)[0]]
+    numbers, position = [], field.content
+    while position < field.end:
+        number, position = _varint(data, position, field.end)
+        numbers.append(number)
+    return numbers
+
+
+def restore_weights(model: ir.Model, cut: CutModel) -> None:
+    """Gives the model's cut initializers their shapes, and tensors that read from the file.
+
+    Raises InputError if a tensor's bytes do not make its shape.
+    """
+    for name, place in cut.places.items():
+        value = model.graph.initializers[name]
+        scalar = value.const_value
+        assert scalar is not None
+        elements = math.prod(place.shape)
+        needed = -(-elements * scalar.dtype.bitwidth // 8)
+        if place.length != needed:
+            raise InputError(
+                f"tensor '{name}' has {place.length} bytes, its shape needs {needed}: "
+                "the file is damaged"
+            )
+        value.const_value = _lazy(cut.file, name, scalar.dtype, place)
+        if not value.is_graph_input():
+            value.shape = ir.Shape(place.shape)
+
+
+def _lazy(file: _OpenFile, name: str, dtype: ir.DataType, place: _Place) -> ir.LazyTensor:
+    def read() -> ir.TensorProtocol:
+        data = file.read(place.offset, place.length)
+        return ir.serde.deserialize_tensor(
+            onnx.TensorProto(name=name, data_type=int(dtype), dims=place.shape, raw_data=data)
+        )
+
+    return ir.LazyTensor(read, dtype=dtype, shape=ir.Shape(place.shape), name=name, cache=False)
+
+
+def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[_Field]:
+    position = start
+    while position < end:
+        tag, content = _varint(data, position, end)
+        number, kind = tag >> 3, tag & 7
+        if kind == _LENGTH:
+            length, content = _varint(data, content, end)
+            stop = content + length
+        elif kind == _VARINT:
+            _, stop = _varint(data, content, end)
+        elif kind in (_FIXED64, _FIXED32):
+            stop = content + (8 if kind == _FIXED64 else 4)
+        else:
+            raise _DamagedError
+        if stop > end or number == 0:
+            raise _DamagedError
+        yield _Field(number, kind, position, content, stop)
+        position = stop
+
+
+def _varint(data: mmap.mmap, position: int, end: int) -> tuple[int, int]:
+    """The number at position and where it ends."""
+    value = shift = 0
+    while position < end and shift < 70:
+        byte = data[position]
+        position += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, position
+        shift += 7
+    raise _DamagedError
+
+
+def _message(number: int, content: bytes) -> bytes:
+    return _encoded(number << 3 | _LENGTH) + _encoded(len(content)) + content
+
+
+def _encoded(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 127:
+        encoded.append(value & 127 | 128)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
