@@ -41,6 +41,16 @@ static geometry draw_geometry(size_t channels, size_t most_taps)
     return g;
 }
 
+/* Windows as a plan lays them out: column by column, neighbours sharing columns. */
+static geometry draw_window(size_t rows, size_t columns)
+{
+    geometry g = draw_geometry(1 + check_below(2 * WIDEST_VECTOR), 1);
+    g.pixels = check_below(20);
+    g.taps = rows * columns;
+    g.x_step = rows * (1 + check_below((uint32_t)columns + 1));
+    return g;
+}
+
 static size_t output_count(geometry g)
 {
     return g.pixels ? (g.pixels - 1) * g.y_step + g.channels : 0;
@@ -107,6 +117,10 @@ static void check_depthwise_job(void (*kernel)(const q8_depthwise_job *), geomet
 
 static void check_depthwise(void (*kernel)(const q8_depthwise_job *))
 {
+    for (size_t rows = 1; rows <= 9; rows++)
+        for (size_t columns = 1; columns <= 9; columns++)
+            for (int round = 0; round < 3; round++)
+                check_depthwise_job(kernel, draw_window(rows, columns), check_one_in(2));
     for (size_t channels = 0; channels <= 2 * WIDEST_VECTOR + 1; channels++)
         for (int codes = 0; codes < 2; codes++)
             check_depthwise_job(kernel, draw_geometry(channels, 27), codes);
@@ -154,6 +168,9 @@ static void check_pool_job(void (*kernel)(const q8_pool_job *),
 
 static void check_pool(void (*kernel)(const q8_pool_job *), void (*reference)(const q8_pool_job *))
 {
+    for (size_t rows = 1; rows <= 9; rows++)
+        for (size_t columns = 1; columns <= 9; columns++)
+            check_pool_job(kernel, reference, draw_window(rows, columns));
     for (size_t channels = 0; channels <= 2 * WIDEST_VECTOR + 1; channels++)
         for (int i = 0; i < 2; i++)
             check_pool_job(kernel, reference, draw_geometry(channels, 27));

@@ -214,8 +214,10 @@ static void check_table(const q8_gemm_table *table)
 {
     for (size_t k = 1; k <= 130; k++)
         check_tile(table, (geometry){draw_size(table->mr), draw_size(table->nr), 1, k, k % 2});
-    for (size_t k = 1; k <= 130; k++) /* the full tile: the main loop */
-        check_tile(table, (geometry){table->mr, table->nr, 1, k, k % 2 == 0});
+    for (size_t steps = 1; steps <= 130; steps++) { /* the full tile: the main loop */
+        size_t k = steps * table->kr - check_below((uint32_t)table->kr);
+        check_tile(table, (geometry){table->mr, table->nr, 1, k, steps % 2});
+    }
     for (size_t m = 1; m <= table->mr; m++)
         for (size_t n = 1; n <= table->nr; n++)
             check_tile(table, (geometry){m, n, draw_size(3), draw_size(20), check_one_in(2)});
