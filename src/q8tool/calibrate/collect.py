@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from q8tool.calibrate.observers import Method, make_observer
 from q8tool.calibrate.ranges import Ranges
+from q8tool.calibrate.watch import watched
 from q8tool.engine.session import Session
 from q8tool.errors import InputError
 
@@ -42,17 +43,19 @@ def collect(
     """
     observers = {name: make_observer(method) for name in names}
     inputs = {value.name for value in model.graph.inputs}
-    session = Session(model, threads=threads, observe=[n for n in names if n not in inputs])
+    watch = watched(model, [name for name in names if name not in inputs], method)
+    session = Session(watch.model, threads=threads, observe=watch.observed)
     count = 0
     for sample in samples:
-        values = session.run(sample.feeds)
+        for name, fed in sample.feeds.items():
+            _refuse_non_finite(fed, name, sample.name)
+        results = session.run(sample.feeds)
         for name, observer in observers.items():
-            value = sample.feeds[name] if name in inputs else values[name]
+            value = sample.feeds[name] if name in inputs else watch.values(name, results)
             value = np.asarray(value, np.float32)
-            if value.size == 0:
-                continue
-            _refuse_non_finite(value, name, sample.name)
-            observer.update(value)
+            if value.size:
+                _refuse_non_finite(value, name, sample.name)
+                observer.update(value)
         count += 1
         seen()
     if count == 0:
@@ -60,9 +63,9 @@ def collect(
     return {name: observer.range() for name, observer in observers.items()}
 
 
-def _refuse_non_finite(value: NDArray[np.float32], tensor: str, sample: str) -> None:
+def _refuse_non_finite(value: NDArray[Any], tensor: str, sample: str) -> None:
     # One sum finds a NaN or an infinity without a temporary array.
-    if not np.isfinite(np.sum(value, dtype=np.float64)):
+    if value.dtype.kind == "f" and not np.isfinite(np.sum(value, dtype=np.float64)):
         raise InputError(
             f"{sample}: tensor '{tensor}' becomes NaN or infinite",
             "check the preprocessing (--preset, --mean, --std) or leave this photo out",

@@ -1,0 +1,60 @@
+"""Watch: what of a tensor leaves the engine, as little as the method needs.
+
+    minmax, percentile   x -> ReduceMin, ReduceMax -> two numbers      (no tensor leaves)
+    mse                  x                                             (the tensor itself)
+
+The reductions are nodes that are added to a copy of the model, so that they run inside its plan.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from q8tool.calibrate.observers import Method
+
+__all__ = ["Watched", "watched"]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The model to run, what to observe, and which observed values stand for which tensor."""
+
+    model: ir.Model
+    sources: dict[str, tuple[str, ...]]
+
+    @property
+    def observed(self) -> list[str]:
+        """Names of the values that the session must return."""
+        return [name for names in self.sources.values() for name in names]
+
+    def values(self, tensor: str, results: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Values with the tensor's extremes; for mse all of them."""
+        parts = [np.asarray(results[name], np.float32).ravel() for name in self.sources[tensor]]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def watched(model: ir.Model, names: Sequence[str], method: Method) -> Watched:
+    """Prepares a model for observing the named values of its main graph (inputs excluded)."""
+    if method == "mse":
+        return Watched(model, {name: (name,) for name in names})
+    copy = model.clone()
+    values = {value.name: value for node in copy.graph for value in node.outputs}
+    sources = {}
+    for name in names:
+        value = values[name]
+        nodes = [
+            ir.node(
+                op_type,
+                [value],
+                {"keepdims": 0},
+                outputs=[ir.Value(name=f"{name}/{op_type}", shape=ir.Shape([]), type=value.type)],
+            )
+            for op_type in ("ReduceMin", "ReduceMax")
+        ]
+        copy.graph.extend(nodes)
+        sources[name] = tuple(node.outputs[0].name or "" for node in nodes)
+    return Watched(copy, sources)
