@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from tests.build import Array, Case, node
+from tests.graphs import f32
 
 PICTURE = (2, 6, 9, 7)
 
@@ -42,7 +43,7 @@ def conv_cases() -> list[Case]:
         relu = [conv, node("Relu", "c", "y")]
         cases.append(Case(f"{name} relu", relu, {"x": x}, {"w": w, "b": b}, {"w": 0}))
     w = numbers(8, 6, 3, 3, low=-1, high=1)
-    limits = {"low": np.float32(-0.7), "high": np.float32(6.0)}
+    limits = {"low": f32(-0.7), "high": f32(6)}
     clip = [node("Conv", "x w", "c"), node("Clip", "c low high", "y")]
     cases.append(Case("conv clip", clip, {"x": x}, {"w": w, **limits}, {"w": 0}))
     per_tensor = [node("Conv", "x w", "y")]
@@ -119,7 +120,7 @@ def product_cases() -> list[Case]:
 
 
 def pool_cases() -> list[Case]:
-    square = {"kernel_shape": [3, 3], "strides": [2, 2]}
+    square: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [2, 2]}
     return [
         picture_case("maxpool", "MaxPool", **square, pads=[1, 1, 1, 1]),
         picture_case("maxpool ceil", "MaxPool", **square, ceil_mode=1),
@@ -133,7 +134,7 @@ def pool_cases() -> list[Case]:
             **square,
             pads=[1, 1, 1, 1],
             count_include_pad=1,
-        ),  # fmt: skip
+        ),
         picture_case("averagepool ceil", "AveragePool", **square, ceil_mode=1),
         picture_case("global average", "GlobalAveragePool"),
         picture_case("global max", "GlobalMaxPool"),
@@ -175,7 +176,7 @@ def unary_cases() -> list[Case]:
                 node("Div", "c six", "y"),
             ],
             wide,
-            {"three": np.float32(3), "six": np.float32(6), "zero": np.float32(0)},
+            {"three": f32(3), "six": f32(6), "zero": f32(0)},
         ),
     ]  # fmt: skip
     positive = {"x": numbers(3, 50, low=0.5, high=6)}
@@ -205,7 +206,7 @@ def binary_cases() -> list[Case]:
     cases.append(Case("min", [node("Min", "x z", "y")], {"x": a, "z": b}))
     cases.append(Case("max of three", [node("Max", "x z x", "y")], {"x": a, "z": b}))
     cases.append(Case("div", [node("Div", "x z", "y")], {"x": a, "z": np.abs(b) + 1}))
-    two = {"two": np.float32(2)}
+    two = {"two": f32(2)}
     cases.append(Case("square", [node("Pow", "x two", "y")], {"x": a}, two))
     slope = {"slope": numbers(6, 1, 1, low=0, high=0.5)}
     cases.append(Case("prelu", [node("PRelu", "x slope", "y")], {"x": a}, slope))

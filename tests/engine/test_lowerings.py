@@ -18,7 +18,7 @@ def names(cases: list[Case]) -> list[str]:
 
 def results(model: onnx.ModelProto, feeds: dict[str, Array]) -> list[Array]:
     """One result per instruction set and thread count; all of it must run in C."""
-    found = []
+    found: list[Array] = []
     for isa in available_isas():
         for threads in (1, 2, 3):
             session = Session(model, threads, isa, strict=True)

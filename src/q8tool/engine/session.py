@@ -187,13 +187,8 @@ def _converted(info: TensorInfo, given: npt.ArrayLike) -> Array:
         return given  # type: ignore[return-value]  # a list, or None for an empty optional
     array = np.asarray(given)
     if array.dtype != info.dtype:
-        is_real = array.dtype == np.float64 and info.dtype == np.float32
-        if not is_real and not np.can_cast(array.dtype, info.dtype, "safe") and array.size:
-            as_wanted = array.astype(info.dtype)
-            if array.dtype.kind not in "iub" or not np.array_equal(as_wanted, array):
-                raise UsageError(
-                    f"input '{info.name}' is {array.dtype}, the model takes {info.dtype}"
-                )
+        if not _converts(array, info.dtype):
+            raise UsageError(f"input '{info.name}' is {array.dtype}, the model takes {info.dtype}")
         array = array.astype(info.dtype)
     shape = info.shape
     if shape is not None and (
@@ -205,6 +200,13 @@ def _converted(info: TensorInfo, given: npt.ArrayLike) -> Array:
             f"input '{info.name}' has shape {list(array.shape)}, the model takes {wanted}"
         )
     return np.ascontiguousarray(array).reshape(array.shape)
+
+
+def _converts(array: Array, dtype: np.dtype[Any]) -> bool:
+    """True for integers whose values dtype holds, and between real types, rounding allowed."""
+    if array.dtype.kind in "iub":
+        return dtype.kind in "iubf" and np.array_equal(array.astype(dtype), array)
+    return (array.dtype.kind == "f" and dtype.kind in "fV") or dtype == np.dtype(object)
 
 
 def _refuse_host_steps(program: Program) -> None:
