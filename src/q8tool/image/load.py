@@ -5,7 +5,8 @@ sixteen bits; transparent parts become white. Of an animation the first picture 
 """
 
 import glob
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import PIL.Image
@@ -22,6 +23,7 @@ SUFFIXES = frozenset({".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", "
 def find_photos(sources: Sequence[Path | str]) -> list[Path]:
     """Photo files named by sources: files as they are, folders with all below, glob patterns.
 
+    Hidden files of a folder are left out: systems keep previews under names such as ._photo.jpg.
     Sorted within each source, without repetition. Raises InputError if a source does not exist, or
     a folder or pattern has no photo.
     """
@@ -33,8 +35,7 @@ def find_photos(sources: Sequence[Path | str]) -> list[Path]:
 
 def _of_source(source: Path) -> list[Path]:
     if source.is_dir():
-        inside = (path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
-        photos = sorted(path for path in inside if path.is_file())
+        photos = sorted(_inside(source))
         if not photos:
             raise InputError(
                 f"{source}: no photo in this folder", f"looked for {', '.join(sorted(SUFFIXES))}"
@@ -43,32 +44,55 @@ def _of_source(source: Path) -> list[Path]:
     if source.exists():
         return [source]
     # pathlib cannot expand a pattern that begins with an absolute path.
-    photos = sorted(Path(name) for name in glob.glob(str(source), recursive=True))  # noqa: PTH207
-    if not photos:
+    matches = sorted(Path(name) for name in glob.glob(str(source), recursive=True))  # noqa: PTH207
+    if not matches:
         raise InputError(f"{source}: no such file, folder or pattern")
-    return [path for path in photos if path.is_file()]
+    photos = [path for path in matches if path.is_file()]
+    photos += [path for folder in matches if folder.is_dir() for path in sorted(_inside(folder))]
+    if not photos:
+        raise InputError(f"{source}: no photo in the folders of this pattern")
+    return photos
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file():
+            yield path
 
 
 def load_photo(path: Path) -> Image:
     """The photo as an RGB image, upright. Raises InputError, naming the file, if it is not one."""
     try:
-        with PIL.Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            return _as_rgb(upright)
+        with warnings.catch_warnings():
+            # About broken notes inside the file, and about large photos, which are welcome.
+            warnings.simplefilter("ignore")
+            with PIL.Image.open(path) as image:
+                image.load()
+                return _as_rgb(_upright(image))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except (UnidentifiedImageError, PIL.Image.DecompressionBombError) as error:
-        reason = "too many pixels" if "exceeds limit" in str(error) else "not a photo"
-        raise InputError(f"{path}: {reason}") from error
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
-        raise InputError(f"{path}: cannot be decoded: {error}") from error
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path}: not a photo") from error
+    except PIL.Image.DecompressionBombError as error:
+        raise InputError(f"{path}: too many pixels") from error
+    except Exception as error:  # broken files make decoders fail in every way there is
+        reason = (error.strerror if isinstance(error, OSError) else "") or error
+        raise InputError(f"{path}: cannot be decoded: {reason}") from error
+
+
+def _upright(image: Image) -> Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a broken note says nothing about which way is up; the picture is there
+        return image
 
 
 def _as_rgb(image: Image) -> Image:
-    if image.mode.startswith("I;16") or image.mode == "I":
-        # Pillow clips sixteen bits to eight; scaling keeps the picture.
-        image = image.point(lambda value: value / 257).convert("L")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    if image.mode.startswith("I"):
+        # Pillow clips sixteen bits to eight; scaling keeps the picture: 65535 becomes 255.
+        image = image.point(lambda value: value / 257 + 0.5).convert("L")
+        image.info.pop("transparency", None)
+    if image.has_transparency_data:
         image = image.convert("RGBA")
         white = PIL.Image.new("RGBA", image.size, "white")
         image = PIL.Image.alpha_composite(white, image)

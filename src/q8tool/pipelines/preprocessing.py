@@ -20,13 +20,13 @@ from q8tool.image.load import Image, load_photo
 from q8tool.image.preprocess import to_tensor
 from q8tool.image.spec import PRESETS, Resize, Spec
 from q8tool.model import metadata
+from q8tool.pipelines.scores import probabilities
 
 __all__ = [
     "ChosenSpec",
     "SpecOptions",
     "choose_spec",
     "image_input",
-    "probabilities",
     "stated_spec",
 ]
 
@@ -43,11 +43,14 @@ CLEARLY = 1.25
 class SpecOptions:
     """What flags say; None and "" where they say nothing.
 
-    size is (height, width); mean and std have one value for all channels or one each.
+    size is (height, width), height and width are one side alone; mean and std have one value for
+    all channels or one each.
     """
 
     preset: str = ""
     size: tuple[int, int] | None = None
+    height: int | None = None
+    width: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     resize: Resize | None = None
@@ -65,9 +68,14 @@ class ChosenSpec:
         return f"{self.source}{': ' if self.detail else ''}{self.detail}"
 
 
-def image_input(inputs: Sequence[TensorInfo], name: str = "") -> TensorInfo:
+def image_input(
+    inputs: Sequence[TensorInfo],
+    name: str = "",
+    hint: str = "feed it arrays instead (--data FILE.npz)",
+) -> TensorInfo:
     """The input that takes photos: the named one, or the only one that can.
 
+    hint    what to do if there is none
     Raises UsageError if the name is unknown, InputError if no input looks like a picture.
     """
     if name:
@@ -82,7 +90,7 @@ def image_input(inputs: Sequence[TensorInfo], name: str = "") -> TensorInfo:
         described = ", ".join(f"{info.name} {info.shape}" for info in inputs)
         raise InputError(
             f"the model does not take one picture: its inputs are {described}",
-            "feed it arrays instead (--data FILE.npz)",
+            hint,
         )
     return pictures[0]
 
@@ -105,7 +113,7 @@ def stated_spec(
 ) -> tuple[Spec, Literal["flags", "metadata"] | None]:
     """What flags and metadata say, and which of them says how pixels become numbers."""
     stored = metadata.preprocess(model)
-    base = Spec(_size(info, options), layout=_layout(info) or "NCHW")
+    base = Spec(_size(info), layout=_layout(info) or "NCHW")
     if _channels(info) == 1:
         base = replace(base, mean=base.mean[:1], std=base.std[:1])
     if stored is not None:
@@ -124,8 +132,8 @@ def _with_flags(spec: Spec, options: SpecOptions) -> Spec:
         spec = replace(spec, mean=_per_channel(options.mean, channels))
     if options.std is not None:
         spec = replace(spec, std=_per_channel(options.std, channels))
-    if options.size is not None:
-        spec = replace(spec, size=options.size)
+    height, width = options.size or spec.size
+    spec = replace(spec, size=(options.height or height, options.width or width))
     return spec if options.resize is None else replace(spec, resize=options.resize)
 
 
@@ -177,15 +185,6 @@ def _score(answers: Sequence[NDArray[Any]]) -> float:
     return float(np.mean([row.max() for row in rows])) * different
 
 
-def probabilities(scores: NDArray[Any]) -> tuple[NDArray[np.float64], bool]:
-    """A row of scores as probabilities, and whether softmax had to be applied (logits)."""
-    values = scores.astype(np.float64)
-    if values.min() >= 0.0 and abs(float(values.sum()) - 1.0) < 0.02:
-        return values, False
-    powers = np.exp(values - values.max())
-    return powers / powers.sum(), True
-
-
 def _layout(info: TensorInfo) -> Literal["NCHW", "NHWC"] | None:
     shape = info.shape or ()
     if len(shape) != 4 or info.dtype != np.float32:
@@ -201,9 +200,7 @@ def _channels(info: TensorInfo) -> int:
     return channels if isinstance(channels, int) else 3
 
 
-def _size(info: TensorInfo, options: SpecOptions) -> tuple[int, int]:
-    if options.size is not None:
-        return options.size
+def _size(info: TensorInfo) -> tuple[int, int]:
     shape = info.shape or (None,) * 4
     sides = shape[2:4] if _layout(info) == "NCHW" else shape[1:3]
     height, width = (side if isinstance(side, int) else DEFAULT_SIDE for side in sides)

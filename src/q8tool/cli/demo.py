@@ -1,0 +1,91 @@
+"""q8tool demo: the whole chain on drawn flowers, command by command as one would type it."""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from q8tool.cli import report
+from q8tool.cli.options import debug_option
+
+__all__ = ["command"]
+
+# What is said about each command, and the command.
+STEPS = (
+    (
+        "Make the model self-contained: fold what does not depend on the photo.",
+        "freeze --input flowers.onnx --output frozen.onnx",
+    ),
+    (
+        "Eight bits without any data: ranges from the operators, or taken at run time.",
+        "quantize --input frozen.onnx --output nodata.onnx",
+    ),
+    (
+        "Eight bits, ranges measured on photos; --no-strip leaves all conversions in.",
+        "quantize --input frozen.onnx --output loose.onnx --images pictures --no-strip",
+    ),
+    (
+        "Remove conversions that cancel; without --no-strip, quantize does that itself.",
+        "strip-conversions --input loose.onnx --output small.onnx",
+    ),
+    (
+        "What is on the photo? The eight-bit model beside the float one.",
+        "label-image sunflower.jpg --graph small.onnx --compare flowers.onnx",
+    ),
+)
+
+
+@click.command("demo")
+@click.argument(
+    "folder", required=False, default="q8tool-demo", type=click.Path(path_type=Path), metavar="DIR"
+)
+@click.option("--force", is_flag=True, help="Use DIR even if other files are in it.")
+@debug_option
+def command(folder: Path, **options: Any) -> None:
+    """Show the whole chain on a small model of flowers that is inside q8tool.
+
+    Draws a few flowers into DIR (q8tool-demo if not given), puts the float model there, and runs
+    the commands that make it eight-bit and label a picture, each printed before its output.
+
+    \b
+    Example:
+      q8tool demo
+    """
+    from q8tool.pipelines import demo
+
+    with report.progress() as bar:
+        count = demo.run(demo.Options(folder, **options), bar)
+    _say(f"{demo.MODEL} and {count} drawn pictures of flowers, in {folder}/")
+    _show(f"cd {shlex.quote(str(folder))}")
+    entry = click.get_current_context().find_root().command
+    with _inside(folder):
+        for text, words in STEPS:
+            report.line()
+            _say(text)
+            _show(f"q8tool {words}")
+            entry.main(shlex.split(words), prog_name="q8tool", standalone_mode=False)
+            sys.stdout.flush()
+
+
+def _say(text: str) -> None:
+    click.secho(f"# {text}", fg="green")
+
+
+def _show(words: str) -> None:
+    click.secho(f"$ {words}", bold=True)
+    sys.stdout.flush()
+
+
+@contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
