@@ -136,13 +136,14 @@ static int add_tensor(q8_plan *plan, int dtype, int rank, const int64_t *dims)
                             Q8_MAX_RANK);
     q8_tensor tensor = {.dtype = (q8_dtype)dtype, .rank = rank, .count = 1, .arena_offset = -1,
                         .bound_index = -1};
+    int64_t most = element_bytes(dtype); /* bytes, were no dimension empty: no stride overflows */
     for (int i = 0; i < rank; i++) {
-        tensor.dims[i] = dims[i];
-        if (!q8_multiply(tensor.count, dims[i], &tensor.count))
+        if (dims[i] < 0 || !q8_multiply(most, dims[i] ? dims[i] : 1, &most))
             return q8_plan_fail(plan, Q8_ERROR_BOUNDS, "tensor %d: impossible size", id);
+        tensor.dims[i] = dims[i];
+        tensor.count *= dims[i];
     }
-    if (!q8_multiply(tensor.count, element_bytes(dtype), &tensor.bytes))
-        return q8_plan_fail(plan, Q8_ERROR_BOUNDS, "tensor %d: impossible size", id);
+    tensor.bytes = tensor.count * element_bytes(dtype);
     if (!grow((void **)&plan->tensors, id, &plan->tensor_capacity, sizeof tensor))
         return q8_plan_fail(plan, Q8_ERROR_MEMORY, "no memory for tensor %d", id);
     plan->tensors[plan->tensor_count++] = tensor;
