@@ -1,0 +1,1 @@
+"""Benchmarks: us and our rivals, side by side."""

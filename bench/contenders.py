@@ -1,0 +1,75 @@
+"""Contenders: the engines that bench compares, each behind one function that runs a model once.
+
+q8tool        our Session
+onnxruntime   InferenceSession on the CPU, all graph optimizations
+openvino      compiled for the CPU, latency hint
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ENGINES", "Runner", "make_runner"]
+
+Feeds = Mapping[str, NDArray[Any]]
+Runner = Callable[[Feeds], object]
+
+
+def _q8tool(model: Path, threads: int) -> Runner:
+    from q8tool import Session
+
+    return Session(model, threads=threads).run
+
+
+def _onnxruntime(model: Path, threads: int) -> Runner:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return lambda feeds: session.run(None, dict(feeds))
+
+
+def _openvino(model: Path, threads: int) -> Runner:
+    import openvino
+
+    core = openvino.Core()
+    # float32 as everybody else: its default on some CPUs is bfloat16.
+    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = core.compile_model(
+        model, "CPU", {**settings, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+    )
+    request = compiled.create_infer_request()
+    return lambda feeds: request.infer(dict(feeds))
+
+
+ENGINES: dict[str, Callable[[Path, int], Runner]] = {
+    "q8tool": _q8tool,
+    "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
+}
+
+
+def make_runner(engine: str, model: Path, threads: int) -> Runner:
+    """A function that runs the model once with the given feeds on so many threads."""
+    return ENGINES[engine](model, threads)
+
+
+def random_feeds(model: Path) -> dict[str, NDArray[Any]]:
+    """Seeded random input, batch 1, for every input of the model."""
+    from q8tool import Session
+
+    generator = np.random.default_rng(0)
+    feeds: dict[str, NDArray[Any]] = {}
+    for info in Session(model).inputs:
+        dims = [dim if isinstance(dim, int) else 1 for dim in info.shape or ()]
+        if info.dtype.kind == "f":
+            feeds[info.name] = generator.uniform(-1, 1, dims).astype(info.dtype)
+        else:
+            feeds[info.name] = generator.integers(0, 2, dims).astype(info.dtype)
+    return feeds
