@@ -1,5 +1,6 @@
 """Shapes and types of values: inferred from the inputs, dimensions fixed by name."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import onnx_ir as ir
@@ -7,10 +8,14 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 __all__ = ["dimension_names", "fix_dimensions", "infer_shapes", "static_shape"]
 
+# More elements than any tensor of a usable model has.
+_MOST_ELEMENTS = 2**40
 
-def infer_shapes(model: ir.Model) -> None:
+
+def infer_shapes(model: ir.Model, *, through_values: bool = True) -> None:
     """Give every value the shape and type that follow from the inputs; never fails.
 
+    through_values   follow sizes through shape arithmetic, as far as onnx knows how
     What onnx finds wins over what the file says (exporters leave stale shapes); where onnx finds
     nothing, what the file says stays. Symbolic dimensions keep the model's names.
     """
@@ -18,11 +23,23 @@ def infer_shapes(model: ir.Model) -> None:
     for value in _computed(probe):
         if not value.is_graph_output():
             value.shape = None
-    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(probe)
+    _infer(probe, through_values=False)
+    # onnx walks shapes element by element when it follows values: hours for an absurd one.
+    if through_values and not any(_is_absurd(value.shape) for value in _computed(probe)):
+        _infer(probe, through_values=True)
     names = frozenset(dimension_names(model))
     for value, inferred in zip(_computed(model), _computed(probe), strict=True):
         value.type = inferred.type or value.type
         value.shape = _merged(value.shape, inferred.shape, names)
+
+
+def _infer(model: ir.Model, *, through_values: bool) -> None:
+    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=through_values)(model)
+
+
+def _is_absurd(shape: ir.Shape | None) -> bool:
+    sizes = [dim for dim in shape or () if isinstance(dim, int)]
+    return any(size < 0 for size in sizes) or math.prod(sizes) > _MOST_ELEMENTS
 
 
 def _computed(model: ir.Model) -> Iterator[ir.Value]:

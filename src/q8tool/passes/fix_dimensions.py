@@ -27,7 +27,7 @@ def fix_dimensions(model: ir.Model, sizes: Mapping[str, int]) -> list[Change]:
             raise UsageError(f"no input has a dimension named '{name}'", _hint(name, known))
     changed = shapes.fix_dimensions(model, sizes)
     if changed:
-        shapes.infer_shapes(model)
+        shapes.infer_shapes(model, through_values=False)
     return [
         Change("fix_dimensions", value.name, f"shape is now {list(value.shape or ())}")
         for value in model.graph.inputs

@@ -56,7 +56,7 @@ def fold_constants(model: ir.Model, max_growth: int = MAX_GROWTH) -> list[Change
     """
     changes: list[Change] = []
     while True:
-        shapes.infer_shapes(model)
+        shapes.infer_shapes(model, through_values=False)
         folded = [
             Change("fold_constants", label, "computed now")
             for graph in model.graphs()

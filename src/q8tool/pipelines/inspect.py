@@ -122,7 +122,7 @@ def run(options: Options, progress: Progress = silent) -> Report:
     """
     progress("reading", 0, 2)
     model = io.load(options.input_path)
-    infer_shapes(model)
+    infer_shapes(model, through_values=False)
     progress("describing", 1, 2)
     quantized = quantized_tensors(model)
     values = None if options.tensor is None else values_of(model, quantized, options.tensor)
