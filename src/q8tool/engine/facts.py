@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper, shape_inference
 
 from q8tool.engine.graph import Graph, Node
-from q8tool.errors import UnsupportedError
+from q8tool.errors import InputError
 from q8tool.ops.host import HostOperator
 
 __all__ = ["Fact", "known_facts"]
@@ -122,18 +122,22 @@ def _folded(graph: Graph, node: Node, facts: dict[str, Fact]) -> "_Folded | None
 
 
 class _Folded:
-    """Runs a node of constants once, when one of its outputs is asked for."""
+    """Runs a node of constants when one of its outputs is asked for; keeps small results."""
 
     def __init__(self, graph: Graph, node: Node, inputs: list[Fact]) -> None:
         self._graph, self._node, self._inputs = graph, node, inputs
         self._outputs: list[Any] | None = None
 
     def output(self, position: int) -> Array:
-        if self._outputs is None:
-            operator = HostOperator(self._node.proto, self._node.reads, self._graph.opsets)
-            results = iter(operator.run([fact.array() for fact in self._inputs]))
-            self._outputs = [next(results) if name else None for name in self._node.outputs]
-        return np.asarray(self._outputs[position])
+        if self._outputs is not None:
+            return np.asarray(self._outputs[position])
+        operator = HostOperator(self._node.proto, self._node.reads, self._graph.opsets)
+        results = operator.run([fact.array() for fact in self._inputs])
+        named = iter(results)
+        outputs = [next(named) if name else None for name in self._node.outputs]
+        if sum(np.size(result) for result in results) <= _SMALL:
+            self._outputs = outputs
+        return np.asarray(outputs[position])
 
 
 def _output_fact(proto: onnx.TypeProto | None, folded: _Folded | None, position: int) -> Fact:
@@ -178,7 +182,7 @@ def _inferred(
                 schema, node.proto, types, data, opset_imports=opset_imports
             )
         )
-    except (shape_inference.InferenceError, onnx.defs.SchemaError, UnsupportedError, RuntimeError):
+    except (shape_inference.InferenceError, onnx.defs.SchemaError, InputError, RuntimeError):
         return {}
 
 

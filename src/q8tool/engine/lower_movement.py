@@ -86,7 +86,7 @@ def constant_input(lowering: Lowering, node: Node, position: int, name: str) -> 
         given = node.attributes.get(name)
         return None if given is None else np.asarray(given)
     if not value.is_constant:
-        raise Declined(f"its {name} is known only at run time")
+        raise Declined(f"its input {name} is known only at run time")
     return value.fact.array()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from onnx import NodeProto, ValueInfoProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from q8tool.errors import UnsupportedError
+from q8tool.errors import InputError, UnsupportedError
 from q8tool.ops.convolution import Conv, ConvInteger, QLinearConv
 from q8tool.ops.normalization import BatchNormalization
 from q8tool.ops.products import MatMulInteger, QLinearMatMul
@@ -51,7 +51,7 @@ class HostOperator:
     def run(self, inputs: Sequence[Any]) -> list[Any]:
         """Outputs for the inputs, in the order of `names`; arrays, or lists for sequences.
 
-        Raises UnsupportedError if the operator refuses these inputs.
+        Raises InputError if the operator refuses these inputs.
         """
         if not self._is_typed:
             self._evaluator = self._make(
@@ -63,7 +63,7 @@ class HostOperator:
             with np.errstate(all="ignore"):
                 return list(self._evaluator.run(None, feeds))
         except Exception as error:
-            raise UnsupportedError(
+            raise InputError(
                 f"node '{self._node.name}' ({self._node.op_type}) failed: {_first_line(error)}"
             ) from error
 
