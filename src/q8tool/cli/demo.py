@@ -23,15 +23,15 @@ STEPS = (
     ),
     (
         "Eight bits without any data: ranges from the operators, or taken at run time.",
-        "quantize --input frozen.onnx --output nodata.onnx",
-    ),
-    (
-        "Eight bits, ranges measured on photos; --no-strip leaves all conversions in.",
-        "quantize --input frozen.onnx --output loose.onnx --images pictures --no-strip",
+        "quantize --input frozen.onnx --output loose.onnx --no-strip",
     ),
     (
         "Remove conversions that cancel; without --no-strip, quantize does that itself.",
-        "strip-conversions --input loose.onnx --output small.onnx",
+        "strip-conversions --input loose.onnx --output nodata.onnx",
+    ),
+    (
+        "Eight bits again, the ranges measured on photos, and compared on some of them.",
+        "quantize --input frozen.onnx --output small.onnx --images pictures",
     ),
     (
         "What is on the photo? The eight-bit model beside the float one.",

@@ -28,9 +28,9 @@ TEXT = f"""Made by `q8tool demo`, which replaces these files when it is run agai
 {PHOTO:<14} one more, to be labelled
 {MODEL:<14} a float model of five flowers
 {FROZEN:<14} the same, ready to run: BatchNormalization folded into weights
-{NO_DATA:<14} eight-bit, made without any data
-{LOOSE:<14} eight-bit, ranges measured on the pictures, conversions around each operator
-{SMALL:<14} the same without the conversions that cancel
+{LOOSE:<14} eight-bit, made without any data, conversions around each operator
+{NO_DATA:<14} the same without the conversions that cancel
+{SMALL:<14} eight-bit, ranges measured on the pictures
 """
 
 
