@@ -9,7 +9,7 @@ from q8tool.errors import InputError
 from q8tool.model import io, metadata
 from q8tool.model.check import check
 from q8tool.model.shapes import dimension_names, fix_dimensions, infer_shapes, static_shape
-from tests.graphs import model, random
+from tests.graphs import i64, model, random
 
 CONV = "g (float[N,3,9,9] x) => (float[N,4,7,7] y) { c = Conv(x, w)  y = Relu(c) }"
 
@@ -69,6 +69,26 @@ def test_check_names_the_reason() -> None:
     with pytest.raises(InputError, match=r"out\.onnx: is not valid ONNX") as caught:
         check(graph, "out.onnx")
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("size", [-3, 2**41])
+def test_shapes_that_no_tensor_has(size: int, tmp_path: Path) -> None:
+    made = ir.to_proto(model(CONV, w=random(4, 3, 3, 3)))
+    made.graph.input[0].type.tensor_type.shape.dim[0].dim_value = size
+    (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
+    with pytest.raises(InputError, match=r"m\.onnx: value 'x' cannot have the shape"):
+        io.load(tmp_path / "m.onnx")
+
+
+def test_shapes_that_only_inference_shows_to_be_absurd_take_no_time() -> None:
+    graph = model(
+        """g (float[1] x) => (int64[A] y) {
+            r = Reshape(x, big)  y = Cast<to=7>(r) }""",
+        big=i64([2**60]),
+    )
+    infer_shapes(graph)
+    with pytest.raises(InputError, match="value 'r' cannot have the shape"):
+        check(graph)
 
 
 def test_labels_and_preprocessing(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import CheckerPass
 
 from q8tool.errors import InputError
+from q8tool.model.shapes import absurd_value
 
 __all__ = ["check", "first_line"]
 
@@ -13,8 +14,11 @@ def check(model: ir.Model, where: str = "model") -> None:
     """Run onnx's checker with full check (structure, types, shapes); weights stay where they are.
 
     where   names the model in the message, usually its file
-    Raises InputError with the checker's reason in one line.
+    Raises InputError with the checker's reason in one line, and for a shape no tensor can have.
     """
+    value = absurd_value(model)
+    if value is not None:
+        raise InputError(f"{where}: value '{value.name}' cannot have the shape {value.shape}")
     try:
         CheckerPass(full_check=True)(model)
     except (

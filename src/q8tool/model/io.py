@@ -14,6 +14,7 @@ from q8tool.model.external import (
     save_with_data,
 )
 from q8tool.model.files import check_output, write_atomically
+from q8tool.model.shapes import absurd_value
 from q8tool.model.weights_on_disk import CutModel, cut_large_weights, restore_weights
 
 __all__ = ["EXTERNAL_LIMIT", "file_bytes", "from_proto", "load", "save", "to_proto"]
@@ -55,6 +56,9 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     if not has_external and not is_checked:
         _check_structure(proto, path)
     model = _deserialized(proto, path)
+    value = absurd_value(model)
+    if value is not None:
+        raise InputError(f"{path}: value '{value.name}' cannot have the shape {value.shape}")
     if cut is not None:
         _restore(model, cut, path)
     if has_external:

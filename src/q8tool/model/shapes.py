@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-__all__ = ["dimension_names", "fix_dimensions", "infer_shapes", "static_shape"]
+__all__ = ["absurd_value", "dimension_names", "fix_dimensions", "infer_shapes", "static_shape"]
 
 # More elements than any tensor of a usable model has.
 _MOST_ELEMENTS = 2**40
@@ -31,6 +31,15 @@ def infer_shapes(model: ir.Model, *, through_values: bool = True) -> None:
     for value, inferred in zip(_computed(model), _computed(probe), strict=True):
         value.type = inferred.type or value.type
         value.shape = _merged(value.shape, inferred.shape, names)
+
+
+def absurd_value(model: ir.Model) -> ir.Value | None:
+    """A value whose declared or inferred shape no tensor can have; None if there is none.
+
+    That is a negative dimension, or more than 2**40 elements.
+    """
+    values = [*model.graph.inputs, *_computed(model)]
+    return next((value for value in values if _is_absurd(value.shape)), None)
 
 
 def _infer(model: ir.Model, *, through_values: bool) -> None:

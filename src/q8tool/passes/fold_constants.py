@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from q8tool.errors import UnsupportedError
+from q8tool.errors import InputError
 from q8tool.model import shapes
 from q8tool.model.change import Change
 from q8tool.model.graph import constant, get_int, node_label
@@ -106,7 +106,7 @@ def _computed(model: ir.Model, node: ir.Node, max_growth: int) -> Arrays | None:
             model.opset_imports,
         )
         results = operator.run(inputs)
-    except UnsupportedError:
+    except InputError:
         return None
     return results if _are_plain(results) and sum(r.nbytes for r in results) <= allowed else None
 

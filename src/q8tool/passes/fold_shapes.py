@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from q8tool.errors import UnsupportedError
+from q8tool.errors import InputError
 from q8tool.model import shapes
 from q8tool.model.change import Change
 from q8tool.model.graph import constant, get_int, make_initializer, node_label
@@ -164,7 +164,7 @@ class _Known:
         names = [value.name or "" for value in node.inputs if value is not None]
         try:
             results = HostOperator(ir.to_proto(node), names, self._opsets).run(inputs)
-        except UnsupportedError:
+        except InputError:
             return None
         return np.asarray(results[0])
 
