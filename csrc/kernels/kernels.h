@@ -186,10 +186,10 @@ enum {
     Q8_CPU_I8MM = 1 << 5
 };
 
-/* X(name, need, gemm, conv, vec, f32), worst first. The last four name const tables (q8_ is
- * pasted before), or are none_*: inherit from the nearest row above that this CPU has. An entry that is NULL inside a
- * conv, vec or f32 table inherits likewise. This list makes declarations, dispatch and checkq8.
- * With -DQ8_SCALAR_ONLY the reference stands alone: what a CPU that nobody knows gets. */
+/* X(name, need, gemm, conv, vec, f32), worst first. The last four name const tables (q8_ is pasted
+ * before), or are none_*: inherit from the nearest row above that this CPU has. An entry that is
+ * NULL inside a conv, vec or f32 table inherits likewise. This list makes declarations, dispatch
+ * and checkq8. With -DQ8_SCALAR_ONLY the reference stands alone: what an unknown CPU gets. */
 #if defined(Q8_SCALAR_ONLY)
 #define Q8_ISA_LIST(X) X(scalar, 0, gemm_scalar, conv_scalar, vec_scalar, f32_scalar)
 #elif defined(__x86_64__)

@@ -141,9 +141,7 @@ static void sum_taps(const depthwise_state *state, const q8_run *run, q8_conv_no
 static void run_accumulators(const depthwise_state *state, const q8_run *run, q8_conv_now now,
                              const q8_depthwise_job *given, uint8_t *y)
 {
-    const q8_vec_table *vec = &run->plan->kernels->vec;
     const q8_conv_numbers *numbers = &state->numbers;
-    const q8_output *output = &numbers->output;
     q8_depthwise_job job = *given;
     int32_t *acc = (int32_t *)(void *)(run->scratch + state->acc_at);
     job.multiplier = NULL;
@@ -155,18 +153,9 @@ static void run_accumulators(const depthwise_state *state, const q8_run *run, q8
         correct(numbers, job.pixels, job.channels,
                 (const int32_t *)(const void *)(run->scratch + state->sums_at), acc);
     }
-    for (size_t p = 0; p < job.pixels; p++, acc += job.channels) {
-        const size_t at = p * job.channels;
-        if (output->dtype == Q8_U8)
-            vec->requantize(job.channels, acc, given->multiplier, y + at, output->zero_point,
-                            output->low, output->high);
-        else if (output->dtype == Q8_F32)
-            vec->accumulator_to_f32(job.channels, acc, given->multiplier, numbers->float_bias,
-                                    (float *)(void *)y + at, output->float_low,
-                                    output->float_high);
-        else
-            memcpy((int32_t *)(void *)y + at, acc, job.channels * sizeof *acc);
-    }
+    for (size_t p = 0; p < job.pixels; p++, acc += job.channels)
+        q8_store_accumulators(run->plan->kernels, &numbers->output, job.channels, acc,
+                              given->multiplier, numbers->float_bias, y, p * job.channels);
 }
 
 static void run_pixels(const depthwise_state *state, const q8_run *run, q8_conv_now now,

@@ -26,7 +26,7 @@ q8_step *q8_matmul_append_product(q8_plan *plan, const q8_matmul_shape *shape, s
                                   const char *kernel);
 /* Where the weights of a panel begin in b, in elements; part counts through batch and panel. */
 size_t q8_matmul_b_at(const q8_matmul_shape *shape, int64_t part);
-/* Walks one part of the product; y_at of the panel function: q8_matmul_y_at. */
+/* Walks one part of the product. */
 void q8_matmul_walk(const q8_matmul_shape *shape, const q8_run *run, int64_t part,
                     uint8_t padding_byte, void (*block)(void *, const q8_block *),
                     void (*panel)(void *, const q8_block *, int64_t), void *context);

@@ -104,6 +104,10 @@ void q8_panel_run(const q8_panel *panel, const q8_block *block);
 void q8_row_sums(const q8_kernels *kernels, const q8_product *product, const q8_block *block,
                  int32_t zero_point, int32_t *sums);
 int q8_output_check(q8_plan *plan, const q8_output *output, const char *what);
+/* n accumulators to their place in y, `at` elements behind its beginning. */
+void q8_store_accumulators(const q8_kernels *kernels, const q8_output *output, size_t n,
+                           const int32_t *acc, const float *multiplier, const float *float_bias,
+                           void *y, size_t at);
 
 /* ---- panels of floats (product_f32.c) ---- */
 

@@ -48,19 +48,18 @@ static void correct_row(const q8_panel *panel, uint32_t row_sum, int32_t *restri
     }
 }
 
-/* One row of accumulators to its place in y, `at` elements behind the panel's first. */
-static void store_row(const q8_panel *panel, const int32_t *acc, size_t at)
+void q8_store_accumulators(const q8_kernels *kernels, const q8_output *output, size_t n,
+                           const int32_t *acc, const float *multiplier, const float *float_bias,
+                           void *y, size_t at)
 {
-    const q8_vec_table *vec = &panel->kernels->vec;
-    const q8_output *output = panel->output;
     if (output->dtype == Q8_U8)
-        vec->requantize(panel->columns, acc, panel->multiplier, (uint8_t *)panel->y + at,
-                        output->zero_point, output->low, output->high);
+        kernels->vec.requantize(n, acc, multiplier, (uint8_t *)y + at, output->zero_point,
+                                output->low, output->high);
     else if (output->dtype == Q8_F32)
-        vec->accumulator_to_f32(panel->columns, acc, panel->multiplier, panel->float_bias,
-                                (float *)panel->y + at, output->float_low, output->float_high);
+        kernels->vec.accumulator_to_f32(n, acc, multiplier, float_bias, (float *)y + at,
+                                        output->float_low, output->float_high);
     else
-        memcpy((int32_t *)panel->y + at, acc, panel->columns * sizeof *acc);
+        memcpy((int32_t *)y + at, acc, n * sizeof *acc);
 }
 
 static void store_tile(const q8_panel *panel, size_t first, size_t rows)
@@ -70,7 +69,9 @@ static void store_tile(const q8_panel *panel, size_t first, size_t rows)
         int32_t *acc = panel->tile + i * nr;
         if (panel->weight_zero_point)
             correct_row(panel, (uint32_t)panel->row_sums[first + i], acc);
-        store_row(panel, acc, (first + i) * panel->y_step);
+        q8_store_accumulators(panel->kernels, panel->output, panel->columns, acc,
+                              panel->multiplier, panel->float_bias, panel->y,
+                              (first + i) * panel->y_step);
     }
 }
 
