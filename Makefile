@@ -120,10 +120,18 @@ demo: .venv/.package ## the whole chain on the embedded model, from an empty che
 test: check check-arm .venv/.stamp ## everything: C kernels here and emulated, then pytest
 	.venv/bin/python -m pytest
 
-lint: check-symbols check-text .venv/.stamp ## ruff, mypy, symbols, whitespace
+lint: check-symbols check-text .venv/.stamp ## ruff, mypy, symbols, whitespace, generated pages
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
+	.venv/bin/cog --check docs/cli.md
+
+docs: .venv/.stamp ## write the generated pages anew
+	.venv/bin/cog -r docs/cli.md
+
+ARGS :=
+bench: .venv/.stamp ## us, onnxruntime and OpenVINO side by side; ARGS="--help" says more
+	.venv/bin/python -m bench.run $(ARGS)
 
 # Tabs belong to Makefiles; every line ends without blanks and every file with a newline.
 TEXT := ':(exclude)*.onnx' ':(exclude)*.png' ':(exclude)*.jpg' ':(exclude)*.npz'
@@ -154,4 +162,4 @@ clean: ## everything built, but not .venv
 	rm -rf build dist src/*.egg-info src/q8tool/native/_q8.c src/q8tool/native/*.so
 
 .PHONY: help check check-clang check-arm check-asan check-tsan check-symbols bench-kernels \
-	demo ext test lint check-text fmt wheel sdist-test clean
+	demo ext test lint docs bench check-text fmt wheel sdist-test clean
