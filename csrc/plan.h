@@ -105,7 +105,7 @@ static inline const q8_tensor *q8_tensor_of(const q8_run *run, int id)
     return &run->plan->tensors[id];
 }
 
-/* Splits `total` rows into parts of at least `least` rows each; *rows_per_part receives the size. */
+/* Splits total rows into parts of at least `least` rows each; *rows_per_part receives the size. */
 int64_t q8_split(int64_t total, int64_t least, int64_t *rows_per_part);
 
 /* ---- numpy broadcasting, for binary steps (ops/broadcast.c) ---- */
