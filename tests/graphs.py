@@ -39,6 +39,11 @@ def i64(numbers: npt.ArrayLike) -> Array:
     return np.array(numbers, np.int64)
 
 
+def i32(numbers: npt.ArrayLike) -> Array:
+    """An int32 array: sums."""
+    return np.array(numbers, np.int32)
+
+
 def u8(numbers: npt.ArrayLike) -> Array:
     """A uint8 array."""
     return np.array(numbers, np.uint8)

@@ -64,8 +64,12 @@ def collect(
 
 
 def _refuse_non_finite(value: NDArray[Any], tensor: str, sample: str) -> None:
-    # One sum finds a NaN or an infinity without a temporary array.
-    if value.dtype.kind == "f" and not np.isfinite(np.sum(value, dtype=np.float64)):
+    if value.dtype.kind != "f":
+        return
+    with np.errstate(invalid="ignore"):  # inf - inf
+        # One sum finds a NaN or an infinity without a temporary array.
+        is_finite = bool(np.isfinite(np.sum(value, dtype=np.float64)))
+    if not is_finite:
         raise InputError(
             f"{sample}: tensor '{tensor}' becomes NaN or infinite",
             "check the preprocessing (--preset, --mean, --std) or leave this photo out",

@@ -1,9 +1,10 @@
 """Watch: what of a tensor leaves the engine, as little as the method needs.
 
-    minmax, percentile   x -> ReduceMin, ReduceMax -> two numbers      (no tensor leaves)
-    mse                  x                                             (the tensor itself)
+    minmax, percentile   x -> ReduceMin, ReduceMax, ReduceSum -> three numbers
+    mse                  x -> the tensor itself
 
 The reductions are nodes that are added to a copy of the model, so that they run inside its plan.
+The sum is there for NaN, which minima and maxima pass over.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from q8tool.calibrate.observers import Method
+from q8tool.model.graph import unique_name
 
 __all__ = ["Watched", "watched"]
 
@@ -32,9 +34,15 @@ class Watched:
         return [name for names in self.sources.values() for name in names]
 
     def values(self, tensor: str, results: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Values with the tensor's extremes; for mse all of them."""
+        """Values with the tensor's extremes; for mse all of them. Empty if the tensor is."""
         parts = [np.asarray(results[name], np.float32).ravel() for name in self.sources[tensor]]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if len(parts) == 1:
+            return parts[0]
+        lowest, highest, total = parts
+        # The least of nothing is infinite, and above the greatest of nothing.
+        if lowest > highest:
+            return lowest[:0]
+        return np.concatenate([lowest, highest, total[np.isnan(total)]])
 
 
 def watched(model: ir.Model, names: Sequence[str], method: Method) -> Watched:
@@ -51,10 +59,14 @@ def watched(model: ir.Model, names: Sequence[str], method: Method) -> Watched:
                 op_type,
                 [value],
                 {"keepdims": 0},
-                outputs=[ir.Value(name=f"{name}/{op_type}", shape=ir.Shape([]), type=value.type)],
+                outputs=[_scalar(unique_name(copy.graph, f"{name}/{op_type}"), value)],
             )
-            for op_type in ("ReduceMin", "ReduceMax")
+            for op_type in ("ReduceMin", "ReduceMax", "ReduceSum")
         ]
         copy.graph.extend(nodes)
         sources[name] = tuple(node.outputs[0].name or "" for node in nodes)
     return Watched(copy, sources)
+
+
+def _scalar(name: str, like: ir.Value) -> ir.Value:
+    return ir.Value(name=name, shape=ir.Shape([]), type=like.type)

@@ -18,6 +18,7 @@ from q8tool.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from q8tool.pipelines.answers import Comparison
     from q8tool.pipelines.quantize import Report
 
 __all__ = ["command"]
@@ -116,8 +117,9 @@ def command(*, as_json: bool, **options: Any) -> None:
 
 
 def _print(result: "Report") -> None:
+    # What only float reads was never meant to become eight-bit.
     kept = [row for row in result.kept if row[1] != "only float reads its result"]
-    if kept:
+    if kept and result.mode == "eightbit":
         report.table(["stays float", "because"], kept)
     for file, reason in result.ranging.skipped:
         report.note(f"skipped {file}: {reason}")
@@ -127,7 +129,8 @@ def _print(result: "Report") -> None:
         rows.append(
             ("operators", f"{result.static} eight-bit, {result.dynamic} with run-time range")
         )
-    rows.append(("ranges", result.ranging.source))
+    if result.mode not in ("weights", "weights-rounded"):
+        rows.append(("ranges", result.ranging.source))
     if result.ranging.preprocessing is not None:
         rows.append(("preprocessing", str(result.ranging.preprocessing)))
     if result.opset[0] != result.opset[1]:
@@ -137,19 +140,25 @@ def _print(result: "Report") -> None:
     )
     if result.zipped is not None:
         rows.append(("weights zipped", f"{result.zipped:.1%} of their size"))
-    report.facts([*rows, *_comparison(result), ("written", result.output)])
+    report.facts([*rows, *_comparison(result.comparison), ("written", result.output)])
 
 
-def _comparison(result: "Report") -> list[tuple[str, object]]:
-    found = result.comparison
-    kind = "random inputs" if found.is_random else "held-back samples"
+def _comparison(found: "Comparison") -> list[tuple[str, object]]:
+    on = f"{found.samples} {'random inputs' if found.is_random else 'held-back samples'}"
     rows: list[tuple[str, object]] = []
     if found.agreement is not None and not found.is_random:
-        rows.append(("same label as float", f"{found.agreement:.1%} of {found.samples} {kind}"))
-    rows.append(("signal to noise", f"{found.sqnr_db:.1f} dB on {found.samples} {kind}"))
+        rows.append(("same label as float", f"{found.agreement:.1%} of {on}"))
+    if found.equal is not None:
+        rows.append(("equal values", f"{found.equal:.2%} on {on}"))
+    if found.sqnr_db is not None:
+        rows.append(("signal to noise", _decibels(found.sqnr_db) + f" on {on}"))
     float_ms, eight_bit_ms = found.milliseconds
     rows.append(
         ("time of one run", f"{float_ms:.1f} ms -> {eight_bit_ms:.1f} ms "
          f"({float_ms / eight_bit_ms:.1f} times as fast)")
     )  # fmt: skip
     return rows
+
+
+def _decibels(value: float) -> str:
+    return "equal answers" if value == float("inf") else f"{value:.1f} dB"

@@ -17,6 +17,7 @@ __all__ = [
     "get_string",
     "is_quantized",
     "make_initializer",
+    "names_in",
     "node_label",
     "op_counts",
     "replace_uses",
@@ -63,7 +64,7 @@ def make_initializer(graph: ir.Graph, name: str, array: npt.ArrayLike) -> ir.Val
 
 def unique_name(graph: ir.Graph, base: str) -> str:
     """The first of base, base_1, base_2 ... that no value or node of the graph bears."""
-    used = _names(graph)
+    used = names_in(graph)
     if base not in used:
         return base
     number = 1
@@ -72,7 +73,8 @@ def unique_name(graph: ir.Graph, base: str) -> str:
     return f"{base}_{number}"
 
 
-def _names(graph: ir.Graph) -> set[str]:
+def names_in(graph: ir.Graph) -> set[str]:
+    """Names of all values and nodes of a graph, subgraphs included."""
     names: set[str | None] = {value.name for value in graph.inputs} | set(graph.initializers)
     for node in ir.traversal.RecursiveGraphIterator(graph):
         names.add(node.name)

@@ -23,7 +23,7 @@ def select_nodes(model: ir.Model, patterns: Sequence[str]) -> dict[str, list[ir.
     A node without a name goes by its first output's. Raises UsageError for a pattern that matches
     nothing, with the nearest name, and for a regular expression that is none.
     """
-    nodes = {_name(node): node for node in model.graph}
+    nodes = [(_name(node), node) for node in model.graph]
     return {pattern: _matches(pattern, nodes) for pattern in patterns}
 
 
@@ -31,18 +31,17 @@ def _name(node: ir.Node) -> str:
     return node.name or next((value.name for value in node.outputs if value.name), "")
 
 
-def _matches(pattern: str, nodes: dict[str, ir.Node]) -> list[ir.Node]:
+def _matches(pattern: str, nodes: Sequence[tuple[str, ir.Node]]) -> list[ir.Node]:
     kind, _, rest = pattern.partition(":")
     if kind == "op":
-        candidates = sorted({node.op_type for node in nodes.values()})
-        found = [n for n in nodes.values() if fnmatch.fnmatchcase(n.op_type, rest)]
+        candidates = sorted({node.op_type for _, node in nodes})
+        found = [node for _, node in nodes if fnmatch.fnmatchcase(node.op_type, rest)]
     elif kind == "re":
-        candidates, rest = list(nodes), rest
-        expression = _compiled(rest)
-        found = [node for name, node in nodes.items() if expression.fullmatch(name)]
+        candidates, expression = [name for name, _ in nodes], _compiled(rest)
+        found = [node for name, node in nodes if expression.fullmatch(name)]
     else:
-        candidates, rest = list(nodes), pattern
-        found = [node for name, node in nodes.items() if fnmatch.fnmatchcase(name, pattern)]
+        candidates, rest = [name for name, _ in nodes], pattern
+        found = [node for name, node in nodes if fnmatch.fnmatchcase(name, pattern)]
     if not found:
         near = difflib.get_close_matches(rest, candidates, n=1, cutoff=0.4)
         raise UsageError(

@@ -1,5 +1,6 @@
 """How far two tensors of answers are apart: the figures that every report quotes."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ def sqnr_db(reference: NDArray[Any], other: NDArray[Any]) -> float:
     the worst: -inf.
     """
     signal = float(np.sum(np.square(reference, dtype=np.float64)))
-    noise = float(np.sum(np.square(reference.astype(np.float64) - other)))
+    with np.errstate(invalid="ignore"):  # inf - inf is NaN, and counts as such
+        noise = float(np.sum(np.square(reference.astype(np.float64) - other)))
     if noise == 0.0:
         return float("inf")
     if not np.isfinite(noise) or signal == 0.0:
@@ -28,19 +30,30 @@ def max_abs_difference(reference: NDArray[Any], other: NDArray[Any]) -> float:
     if reference.size == 0:
         return 0.0
     a, b = reference.astype(np.float64), other.astype(np.float64)
-    difference = np.abs(a - b)
+    with np.errstate(invalid="ignore"):  # inf - inf
+        difference = np.abs(a - b)
     difference[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
     return float(np.nan_to_num(difference, nan=np.inf).max())
 
 
 def relative_difference(reference: NDArray[Any], other: NDArray[Any]) -> float:
-    """max_abs_difference in units of the reference's range (its largest absolute value)."""
-    difference = max_abs_difference(reference, other)
-    if difference == 0.0:
+    """Largest difference over the largest reference magnitude; share of differing integers.
+
+    Infinite for other shapes or types; NaN equals NaN.
+    """
+    if reference.shape != other.shape or reference.dtype != other.dtype:
+        return math.inf
+    if reference.size == 0:
         return 0.0
-    finite = np.abs(reference[np.isfinite(reference)].astype(np.float64))
-    largest = float(finite.max(initial=0.0))
-    return difference / largest if largest > 0.0 else float("inf")
+    if reference.dtype.kind in "iubOSU":
+        return float(np.mean(reference != other))
+    wanted, got = reference.astype(np.float64), other.astype(np.float64)
+    differs = (wanted != got) & ~(np.isnan(wanted) & np.isnan(got))
+    if not np.isfinite(wanted[differs]).all() or not np.isfinite(got[differs]).all():
+        return math.inf
+    apart = np.abs(wanted[differs] - got[differs]).max(initial=0.0)
+    largest = np.abs(wanted[np.isfinite(wanted)]).max(initial=np.finfo(np.float32).tiny)
+    return float(apart / largest)
 
 
 def top_k(scores: NDArray[Any], k: int) -> NDArray[np.intp]:

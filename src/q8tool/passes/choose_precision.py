@@ -12,12 +12,13 @@ A Relu or Clip that is the only reader of an operator's result belongs to it: on
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
-from q8tool.model.graph import constant, get_int
+from q8tool.model.graph import constant, get_int, get_string
 from q8tool.ops.registry import Quantization, row
 
 __all__ = ["Choice", "Unit", "choose_precision"]
@@ -138,6 +139,8 @@ def _activations(node: ir.Node, kind: Quantization) -> tuple[int, ...] | str:
         return ""
     if node.op_type == "MaxPool" and any(value.uses() for value in node.outputs[1:]):
         return "its indices are read"
+    if node.op_type == "Pad" and not _pads_with_zero(node):
+        return "it pads with something else than 0"
     return tuple(range(count))
 
 
@@ -155,9 +158,27 @@ def _weight_activations(node: ir.Node) -> tuple[int, ...] | str:
         return "its left side is transposed"
     if node.op_type == "MatMul" and weights.ndim != 2:
         return "its weights are not a matrix"
-    if len(node.inputs) > 2 and node.inputs[2] is not None and constant(node.inputs[2]) is None:
-        return "its bias is not constant"
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        bias = constant(node.inputs[2])
+        if bias is None:
+            return "its bias is not constant"
+        if node.op_type == "Gemm" and not _is_per_column(bias, weights, node):
+            return "its bias differs from row to row"
     return (0,)
+
+
+def _is_per_column(bias: NDArray[Any], weights: NDArray[Any], node: ir.Node) -> bool:
+    columns = weights.shape[0 if get_int(node, "transB", 0) else 1]
+    return bias.size == 1 or bias.size == bias.shape[-1] == columns
+
+
+def _pads_with_zero(node: ir.Node) -> bool:
+    """True if the padding is a value that every range holds, or one of the input's own."""
+    if get_string(node, "mode", "constant") != "constant":
+        return True
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    array = constant(value)
+    return value is None or (array is not None and not np.any(array))
 
 
 def _output(node: ir.Node, kind: Quantization) -> ir.Value:

@@ -27,14 +27,17 @@ __all__ = ["clean_graph"]
 _RANDOM_OPS = frozenset({"Bernoulli", "Dropout"})
 
 
-def clean_graph(model: ir.Model) -> list[Change]:
-    """Remove what is unused or there twice; inputs and outputs stay. Returns what went."""
+def clean_graph(model: ir.Model, merges: bool = True) -> list[Change]:
+    """Remove what is unused or there twice; inputs and outputs stay. Returns what went.
+
+    merges  False: what is there twice stays
+    """
     changes = _removals(model, RemoveUnusedNodesPass(), "removed, nothing reads it")
-    if not _has_string_weights(model):
+    if merges and not _has_string_weights(model):
         changes += _removals(
             model, DeduplicateHashedInitializersPass(), "removed, another weight is equal"
         )
-    if not _draws_randomly(model):
+    if merges and not _draws_randomly(model):
         changes += _removals(
             model, CommonSubexpressionEliminationPass(), "removed, another node does the same"
         )

@@ -5,16 +5,22 @@ with their scale and zero-point initializers, weights and biases as codes. Equal
 their initializers; names come from the tensor that they describe.
 """
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from q8tool.model.graph import constant, get_float, get_int
-from q8tool.numerics.qparams import QuantParams, weight_params, widened_for_bias
+from q8tool.model.graph import constant, get_float, get_int, names_in
+from q8tool.numerics.qparams import (
+    QuantParams,
+    bias_params,
+    weight_params,
+    widened_for_bias,
+)
 from q8tool.numerics.rounding import quantize_balanced
 
 __all__ = [
@@ -38,26 +44,43 @@ class FloatWeights:
 
     weights  float32, the operator's own layout;  axis  of its output channels
     bias     float32 (channels,) or None
+    groups   how often the axis' channels repeat among the results: ConvTranspose's group
     """
 
     weights: NDArray[np.float32]
     axis: int
     bias: NDArray[np.float32] | None
+    groups: int = 1
 
     def codes(self, params: QuantParams) -> NDArray[Any]:
         """int8, the operator's own layout, rounding errors balanced per output channel."""
-        return quantize_balanced(self.weights, params, self.axis)
+        parts = np.split(self.weights, self.groups)
+        codes = [quantize_balanced(part, params, self.axis) for part in parts]
+        return codes[0] if len(codes) == 1 else np.concatenate(codes)
 
     def params(self, per_channel: bool, x: QuantParams | None) -> QuantParams:
         """int8 parameters; widened where the bias would overflow int32 behind an input x."""
         params = weight_params(self.weights, self.axis if per_channel else None)
         if x is None or self.bias is None:
             return params
-        return widened_for_bias(params, x, self.bias)
+        # Channels of one scale share the widest bias.
+        largest = np.abs(self.bias).reshape(self.groups, -1).max(axis=0)
+        return widened_for_bias(params, x, largest)
+
+    def bias_params(self, x: QuantParams, weights: QuantParams) -> QuantParams:
+        """int32 parameters of the bias behind an input x and weights of these parameters."""
+        sums = bias_params(x, weights)
+        if self.groups == 1 or sums.axis is None:
+            return sums
+        return replace(
+            sums,
+            scale=np.tile(sums.scale, self.groups),
+            zero_point=np.tile(sums.zero_point, self.groups),
+        )
 
 
 def output_channel_axis(node: ir.Node) -> int:
-    """The axis of the weights along which results are independent of each other.
+    """The axis of the weights that counts output channels.
 
     Conv (M, C/group, ...): 0. ConvTranspose (C, M/group, ...): 1. Gemm: 0 if transB. MatMul: last.
     """
@@ -82,7 +105,9 @@ def float_weights(node: ir.Node) -> FloatWeights:
         if bias is not None:
             bias = np.asarray(bias * np.float32(get_float(node, "beta", 1.0)), np.float32)
             bias = np.broadcast_to(bias.reshape(-1), weights.shape[axis]).copy()
-    return FloatWeights(weights, axis, None if bias is None else np.asarray(bias, np.float32))
+    groups = get_int(node, "group", 1) if node.op_type == "ConvTranspose" else 1
+    bias = None if bias is None else np.asarray(bias, np.float32)
+    return FloatWeights(weights, axis, bias, groups)
 
 
 def give_output_name(writer: "ConversionWriter", old: ir.Value, new: ir.Value) -> None:
@@ -102,29 +127,25 @@ class ConversionWriter:
     """Adds conversion nodes to one graph; keeps scale and zero-point initializers shared."""
 
     graph: ir.Graph
-    _scalars: dict[tuple[bytes, str], ir.Value] = field(default_factory=dict)
+    _written: dict[tuple[bytes, str], ir.Value] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._names.update(value.name or "" for value in self.graph.inputs)
-        self._names.update(self.graph.initializers)
-        for node in self.graph:
-            self._names.add(node.name or "")
-            self._names.update(value.name or "" for value in node.outputs)
+        self._names.update(names_in(self.graph))
 
     def initializer(self, base: str, array: NDArray[Any]) -> ir.Value:
-        """A new initializer; small equal arrays of one type are written once."""
-        key = (array.tobytes(), f"{array.dtype}{array.shape}")
-        if array.size <= 1 and key in self._scalars:
-            return self._scalars[key]
-        tensor = ir.Tensor(np.ascontiguousarray(array).reshape(array.shape), name=self.name(base))
+        """An initializer with these values; equal arrays of one type are written once."""
+        array = np.ascontiguousarray(array).reshape(array.shape)
+        key = (hashlib.sha256(array.data).digest(), f"{array.dtype}{array.shape}")
+        if key in self._written:
+            return self._written[key]
+        tensor = ir.Tensor(array, name=self.name(base))
         value = ir.Value(
             name=tensor.name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype)
         )
         value.const_value = tensor
         self.graph.register_initializer(value)
-        if array.size <= 1:
-            self._scalars[key] = value
+        self._written[key] = value
         return value
 
     def name(self, base: str) -> str:

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from q8tool.model.change import Change
 from q8tool.model.graph import constant, node_label
-from q8tool.numerics.qparams import QuantParams, bias_params, from_range
+from q8tool.numerics.qparams import QuantParams, from_range
 from q8tool.numerics.rounding import quantize
 from q8tool.passes.choose_precision import Choice, Unit
 from q8tool.passes.conversions import ConversionWriter, float_weights, give_output_name
@@ -109,7 +109,7 @@ class _Inserter:
         self._writer.graph.insert_before(node, weights)
         node.replace_input_with(1, weights.outputs[0])
         if found.bias is not None and rounds_bias:
-            sums = bias_params(x, params)
+            sums = found.bias_params(x, params)
             codes = quantize(found.bias, sums)
             bias = self._writer.dequantized_constant(codes, sums, _base(node, 2))
             self._writer.graph.insert_before(node, bias)

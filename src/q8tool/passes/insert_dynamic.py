@@ -56,11 +56,12 @@ def _rewrite(writer: ConversionWriter, node: ir.Node, codes: ir.Node, per_channe
     )
     x_codes, x_scale, x_zero_point = codes.outputs
     attributes = dict(node.attributes) if node.op_type == "Conv" else {}
-    sums = ir.node(
+    sums = writer.new(
         _INTEGER_OPS[node.op_type],
         [x_codes, weight_codes, x_zero_point],
-        outputs=[_value(writer, f"{name}_i32", ir.DataType.INT32, result)],
-        name=writer.name(f"{name}_i32"),
+        f"{name}_i32",
+        dtype=ir.DataType.INT32,
+        shape=result.shape,
     )
     sums.attributes.update(attributes)
     cast = _float_node(writer, "Cast", [sums.outputs[0]], f"{name}_f32", result)
@@ -89,10 +90,6 @@ def _shaped(values: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.f
     return values.reshape(shape) if values.ndim else values
 
 
-def _value(writer: ConversionWriter, name: str, dtype: ir.DataType, like: ir.Value) -> ir.Value:
-    return ir.Value(name=writer.name(name), shape=like.shape, type=ir.TensorType(dtype))
-
-
 def _float_node(
     writer: ConversionWriter,
     op_type: str,
@@ -106,11 +103,12 @@ def _float_node(
 def _take_over(writer: ConversionWriter, node: ir.Node, result: ir.Value) -> None:
     """result replaces the node's output, under its name."""
     old = node.outputs[0]
-    old.replace_all_uses_with(result)
     if old.is_graph_output():
         give_output_name(writer, old, result)
+        old.replace_all_uses_with(result)
         writer.graph.remove(node, safe=True)
         return
+    old.replace_all_uses_with(result)
     writer.graph.remove(node, safe=True)
     name, old.name = old.name, writer.name(f"{old.name}_float")
     result.name = name

@@ -1,7 +1,8 @@
 """Raise opset: a newer version of the standard where the result needs it.
 
 Per-channel DequantizeLinear exists since opset 13. The standard's own converter rewrites what
-changed in between; weights stay outside of it, so that models of any size pass.
+changed in between; large weights stay outside of it, so that models of any size pass, and what it
+forgets (metadata, names of nodes) is put back.
 """
 
 import onnx
@@ -13,6 +14,10 @@ from q8tool.model.change import Change
 __all__ = ["OPSET_FOR_EIGHT_BIT", "raise_opset"]
 
 OPSET_FOR_EIGHT_BIT = 13
+# The converter reads the values of small constants (axes, scales); weights are larger.
+_LARGE_BYTES = 1000
+# The version of the file format that came with opset 13.
+_LEAST_IR_VERSION = 7
 
 
 def raise_opset(model: ir.Model, least: int = OPSET_FOR_EIGHT_BIT) -> tuple[ir.Model, list[Change]]:
@@ -20,15 +25,57 @@ def raise_opset(model: ir.Model, least: int = OPSET_FOR_EIGHT_BIT) -> tuple[ir.M
 
     Raises UnsupportedError if an operator cannot be converted.
     """
-    current = model.opset_imports.get("", 0)
+    current = model.opset_imports.get("", least)
     if current >= least:
         return model, []
+    lean = model.clone()
+    lean.ir_version = max(lean.ir_version, _LEAST_IR_VERSION)
+    weights = _take_large_weights(lean.graph)
     try:
-        converted = onnx.version_converter.convert_version(ir.to_proto(model), least)
+        converted = ir.from_proto(onnx.version_converter.convert_version(ir.to_proto(lean), least))
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UnsupportedError(
             f"the model cannot be converted from opset {current} to {least}: {reason}"
         ) from error
+    _give_weights_back(converted.graph, weights)
+    converted.metadata_props.update(model.metadata_props)
+    _restore_names(model, converted)
     change = Change("raise_opset", model.graph.name or "model", f"opset {current} -> {least}")
-    return ir.from_proto(converted), [change]
+    return converted, [change]
+
+
+def _take_large_weights(graph: ir.Graph) -> dict[str, ir.TensorProtocol]:
+    """Turns large initializers into inputs; name -> what they held."""
+    taken = {}
+    for name, value in list(graph.initializers.items()):
+        tensor = value.const_value
+        if tensor is None or tensor.nbytes < _LARGE_BYTES or value.is_graph_input():
+            continue
+        taken[name] = tensor
+        value.shape = ir.Shape(tensor.shape.numpy())
+        value.type = ir.TensorType(tensor.dtype)
+        del graph.initializers[name]
+        value.const_value = None
+        graph.inputs.append(value)
+    return taken
+
+
+def _give_weights_back(graph: ir.Graph, weights: dict[str, ir.TensorProtocol]) -> None:
+    for value in list(graph.inputs):
+        if value.name in weights:
+            graph.inputs.remove(value)
+            value.const_value = weights[value.name]
+            graph.register_initializer(value)
+
+
+def _restore_names(original: ir.Model, converted: ir.Model) -> None:
+    """Nodes that make the value of an original node get its name: patterns go by names."""
+    names = {
+        value.name: node.name
+        for node in ir.traversal.RecursiveGraphIterator(original.graph)
+        for value in node.outputs
+    }
+    for node in ir.traversal.RecursiveGraphIterator(converted.graph):
+        known = next((names[v.name] for v in node.outputs if names.get(v.name)), None)
+        node.name = known or node.name

@@ -80,8 +80,9 @@ def _round_weights(writer: ConversionWriter, node: ir.Node, per_channel: bool) -
     found = float_weights(node)
     params = found.params(per_channel, None)
     real = dequantize(found.codes(params), params)
-    if node.op_type == "Gemm" and "alpha" in node.attributes:
-        real = real / np.float32(node.attributes["alpha"].as_float())
+    # Gemm's alpha is inside the weights now.
+    if node.op_type == "Gemm":
+        node.attributes.pop("alpha", None)
     name = node.inputs[1].name if node.inputs[1] is not None else node.name
     node.replace_input_with(1, writer.initializer(f"{name}_rounded", real))
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from q8tool.model.change import Change
-from q8tool.model.graph import constant, get_string, make_initializer, node_label
+from q8tool.model.graph import constant, get_string, make_initializer, node_label, unique_name
 from q8tool.numerics.qparams import QuantParams
 from q8tool.passes.cancel_conversions import remove_if_unread
 from q8tool.passes.pairs import params_of
@@ -130,8 +130,9 @@ def _dequantize_behind(
     readers, is_output = list(value.uses()), value.is_graph_output()
     source = node.inputs[0]
     real = ir.Value(name=name, shape=value.shape, type=dtype)
-    dequantize = ir.node("DequantizeLinear", [value, *params], outputs=[real], name=f"{name}_dq")
-    value.name = f"{name}_codes"
+    unique = unique_name(graph, f"{name}_dq")
+    dequantize = ir.node("DequantizeLinear", [value, *params], outputs=[real], name=unique)
+    value.name = unique_name(graph, f"{name}_codes")
     value.type = source.type if source is not None else None
     graph.insert_after(node, dequantize)
     for usage in readers:

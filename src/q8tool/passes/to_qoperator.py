@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from q8tool.model.change import Change
-from q8tool.model.graph import constant, node_label
+from q8tool.model.graph import constant, make_initializer, node_label
 from q8tool.numerics.qparams import QuantParams
 from q8tool.ops.registry import known_range
 from q8tool.passes.cancel_conversions import remove_if_unread
@@ -70,11 +70,7 @@ def _with_zero_point(graph: ir.Graph, node: ir.Node) -> list[ir.Value | None]:
     codes = inputs[0] if node.op_type == "DequantizeLinear" else node.outputs[0]
     dtype = codes.dtype.numpy() if codes is not None and codes.dtype else np.dtype(np.uint8)
     name = f"{node.name or node.outputs[0].name}_zero"
-    value = ir.Value(name=name, shape=ir.Shape(shape))
-    value.const_value = ir.Tensor(np.zeros(shape, dtype), name=name)
-    value.type = ir.TensorType(value.const_value.dtype)
-    graph.register_initializer(value)
-    return [*inputs[:2], value]
+    return [*inputs[:2], make_initializer(graph, name, np.zeros(shape, dtype))]
 
 
 def _quantize_behind(node: ir.Node) -> tuple[ir.Node | None, list[ir.Node]]:

@@ -1,16 +1,15 @@
 """Whether two models give the same answers, on seeded random input."""
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
 from q8tool.engine.session import Session
-from q8tool.errors import Q8Error, UnsupportedError
+from q8tool.errors import InputError, Q8Error
 from q8tool.model.shapes import dimension_names
+from q8tool.numerics.compare import relative_difference
 
-__all__ = ["TOLERANCE", "compare_on_random_input", "random_feeds", "relative_difference"]
+__all__ = ["TOLERANCE", "compare_on_random_input", "first_run", "random_feeds"]
 
 # Folding reorders float32 arithmetic; a wrong fold is off by far more.
 TOLERANCE = 1e-3
@@ -23,10 +22,10 @@ Array = npt.NDArray[np.generic]
 def compare_on_random_input(reference: ir.Model, model: ir.Model) -> dict[str, float]:
     """Run both on the same input; return output -> largest relative difference.
 
-    Raises UnsupportedError if the reference cannot be run, Q8Error if an output differs by more
+    Raises InputError if the reference cannot be run, Q8Error if an output differs by more
     than TOLERANCE.
     """
-    feeds, expected = _first_run(reference)
+    _, feeds, expected = first_run(reference, Session(reference))
     actual = Session(model).run(feeds)
     differences = {}
     for name, wanted in expected.items():
@@ -40,20 +39,22 @@ def compare_on_random_input(reference: ir.Model, model: ir.Model) -> dict[str, f
     return differences
 
 
-def _first_run(model: ir.Model) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Input that the model accepts, and its answers."""
-    session = Session(model)
+def first_run(model: ir.Model, session: Session) -> tuple[int, dict[str, Array], dict[str, Array]]:
+    """The size of open dimensions that the model accepts, random input of it, and the answers.
+
+    session  of the model. Raises InputError if no size that is tried can be run.
+    """
     open_dims = dimension_names(model)
     failure = None
     for size in _TRIED_SIZES if open_dims else _TRIED_SIZES[:1]:
         feeds = random_feeds(model, size)
         try:
-            return feeds, session.run(feeds)
-        except UnsupportedError as error:
+            return size, feeds, session.run(feeds)
+        except InputError as error:
             failure = failure or error
     assert failure is not None
     hint = f"fix its open dimensions, such as --dim {open_dims[-1]}=1" if open_dims else ""
-    raise UnsupportedError(failure.message, failure.hint or hint)
+    raise type(failure)(failure.message, failure.hint or hint)
 
 
 def random_feeds(model: ir.Model, open_size: int = 1, seed: int = 0) -> dict[str, Array]:
@@ -87,23 +88,3 @@ def _random(generator: np.random.Generator, dtype: ir.DataType, dims: list[int])
         return generator.standard_normal(dims, dtype=np.float32).astype(dtype.numpy())
     top = 256 if dtype == ir.DataType.UINT8 else 2
     return generator.integers(0, top, dims).astype(dtype.numpy())
-
-
-def relative_difference(expected: Array, actual: Array) -> float:
-    """Largest difference over the largest expected magnitude; share of differing integers.
-
-    Infinite for other shapes or types; NaN equals NaN.
-    """
-    if expected.shape != actual.shape or expected.dtype != actual.dtype:
-        return math.inf
-    if expected.size == 0:
-        return 0.0
-    if expected.dtype.kind in "iubOSU":
-        return float(np.mean(expected != actual))
-    wanted, got = expected.astype(np.float64), actual.astype(np.float64)
-    differs = (wanted != got) & ~(np.isnan(wanted) & np.isnan(got))
-    if not np.isfinite(wanted[differs]).all() or not np.isfinite(got[differs]).all():
-        return math.inf
-    apart = np.abs(wanted[differs] - got[differs]).max(initial=0.0)
-    largest = np.abs(wanted[np.isfinite(wanted)]).max(initial=np.finfo(np.float32).tiny)
-    return float(apart / largest)

@@ -6,7 +6,7 @@ the labels are.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from q8tool.calibrate.collect import Sample
 from q8tool.engine.session import Session
 from q8tool.numerics.compare import sqnr_db
-from q8tool.pipelines.agreement import random_feeds
+from q8tool.pipelines.agreement import first_run, random_feeds
 from q8tool.pipelines.progress import Progress
 
 __all__ = ["Comparison", "compare_answers"]
 
 RANDOM_SAMPLES = 2
 TIMED_RUNS = 5
+
+Answer = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -32,27 +34,30 @@ class Comparison:
 
     samples    how many; is_random: made up, not given
     agreement  share of samples whose greatest score is at the same index, None for no classifier
-    sqnr_db    signal to noise of all outputs together; inf if equal
-    worst      name of the sample with the lowest SQNR, and that SQNR
-    milliseconds  of one run, float and eight-bit: the fastest of a few, interleaved
+    sqnr_db    signal to noise of all float outputs together; inf if equal, None if there are none
+    equal      share of equal values of the outputs that are no floats; None if there are none
+    worst      name of the sample with the lowest SQNR, or else with the fewest equal values
+    milliseconds  of one run, float and eight-bit: the fastest of a few
     """
 
     samples: int
     is_random: bool
     agreement: float | None
-    sqnr_db: float
-    worst: tuple[str, float]
+    sqnr_db: float | None
+    equal: float | None
+    worst: str
     milliseconds: tuple[float, float]
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values; infinite becomes null."""
+        """As JSON values; an infinite SQNR (equal answers) becomes null."""
+        sqnr = self.sqnr_db
         return {
             "samples": self.samples,
             "random_input": self.is_random,
             "top1_agreement": self.agreement,
-            "sqnr_db": _finite(self.sqnr_db),
-            "worst_sample": self.worst[0],
-            "worst_sqnr_db": _finite(self.worst[1]),
+            "sqnr_db": sqnr if sqnr is not None and math.isfinite(sqnr) else None,
+            "equal_values": self.equal,
+            "worst_sample": self.worst,
             "milliseconds": {"float": self.milliseconds[0], "eight_bit": self.milliseconds[1]},
         }
 
@@ -64,35 +69,35 @@ def compare_answers(
     threads: int | None,
     progress: Progress,
 ) -> Comparison:
-    """Runs both models on the samples, one model after the other, so that one is in memory."""
-    is_random = samples is None
-    source = samples if samples is not None else (lambda: _random_samples(reference))
+    """Runs both models on the samples, one model after the other, so that one is in memory.
+
+    samples  makes a fresh iterator; None, or one without samples: random input instead.
+    """
+    is_random = samples is None or next(samples(), None) is None
+    source = _random_samples(reference) if is_random or samples is None else samples
     wanted, float_time = _run_all(reference, source, threads)
     progress("comparing with the float model", 1, 2)
     actual, eight_bit_time = _run_all(model, source, threads)
     progress("comparing with the float model", 2, 2)
-    names = list(wanted)
-    each = {name: _noise(wanted[name], actual[name]) for name in names}
-    worst = min(each, key=lambda name: each[name], default="")
+    pairs = {name: (wanted[name], actual[name]) for name in wanted}
+    each = {name: (_noise([pair]), _equal([pair])) for name, pair in pairs.items()}
     return Comparison(
-        samples=len(names),
+        samples=len(pairs),
         is_random=is_random,
-        agreement=_agreement([wanted[n] for n in names], [actual[n] for n in names]),
-        sqnr_db=_noise(
-            {f"{n}/{output}": value for n in names for output, value in wanted[n].items()},
-            {f"{n}/{output}": value for n in names for output, value in actual[n].items()},
-        ),
-        worst=(worst, each.get(worst, math.inf)),
+        agreement=_agreement(list(pairs.values())),
+        sqnr_db=_noise(list(pairs.values())),
+        equal=_equal(list(pairs.values())),
+        worst=min(each, key=lambda name: [-1.0 if v is None else v for v in each[name]]),
         milliseconds=(float_time, eight_bit_time),
     )
 
 
 def _run_all(
     model: ir.Model, samples: Callable[[], Iterator[Sample]], threads: int | None
-) -> tuple[dict[str, dict[str, NDArray[Any]]], float]:
-    """Sample name -> outputs, and the fastest of a few runs of the first sample in ms."""
+) -> tuple[dict[str, Answer], float]:
+    """Sample name -> outputs, and the fastest run in ms: the first sample is run a few times."""
     session = Session(model, threads=threads)
-    answers: dict[str, dict[str, NDArray[Any]]] = {}
+    answers: dict[str, Answer] = {}
     fastest = math.inf
     for sample in samples():
         runs = TIMED_RUNS if not answers else 1
@@ -103,33 +108,48 @@ def _run_all(
     return answers, fastest
 
 
-def _random_samples(model: ir.Model) -> Iterator[Sample]:
-    for seed in range(RANDOM_SAMPLES):
-        yield Sample(f"random {seed}", random_feeds(model, seed=seed))
+def _random_samples(model: ir.Model) -> Callable[[], Iterator[Sample]]:
+    size, _, _ = first_run(model, Session(model))
+
+    def samples() -> Iterator[Sample]:
+        for seed in range(RANDOM_SAMPLES):
+            yield Sample(f"random {seed}", random_feeds(model, size, seed))
+
+    return samples
 
 
-def _noise(wanted: Mapping[str, NDArray[Any]], actual: Mapping[str, NDArray[Any]]) -> float:
-    floats = [name for name, value in wanted.items() if value.dtype.kind == "f" and value.size]
-    if not floats:
-        return math.inf
-    return sqnr_db(
-        np.concatenate([wanted[name].ravel() for name in floats]),
-        np.concatenate([actual[name].ravel() for name in floats]),
-    )
+def _noise(pairs: Sequence[tuple[Answer, Answer]]) -> float | None:
+    """SQNR of all float outputs of (float, eight-bit) answers; None without any."""
+    outputs = [
+        (reference[name], answer[name])
+        for reference, answer in pairs
+        for name in reference
+        if reference[name].dtype.kind == "f" and reference[name].size
+    ]
+    if not outputs:
+        return None
+    wanted = np.concatenate([reference.ravel() for reference, _ in outputs])
+    actual = np.concatenate([answer.ravel() for _, answer in outputs])
+    return sqnr_db(wanted, actual)
 
 
-def _agreement(
-    wanted: list[dict[str, NDArray[Any]]], actual: list[dict[str, NDArray[Any]]]
-) -> float | None:
+def _equal(pairs: Sequence[tuple[Answer, Answer]]) -> float | None:
+    """Share of equal values of all outputs that are no floats: classes, indices; None without."""
+    same = [
+        (reference[name] == answer[name]).ravel()
+        for reference, answer in pairs
+        for name in reference
+        if reference[name].dtype.kind != "f" and reference[name].shape == answer[name].shape
+    ]
+    return float(np.mean(np.concatenate(same))) if sum(map(len, same)) else None
+
+
+def _agreement(pairs: Sequence[tuple[Answer, Answer]]) -> float | None:
     """For classifiers: one float output with a row of scores per sample."""
     same = []
-    for reference, answer in zip(wanted, actual, strict=True):
+    for reference, answer in pairs:
         name, scores = next(iter(reference.items()))
         if len(reference) != 1 or scores.ndim != 2 or scores.dtype.kind != "f" or scores.size < 2:
             return None
         same.append(np.array_equal(scores.argmax(axis=-1), answer[name].argmax(axis=-1)))
     return float(np.mean(same)) if same else None
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import onnx_ir as ir
 
 from q8tool.calibrate.observers import Method
-from q8tool.errors import InputError, UsageError
+from q8tool.errors import InputError, Q8Error, UsageError
 from q8tool.model import io
 from q8tool.model.change import Change
 from q8tool.model.check import check
@@ -132,9 +132,9 @@ def run(options: Options, progress: Progress = silent) -> Report:
     float_model = model.clone()
     choice = ranging.choice
     changes += _rewrite(model, options, ranging, excluded)
-    note_quantization(model, options.mode, options.calibration, ranging)
     check(model, str(options.output_path))
     comparison = compare_answers(float_model, model, ranging.held_back, options.threads, progress)
+    note_quantization(model, options.mode, options.input_path, ranging, comparison)
     written = io.save(model, options.output_path, force=options.force)
     is_eightbit = options.mode == "eightbit"
     return Report(
@@ -208,13 +208,19 @@ def _rewrite(
         if options.format == "qoperator":
             changes += to_qoperator(model)
     if not changes:
-        raise UsageError(
-            "nothing was quantized: no operator has constant float weights or a known range",
-            "look at the model with q8tool inspect",
-        )
-    if options.strip:
-        changes += clean_graph(model)
-    return changes
+        raise _nothing_quantized(choice)
+    # Without strip every operator keeps conversions of its own; what nobody reads goes.
+    return [*changes, *clean_graph(model, merges=options.strip)]
+
+
+def _nothing_quantized(choice: Choice) -> Q8Error:
+    reasons = dict.fromkeys(reason for _, reason in choice.kept)
+    if not reasons:
+        return InputError("nothing to quantize: no operator of the model has an eight-bit form")
+    kind = UsageError if "excluded" in reasons else InputError
+    node, reason = choice.kept[0]
+    listed = f"{node_label(node)}: {reason}" if len(reasons) == 1 else "; ".join(reasons)
+    return kind(f"nothing to quantize, all operators stay float: {listed}")
 
 
 def _count(choice: Choice, form: str) -> int:

@@ -89,10 +89,11 @@ def find_ranges(
     source, measured = "operators only, the rest at run time", Ranges()
     if options.ranges is not None:
         measured = _of_model(model, options.ranges)
-        source = str(options.ranges)
+        source = "a ranges file"
     elif samples is not None and options.measures:
         measured = _measure(model, samples, options, excluded, progress)
-        source = f"{len(held_back(len(samples))[0])} samples, {options.method}"
+        count = len(held_back(len(samples))[0]) - len(_skipped(samples))
+        source = f"{count} samples, {options.method}"
     ranges = known_ranges(model, {**measured, **given})
     choice = choose_precision(model, lambda value: value.name in ranges, excluded)
     return Ranging(
@@ -101,8 +102,12 @@ def find_ranges(
         source=source,
         preprocessing=spec,
         held_back=None if samples is None else lambda: samples.at(held_back(len(samples))[1]),
-        skipped=samples.skipped if isinstance(samples, PhotoSamples) else [],
+        skipped=_skipped(samples),
     )
+
+
+def _skipped(samples: PhotoSamples | ArraySamples | None) -> list[tuple[str, str]]:
+    return samples.skipped if isinstance(samples, PhotoSamples) else []
 
 
 def _samples(

@@ -53,7 +53,9 @@ class PhotoSamples:
             try:
                 tensor = to_tensor(load_photo(path), self.spec)
             except InputError as error:
-                self.skipped.append((str(path), error.message))
+                note = (str(path), error.message)
+                if note not in self.skipped:
+                    self.skipped.append(note)
                 continue
             yield Sample(str(path), {self.input_name: tensor})
 

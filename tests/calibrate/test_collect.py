@@ -1,0 +1,112 @@
+"""Collect: ranges of inputs, outputs and what is between; what is not finite is named."""
+
+import tracemalloc
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from q8tool.calibrate.collect import Sample, collect
+from q8tool.calibrate.observers import METHODS, Method
+from q8tool.errors import InputError
+from tests.graphs import Array, f32, model, random, run
+
+TEXT = "g (float[N,3,6,6] x) => (float[N,4,4,4] y) { c = Conv(x, w)  y = Relu(c) }"
+W = random(4, 3, 3, 3)
+
+
+def samples(count: int) -> list[Sample]:
+    return [Sample(f"photo{i}.jpg", {"x": random(1, 3, 6, 6, seed=i)}) for i in range(count)]
+
+
+def between(photos: list[Sample]) -> list[Array]:
+    graph = model("g (float[N,3,6,6] x) => (float[N,4,4,4] c) { c = Conv(x, w) }", w=W)
+    return [run(graph, **photo.feeds)[0] for photo in photos]
+
+
+def test_ranges_are_those_of_onnxruntime() -> None:
+    photos = samples(5)
+    found = collect(model(TEXT, w=W), photos, ["x", "c", "y"])
+    fed = np.stack([photo.feeds["x"] for photo in photos])
+    inner = np.stack(between(photos))
+    assert found["x"] == (fed.min(), fed.max())
+    np.testing.assert_allclose(found["c"], (inner.min(), inner.max()), rtol=1e-5)
+    np.testing.assert_allclose(found["y"], (0, inner.max()), rtol=1e-5)
+    assert list(found) == ["x", "c", "y"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_stays_within_what_was_seen(method: Method) -> None:
+    found = collect(model(TEXT, w=W), samples(8), ["c"], method)
+    widest = collect(model(TEXT, w=W), samples(8), ["c"])
+    assert widest["c"][0] <= found["c"][0] < 0 < found["c"][1] <= widest["c"][1]
+
+
+def test_progress_is_told_once_a_sample() -> None:
+    calls: list[None] = []
+    collect(model(TEXT, w=W), samples(3), ["c"], seen=lambda: calls.append(None))
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_photo_that_makes_no_numbers_is_named(bad: float) -> None:
+    photos = samples(3)
+    array = np.array(photos[1].feeds["x"])
+    array[0, 0, 0, 0] = bad
+    photos[1] = Sample("broken.jpg", {"x": array})
+    with pytest.raises(InputError, match=r"broken\.jpg: tensor 'x'"):
+        collect(model(TEXT, w=W), photos, ["x", "c"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("op", "bad"), [("Log", -1.0), ("Reciprocal", 0.0), ("Exp", 1000.0)])
+def test_a_tensor_that_stops_being_numbers_is_named(op: str, bad: float, method: Method) -> None:
+    graph = model(f"g (float[N] x) => (float[N] y) {{ c = {op}(x)  y = Relu(c) }}")
+    photos = [Sample("fine", {"x": np.ones(40, np.float32)})]
+    photos.append(Sample("broken.jpg", {"x": np.append(np.ones(39), bad).astype(np.float32)}))
+    with np.errstate(all="ignore"), pytest.raises(InputError, match=r"broken\.jpg: tensor 'c'"):
+        collect(graph, photos, ["c"], method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_names_that_the_model_has_already(method: Method) -> None:
+    text = """<ir_version: 8, opset_import: ["": 13]>
+        g (float[N] x) => (float[N] "c/ReduceMin") { c = Neg(x)  "c/ReduceMin" = Neg(c) }"""
+    graph = model(text.replace('"c/ReduceMin"', "t"))
+    graph.graph.outputs[0].name = "c/ReduceMin"
+    assert collect(graph, [Sample("a", {"x": f32([1, 2])})], ["c"], method)["c"][0] == -2
+
+
+def test_no_sample() -> None:
+    with pytest.raises(InputError, match="no sample"):
+        collect(model(TEXT, w=W), [], ["c"])
+
+
+def test_large_values_are_no_infinity() -> None:
+    graph = model("g (float[N] x) => (float[N] y) { y = Neg(x) }")
+    photos = [Sample("a", {"x": np.full(4, 3e38, np.float32)})]
+    assert collect(graph, photos, ["x", "y"])["y"] == (float(-np.float32(3e38)),) * 2
+
+
+def test_empty_tensors_tell_nothing() -> None:
+    graph = model("g (float[N] x) => (float[N] y) { y = Neg(x) }")
+    photos = [Sample("none", {"x": f32([])}), Sample("some", {"x": f32([1, 2])})]
+    assert collect(graph, photos, ["y"]) == {"y": (-2, -1)}
+
+
+def test_memory_does_not_grow_with_samples() -> None:
+    graph = model("g (float[1,65536] x) => (float[1,65536] y) { y = Relu(x) }")
+
+    def photos(count: int) -> Iterator[Sample]:
+        for index in range(count):
+            yield Sample(str(index), {"x": random(1, 65536, seed=index)})
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        collect(graph, photos(count), ["x", "y"], "mse")
+        _, highest = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return highest
+
+    peak(2)  # what is allocated once
+    assert peak(40) < peak(4) + 65536 * 4

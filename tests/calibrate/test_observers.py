@@ -1,0 +1,167 @@
+"""Observers: results that do not depend on how values arrive, and known answers."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from q8tool.calibrate.observers import (
+    BINS,
+    METHODS,
+    SEARCH_STEPS,
+    SMALLEST_SHARE,
+    Histogram,
+    Method,
+    Observer,
+    make_observer,
+)
+from q8tool.numerics.qparams import from_range
+from q8tool.numerics.rounding import dequantize, quantize
+from tests.graphs import Array, f32
+
+EXAMPLES = settings(max_examples=80, deadline=None, derandomize=True)
+
+
+def seen(method: Method, *parts: Array) -> Observer:
+    observer = make_observer(method)
+    for part in parts:
+        observer.update(part)
+    return observer
+
+
+@st.composite
+def values_and_cuts(draw: st.DrawFn) -> tuple[Array, list[Array]]:
+    """Values of widely different size, and the same values cut into shuffled pieces."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**31)))
+    count = draw(st.integers(2, 400))
+    sizes = np.exp(rng.uniform(-20, 20, count)) if draw(st.booleans()) else 1.0
+    values = (rng.standard_normal(count) * sizes).astype(np.float32)
+    values[rng.random(count) < 0.2] = 0.0
+    shuffled = rng.permutation(values)
+    cuts = sorted(draw(st.lists(st.integers(1, count - 1), max_size=5, unique=True)))
+    return values, [part for part in np.split(shuffled, cuts) if part.size]
+
+
+@given(values_and_cuts())
+@EXAMPLES
+@pytest.mark.parametrize("method", ["minmax", "mse"])
+def test_neither_order_nor_batches_matter(method: Method, case: tuple[Array, list[Array]]) -> None:
+    values, parts = case
+    assert seen(method, values).range() == seen(method, *parts).range()
+
+
+@given(values_and_cuts())
+@EXAMPLES
+def test_a_histogram_is_the_same_however_values_arrive(case: tuple[Array, list[Array]]) -> None:
+    values, parts = case
+    one, many = Histogram(), Histogram()
+    one.update(values)
+    for part in parts:
+        many.update(part)
+    assert one.width == many.width
+    np.testing.assert_array_equal(one.counts, many.counts)
+    assert one.counts.sum() == values.size
+
+
+def test_doubling_a_histogram_is_exact() -> None:
+    """What was counted with narrow bins lands where wide bins would have counted it."""
+    narrow = np.linspace(-1, 0.999, 5000, dtype=np.float32)
+    histogram = Histogram()
+    histogram.update(narrow)
+    histogram.update(f32([100.0]))
+    assert histogram.width == 128 / (BINS / 2)
+    expected = np.bincount(np.floor(narrow / histogram.width).astype(int) + BINS // 2)
+    np.testing.assert_array_equal(histogram.counts[: expected.size], expected)
+    assert histogram.counts[BINS // 2 + 800] == 1  # 100 / 0.125
+
+
+def test_a_histogram_of_zeros_first() -> None:
+    histogram = Histogram()
+    histogram.update(np.zeros(7, np.float32))
+    histogram.update(f32([-3.0]))
+    assert histogram.counts[BINS // 2] == 7
+    assert histogram.counts.sum() == 8
+
+
+@pytest.mark.parametrize("largest", [1.0, 2.0, 1.5, 2.0**-140, 3e38, 1023.9999])
+def test_the_largest_value_has_a_bin(largest: float) -> None:
+    histogram = Histogram()
+    histogram.update(f32([largest, -largest]))
+    assert histogram.counts.sum() == 2
+
+
+def test_minmax() -> None:
+    assert seen("minmax", f32([1, 2]), f32([[-3], [0]])).range() == (-3.0, 2.0)
+    assert seen("minmax", f32([1, 2])).range() == (1.0, 2.0)  # 0 is added later, by from_range
+
+
+@pytest.mark.parametrize(
+    ("count", "skipped"), [(1, 0), (9, 0), (10, 0), (11, 1), (20, 1), (50, 2), (100, 5)]
+)
+def test_percentile_leaves_out_five_percent_of_the_photos(count: int, skipped: int) -> None:
+    photos = [f32([-i, 10 * i]) for i in range(1, count + 1)]
+    order = np.random.default_rng(count).permutation(count)
+    low, high = seen("percentile", *(photos[i] for i in order)).range()
+    assert (low, high) == (-(count - skipped), 10 * (count - skipped))
+
+
+def test_one_photo_of_outliers_does_not_count() -> None:
+    ordinary = [f32([-1, 1])] * 20
+    assert seen("percentile", *ordinary, f32([-1000, 1000])).range() == (-1.0, 1.0)
+
+
+def squared_error(values: Array, low: float, high: float) -> float:
+    params = from_range(low, high)
+    error = dequantize(quantize(values, params), params).astype(np.float64) - values
+    return float(np.square(error).sum())
+
+
+@pytest.mark.parametrize("name", ["normal", "relu", "laplace", "outliers", "negative"])
+def test_mse_is_near_the_best_of_all_ranges(name: str) -> None:
+    """Against really quantizing with every pair of ends that the search may choose from."""
+    rng = np.random.default_rng(5)
+    makers: dict[str, Any] = {
+        "normal": lambda: rng.standard_normal(8000),
+        "relu": lambda: np.maximum(rng.standard_normal(8000), 0),
+        "laplace": lambda: rng.laplace(size=8000),
+        "outliers": lambda: np.append(rng.standard_normal(8000) * 0.1, [4.0, -3.0]),
+        "negative": lambda: -np.abs(rng.standard_normal(8000)),
+    }
+    values = makers[name]().astype(np.float32)
+    low, high = seen("mse", values).range()
+    least, most = float(values.min()), float(values.max())
+    shares = np.linspace(1.0, SMALLEST_SHARE, SEARCH_STEPS)[::2]
+    best = min(
+        squared_error(values, least * bottom if least < 0 else least, most * top)
+        for bottom, top in itertools.product(shares if least < 0 else [1.0], shares)
+    )
+    assert squared_error(values, low, high) <= 1.1 * best
+    assert squared_error(values, low, high) <= 1.02 * squared_error(values, least, most)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_constant_tensors(method: Method) -> None:
+    assert seen(method, np.zeros(9, np.float32)).range() == (0.0, 0.0)
+    low, high = seen(method, np.full(9, 2.5, np.float32)).range()
+    assert low == 2.5 == high or (low <= 2.5 and high >= 2.45)
+
+
+@pytest.mark.parametrize("method", ["minmax", "mse"])
+def test_what_is_kept_does_not_grow(method: Method) -> None:
+    def kept(observer: Observer) -> int:
+        found = [
+            vars(observer),
+            *(vars(v) for v in vars(observer).values() if hasattr(v, "__dict__")),
+        ]
+        arrays = [v for part in found for v in part.values() if isinstance(v, np.ndarray)]
+        lists = [v for part in found for v in part.values() if isinstance(v, list)]
+        return sum(array.nbytes for array in arrays) + sum(map(len, lists))
+
+    few, many = make_observer(method), make_observer(method)
+    few.update(np.ones(10, np.float32))
+    for _ in range(100):
+        many.update(np.ones(1000, np.float32))
+    assert kept(few) == kept(many) <= 8 * BINS
