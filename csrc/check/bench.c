@@ -330,7 +330,8 @@ void check_bench(void)
     enum { MOST_SETS = 16 };
     double gemm_gops[MOST_SETS] = {0};
     fill_data();
-    printf("%s, one core. 1e9 operations/s (gemm, depthwise: 2 per multiply-add; else elements), "
+    printf("%s, one core; numbers from an emulator mean nothing\n"
+           "1e9 operations/s (gemm, depthwise: 2 per multiply-add; pools: taps; else elements), "
            "ratio to scalar\n%-20s", q8_cpu_name(), "");
     for (int i = 0; i < q8_isa_count() && i < MOST_SETS; i++)
         if (q8_kernels_at(i))
