@@ -149,5 +149,5 @@ def _check_expectation(result: "Report", options: "Options") -> None:
         return
     photo, first = result.missed[0]
     others = len(result.missed) - 1
-    more = f", and {others} more photos miss it" if others else ""
+    more = f", and {others} more photo{'s miss' if others > 1 else ' misses'} it" if others else ""
     raise ExpectationError(f"{photo}: '{first}' comes first, expected '{options.expect}'{more}")

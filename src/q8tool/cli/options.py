@@ -120,11 +120,11 @@ def preprocessing_options(function: F) -> F:
                 help="Height and width of the input, where the model leaves them open.",
             ),
             click.option(
-                "--mean", "--input-mean", callback=_numbers, metavar="M[,M,M]",
+                "--mean", "--input-mean", "--mean-value", callback=_numbers, metavar="M[,M,M]",
                 help="Subtracted from pixels 0..255, per channel.",
             ),
             click.option(
-                "--std", "--input-std", callback=_numbers, metavar="S[,S,S]",
+                "--std", "--input-std", "--std-value", callback=_numbers, metavar="S[,S,S]",
                 help="Then divided by, per channel.",
             ),
             click.option(
