@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,20 @@ def test_jpeg_of_one_colour(tmp_path: Path, mode: str, pixel: Any, expected: Any
     got = np.asarray(load_photo(tmp_path / "a.jpg"))
     assert got.shape == (16, 16, 3)
     assert np.abs(got.astype(int) - expected).max() <= 2
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def test_colours_of_sixteen_bits(tmp_path: Path) -> None:
+    # Pillow reads but does not write them: one line, no filter, big-endian.
+    line = b"\0" + struct.pack(">6H", 0, 128 * 257, 65535, 255 * 256, 256, 64 * 257)
+    head = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(line)), (b"IEND", b"")]
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, body) for kind, body in chunks)
+    (tmp_path / "a.png").write_bytes(data)
+    assert loaded(tmp_path / "a.png") == [[(0, 128, 255), (255, 1, 64)]]
 
 
 def test_the_first_picture_of_an_animation(tmp_path: Path) -> None:

@@ -166,6 +166,19 @@ def test_compare_with_a_model_of_other_classes(tmp_path: Path) -> None:
     assert [label.other for label in report.answers[0].labels] == [pytest.approx(0.299), None, None]
 
 
+def test_classes_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    graph, other = colour_model(), colour_model(LOGITS.replace("y = Flatten(p)", MIRRORED))
+    for each in (graph, other):
+        metadata.set_labels(each, ["crane", "green", "crane"])
+    report = answers(tmp_path, graph, compare=saved(other, tmp_path / "o.onnx"))
+    answer = report.answers[0]
+    assert (answer.labels[0].name, answer.compared[0].name) == ("crane", "crane")
+    assert answer.labels[0].other == pytest.approx(softmax(0, 0, 5)[0])
+    assert not answer.agrees
+
+
+# Red for blue: the reds of the photo are the third score.
+MIRRORED = "f = Flatten(p) a, b, c = Split<axis=1>(f) y = Concat<axis=1>(c, b, a)"
 TWO_OUTPUTS = """g (float[N,3,8,8] x) => (float[N,3] y, float[N,3] z, float[N,3,8,8] map) {
     p = GlobalAveragePool(x) y = Flatten(p) z = Neg(y) map = Relu(x) }"""
 

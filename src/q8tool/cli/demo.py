@@ -73,11 +73,16 @@ def command(folder: Path, **options: Any) -> None:
 
 
 def _say(text: str) -> None:
-    click.secho(f"# {text}", fg="green")
+    _print(f"# {text}", fg="green")
 
 
 def _show(words: str) -> None:
-    click.secho(f"$ {words}", bold=True)
+    _print(f"$ {words}", bold=True)
+
+
+def _print(text: str, **style: Any) -> None:
+    # click takes colours away where stdout is no terminal, but does not know https://no-color.org.
+    click.secho(text, color=False if os.environ.get("NO_COLOR") else None, **style)
     sys.stdout.flush()
 
 

@@ -66,18 +66,15 @@ class Answer:
     """What the model says of one photo, best first.
 
     compared      the other model's labels, best first; empty without one
+    agrees        whether both put the same label first; True without a second model
     milliseconds  of one run, without reading the photo
     """
 
     photo: str
     labels: list[Label]
     compared: list[Label]
+    agrees: bool
     milliseconds: float
-
-    @property
-    def agrees(self) -> bool:
-        """Whether both models put the same label first; True without a second one."""
-        return not self.compared or self.compared[0].name == self.labels[0].name
 
     def to_json(self) -> dict[str, Any]:
         """The answer as JSON values; what has to do with comparing only where there is any."""
@@ -183,8 +180,14 @@ def _spec_like(spec: Spec, other: Classifier, flags: SpecOptions) -> Spec:
 
 
 def _answer(path: Path, scores: Scores, other: Scores | None, top: int) -> Answer:
-    compared = _best(other, top) if other else []
-    return Answer(str(path), _best(scores, top, other), compared, scores.milliseconds)
+    labels, compared = _best(scores, top, other), _best(other, top) if other else []
+    agrees = other is None or _same_class(labels[0], compared[0], scores.names == other.names)
+    return Answer(str(path), labels, compared, agrees, scores.milliseconds)
+
+
+def _same_class(one: Label, other: Label, have_same_names: bool) -> bool:
+    """By index where both models have the same classes: two of ImageNet's are called crane."""
+    return one.index == other.index if have_same_names else one.name == other.name
 
 
 def _best(scores: Scores, top: int, other: Scores | None = None) -> list[Label]:
