@@ -12,7 +12,9 @@ CSRC = Path("csrc")
 header = (CSRC / "q8.h").read_text(encoding="utf-8")
 
 ffibuilder = FFI()
-ffibuilder.cdef(header.split("/* ---- cffi: begin ---- */")[1].split("/* ---- cffi: end ---- */")[0])
+ffibuilder.cdef(
+    header.split("/* ---- cffi: begin ---- */")[1].split("/* ---- cffi: end ---- */")[0]
+)
 ffibuilder.set_source(
     "q8tool.native._q8",
     '#include "q8.h"',
