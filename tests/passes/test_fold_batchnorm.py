@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from q8tool.model.shapes import infer_shapes
@@ -151,3 +152,21 @@ def test_quantized_weights_stay_quantized() -> None:
     infer_shapes(graph)
     fold_batchnorm(graph)
     assert ops(graph) == ["DequantizeLinear", "Conv", "Mul", "Add"]
+
+
+@pytest.mark.parametrize("variance", [np.nan, -1, np.inf])
+def test_statistics_that_are_no_numbers_stay_visible(variance: float) -> None:
+    graph = model(CONV, w=random(4, 3, 3, 3), **{**statistics(4), "v": f32([1, variance, 1, 1])})
+    infer_shapes(graph)
+    fold_batchnorm(graph)
+    assert ("BatchNormalization" in ops(graph)) == (variance != np.inf)
+
+
+def test_weights_that_would_overflow_are_left_alone() -> None:
+    before = model(CONV, w=np.full((4, 3, 3, 3), 1e30, np.float32), **statistics(4))
+    before.graph.initializers["g"].const_value = ir.tensor(f32([1e30] * 4))
+    after = before.clone()
+    infer_shapes(after)
+    fold_batchnorm(after)
+    assert ops(after) == ["Conv", "Mul", "Add", "Relu"]
+    assert_same(before, after, x=np.zeros((1, 3, 8, 8), np.float32))

@@ -51,7 +51,7 @@ def output_channels(node: ir.Node) -> int | None:
     """Channels that a Conv, ConvTranspose or Gemm makes; None if its weights are not constant."""
     weights = constant(node.inputs[1])
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    if weights is None or (bias is not None and constant(bias) is None):
+    if weights is None or weights.ndim < 2 or (bias is not None and constant(bias) is None):
         return None
     if node.op_type == "Conv":
         return int(weights.shape[0])
@@ -64,7 +64,7 @@ def absorb(target: ir.Node, affine: Affine, follower: ir.Node) -> bool:
     """Fold an affine step into the weights and bias of target; follower, which did it, goes.
 
     Weights that others share stay as they are for those. False, and nothing done, if the channels
-    do not agree or a Gemm's bias varies by row.
+    do not agree, a Gemm's bias varies by row, or the products leave the range of the type.
     """
     channels = output_channels(target)
     weights, bias = constant(target.inputs[1]), _bias(target)
@@ -74,8 +74,11 @@ def absorb(target: ir.Node, affine: Affine, follower: ir.Node) -> bool:
         return False
     graph = target.graph
     assert isinstance(graph, ir.Graph)
-    scaled = (weights * _along_weights(target, weights, affine.factor)).astype(weights.dtype)
-    shifted = (bias * affine.factor + affine.offset).astype(weights.dtype)
+    with np.errstate(all="ignore"):
+        scaled = (weights * _along_weights(target, weights, affine.factor)).astype(weights.dtype)
+        shifted = (bias * affine.factor + affine.offset).astype(weights.dtype)
+    if not (np.isfinite(scaled).all() and np.isfinite(shifted).all()):
+        return False
     _set_weight(graph, target, 1, scaled)
     _set_weight(graph, target, 2, shifted)
     if target.op_type == "Gemm":

@@ -46,9 +46,15 @@ def _affine(model: ir.Model, node: ir.Node) -> Affine | None:
     arrays = [constant(value) for value in node.inputs[1:5]]
     if len(arrays) < 4 or any(array is None for array in arrays):
         return None
-    gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in arrays)
-    factor = gamma / np.sqrt(variance + get_float(node, "epsilon", 1e-5))
-    return Affine(factor, beta - mean * factor)
+    with np.errstate(invalid="ignore"):
+        gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in arrays)
+    if not gamma.shape == beta.shape == mean.shape == variance.shape == (gamma.size,):
+        return None
+    spread = variance + get_float(node, "epsilon", 1e-5)
+    factor = gamma / np.sqrt(spread, where=spread > 0, out=np.full_like(spread, np.nan))
+    affine = Affine(factor, beta - mean * factor)
+    # Statistics that are no numbers stay in a node of their own, where everybody can see them.
+    return affine if np.isfinite([affine.factor, affine.offset]).all() else None
 
 
 def _in_inference(model: ir.Model, node: ir.Node) -> bool:
@@ -69,7 +75,9 @@ def _write_out(graph: ir.Graph, node: ir.Node, affine: Affine) -> bool:
     name = node.name or result.name or "BatchNormalization"
 
     def weight(suffix: str, values: npt.NDArray[np.float64]) -> ir.Value:
-        return make_initializer(graph, f"{name}_{suffix}", values.reshape(shape).astype(dtype))
+        with np.errstate(over="ignore"):
+            array = values.reshape(shape).astype(dtype)
+        return make_initializer(graph, f"{name}_{suffix}", array)
 
     scaled = ir.node("Mul", [source, weight("scale", affine.factor)], name=f"{name}_Mul")
     scaled.outputs[0].name = f"{name}_scaled"

@@ -124,7 +124,7 @@ def _expected_bytes(node: ir.Node, inputs: Arrays) -> float:
     total = 0.0
     for value in node.outputs:
         dims = shapes.static_shape(value)
-        if dims is not None and value.dtype is not None:
+        if dims is not None and value.dtype not in (None, ir.DataType.UNDEFINED):
             total += math.prod(dims) * value.dtype.itemsize
         elif node.op_type == "ConstantOfShape":
             total += float(np.prod(inputs[0].astype(np.float64))) * 8
