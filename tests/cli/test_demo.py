@@ -22,6 +22,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("demo") / "q8tool-demo"
 
 
+def test_help_ends_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "Example:\n    q8tool demo" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_the_whole_chain(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,13 @@ def no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("Q8_ISA", raising=False)
 
 
+def test_help_ends_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["selftest", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "Example:\n    q8tool selftest" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_every_instruction_set_of_this_cpu(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["selftest"]) == 0
     captured = capsys.readouterr()

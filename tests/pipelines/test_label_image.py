@@ -201,6 +201,12 @@ def test_input_layer(tmp_path: Path) -> None:
     assert caught.value.hint == "its inputs: x"
 
 
+@pytest.mark.parametrize("batch", ["1", "4"])
+def test_models_of_a_fixed_number_of_photos(tmp_path: Path, batch: str) -> None:
+    report = answers(tmp_path, colour_model(SOFTMAX.replace("N", batch)))
+    assert [p for _, p in found(report)] == pytest.approx(softmax(5, 0, 0), abs=1e-6)
+
+
 def test_scores_that_are_no_numbers(tmp_path: Path) -> None:
     graph = model(LOGITS.replace("y = Flatten(p)", "f = Flatten(p) y = Div(f, z)"), z=f32([0]))
     with pytest.raises(InputError, match="output 'y' is not finite for this photo"):

@@ -126,7 +126,11 @@ def test_the_input_that_takes_photos() -> None:
     picture = TensorInfo("x", F32, (1, 3, 8, 8))
     vector = TensorInfo("v", F32, (1, 5))
     assert image_input([picture]) is picture
-    assert image_input([vector, picture], "v") is vector
+    assert image_input([vector, picture], "x") is picture
+    open_shape = TensorInfo("o", F32, ("N", "C", "H", "W"))
+    assert image_input([vector, open_shape], "o") is open_shape
+    with pytest.raises(InputError, match="input 'v', float32 \\(1, 5\\), takes no picture"):
+        image_input([vector, picture], "v")
     for inputs in (
         [vector],
         [picture, vector],

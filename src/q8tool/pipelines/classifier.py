@@ -69,28 +69,34 @@ class Classifier:
         self._output = _chosen_output(self._session, output_layer)
         self._gives_probabilities = gives_probabilities(self.model, self._output)
         self._names: list[str] = []
+        # A model for so many photos at once gets the same one as often.
+        batch = (self.input.shape or (1,))[0]
+        self._batch = batch if isinstance(batch, int) else 1
 
     def scores(self, photo: Image, spec: Spec) -> Scores:
         """What the model says of the photo. Raises InputError if that is not a row of scores."""
-        feeds = {self.input.name: to_tensor(photo, spec)}
+        feeds = {self.input.name: to_tensor(photo, spec).repeat(self._batch, axis=0)}
         if not self._names:
             self._session.run(feeds)  # compiles for this shape, which is not to be timed
         start = time.perf_counter()
-        answer = self._session.run(feeds)[self._output]
+        answers = self._session.run(feeds)[self._output]
         milliseconds = (time.perf_counter() - start) * 1e3
-        values, applied = probabilities(self._row(answer), self._gives_probabilities)
+        values, applied = probabilities(self._row(answers), self._gives_probabilities)
         self.applied_softmax = self.applied_softmax or applied
         if not self._names:
             self._names, self.warning = fit_labels(self.labels, len(values))
         return Scores(self._names, values, milliseconds)
 
-    def _row(self, answer: NDArray[Any]) -> NDArray[Any]:
+    def _row(self, answers: NDArray[Any]) -> NDArray[Any]:
+        """The scores of the first photo of the batch."""
+        has_batch = answers.ndim > 1 and len(answers) == self._batch
+        answer = answers[0] if has_batch else answers
         is_row = answer.size == max(answer.shape, default=0) > 1
         if answer.dtype.kind != "f" or not is_row:
-            shape = " x ".join(map(str, answer.shape)) or "a single number"
+            shape = " x ".join(map(str, answers.shape)) or "a single number"
             others = [info.name for info in self._session.outputs if info.name != self._output]
             raise InputError(
-                f"{self.path}: output '{self._output}' ({answer.dtype}, {shape}) is not one score "
+                f"{self.path}: output '{self._output}' ({answers.dtype}, {shape}) is not one score "
                 "per class",
                 f"--output-layer takes another: {', '.join(others)}" if others else "",
             )

@@ -79,12 +79,7 @@ def image_input(
     Raises UsageError if the name is unknown, InputError if no input looks like a picture.
     """
     if name:
-        for info in inputs:
-            if info.name == name:
-                return info
-        raise UsageError(
-            f"the model has no input '{name}'", f"its inputs: {', '.join(i.name for i in inputs)}"
-        )
+        return _named_input(inputs, name, hint)
     pictures = [info for info in inputs if _layout(info) is not None]
     if len(pictures) != 1 or len(inputs) != 1:
         described = ", ".join(f"{info.name} {info.shape}" for info in inputs)
@@ -93,6 +88,18 @@ def image_input(
             hint,
         )
     return pictures[0]
+
+
+def _named_input(inputs: Sequence[TensorInfo], name: str, hint: str) -> TensorInfo:
+    for info in inputs:
+        if info.name != name:
+            continue
+        if info.dtype != np.float32 or len(info.shape or ()) not in (0, 4):
+            raise InputError(f"input '{name}', {info.dtype} {info.shape}, takes no picture", hint)
+        return info
+    raise UsageError(
+        f"the model has no input '{name}'", f"its inputs: {', '.join(i.name for i in inputs)}"
+    )
 
 
 def choose_spec(
@@ -120,7 +127,9 @@ def stated_spec(
         base = Spec.from_dict(stored)
     by_flags = options.preset or options.mean is not None or options.std is not None
     source: Literal["flags", "metadata"] | None = "metadata" if stored is not None else None
-    return _with_flags(base, options), "flags" if by_flags else source
+    spec = _with_flags(base, options)
+    _check_size(info, spec)
+    return spec, "flags" if by_flags else source
 
 
 def _with_flags(spec: Spec, options: SpecOptions) -> Spec:
@@ -200,8 +209,23 @@ def _channels(info: TensorInfo) -> int:
     return channels if isinstance(channels, int) else 3
 
 
-def _size(info: TensorInfo) -> tuple[int, int]:
+def _sides(info: TensorInfo) -> Sequence[int | str | None]:
+    """Height and width of the input, as far as they are known."""
     shape = info.shape or (None,) * 4
-    sides = shape[2:4] if _layout(info) == "NCHW" else shape[1:3]
-    height, width = (side if isinstance(side, int) else DEFAULT_SIDE for side in sides)
+    return shape[1:3] if _layout(info) == "NHWC" else shape[2:4]
+
+
+def _size(info: TensorInfo) -> tuple[int, int]:
+    height, width = (side if isinstance(side, int) else DEFAULT_SIDE for side in _sides(info))
     return height, width
+
+
+def _check_size(info: TensorInfo, spec: Spec) -> None:
+    fixed = zip(_sides(info), spec.size, strict=False)
+    if any(isinstance(side, int) and side != wanted for side, wanted in fixed):
+        height, width = spec.size
+        raise UsageError(
+            f"photos would become {height}x{width}, input '{info.name}' takes "
+            f"{'x'.join(map(str, _sides(info)))}",
+            "without --size the model's own is used",
+        )
