@@ -82,3 +82,14 @@ def test_progress_is_silent_elsewhere() -> None:
 def test_errors_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     report.error("one\ntwo", "three\n\nfour")
     assert capsys.readouterr().err == "error: one two\nhint: three four\n"
+
+
+def test_names_in_files_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "\x1b[2Jconv\x07\u202e"
+    report.error(name)
+    report.note(name)
+    report.line(name)
+    report.facts([("node", name)])
+    report.table(["node"], [(name,)])
+    captured = capsys.readouterr()
+    assert not set("\x1b\x07\u202e") & set(captured.out + captured.err)

@@ -32,8 +32,8 @@ _NARROWEST = 12
 
 
 def line(text: str = "") -> None:
-    """One line of the result on stdout, exactly as it is."""
-    print(text)
+    """One line of the result on stdout."""
+    print(_plain(text))
 
 
 def print_json(report: Mapping[str, Any]) -> None:
@@ -43,7 +43,7 @@ def print_json(report: Mapping[str, Any]) -> None:
 
 def note(text: str) -> None:
     """One line for people on stderr: what was decided, what was skipped."""
-    print(text, file=sys.stderr)
+    print(_plain(text), file=sys.stderr)
 
 
 def error(message: str, hint: str = "") -> None:
@@ -83,7 +83,12 @@ def _usage_text(problem: click.ClickException) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return _plain(" ".join(text.split()))
+
+
+def _plain(text: str) -> str:
+    """The text without control characters: names come from files, and must not steer terminals."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
@@ -146,7 +151,7 @@ def _cell(item: object) -> str:
         return "yes" if item else "no"
     if isinstance(item, int):
         return f"{item:,}"
-    return f"{item:.6g}" if isinstance(item, float) else str(item)
+    return f"{item:.6g}" if isinstance(item, float) else _plain(str(item))
 
 
 @contextmanager
