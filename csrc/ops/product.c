@@ -13,7 +13,7 @@
 /* Weights that are used once come from memory at about this pace. */
 #define BYTES_PER_NS 16
 /* Taps with fewer bytes than this are copied together: a pointer per tap costs more. */
-#define LEAST_TAP_BYTES 16
+#define LEAST_TAP_BYTES 12
 /* More than any machine holds, and far from overflow when padded to whole panels. */
 #define MOST_WEIGHTS (INT64_C(1) << 48)
 
