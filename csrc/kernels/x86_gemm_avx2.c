@@ -14,13 +14,18 @@
 
 Q8_TARGET("avx2,fma")
 
-/* Not __m256i, which is four int64: GCC would copy each accumulator between the two in the loop. */
+/* Not __m256i, which is four int64: GCC would copy each accumulator between the two types in the
+ * loop. */
 typedef int32_t int32x8 __attribute__((vector_size(32)));
 
 #include "x86_lanes256.inc"
 #include "x86_gemm_store256.inc"
 
-enum { ROWS = 6, COLUMNS = 2, PAIR_BYTES = COLUMNS * 32, WIDE_CODES = 256 };
+#define JOB q8_gemm_job
+#define ROWS 6
+#define COLUMNS 2
+#define COLUMN_LANES 8
+enum { PAIR_BYTES = COLUMNS * 32, WIDE_CODES = 256 };
 
 /* count codes, a multiple of 2, to 16 bits. */
 X86_INLINE void widen_codes(const uint8_t *from, size_t count, uint16_t *to)
@@ -39,22 +44,21 @@ X86_INLINE void widen_codes(const uint8_t *from, size_t count, uint16_t *to)
         to[i] = from[i];
 }
 
-/* The codes `at` and at + 1 of each row times a step of B. The empty asm keeps GCC from adding
- * products to each other first and from loading B for each row, which costs registers and loads. */
+/* The codes `at` and at + 1 of each row times a step of B. */
 X86_INLINE void multiply_pair(int32x8 sum[ROWS][COLUMNS], uint16_t wide[ROWS][WIDE_CODES],
                               size_t at, const char *b, size_t rows, size_t columns)
 {
     __m256i right[COLUMNS];
-#define LOAD_RIGHT(j)                                              \
-    do {                                                           \
+#define LOAD_RIGHT(j)                                                \
+    do {                                                             \
         right[j] = _mm256_load_si256((const __m256i *)(b + j * 32)); \
-        __asm__("" : "+x"(right[j]));                              \
+        X86_KEEP_256(right[j]);                                      \
     } while (0)
 #define ADD_PRODUCT(i, j)                                                       \
     do {                                                                        \
         __m256i product = _mm256_madd_epi16(left, right[j]);                    \
         sum[i][j] = (int32x8)_mm256_add_epi32((__m256i)sum[i][j], product);     \
-        __asm__("" : "+x"(sum[i][j]));                                          \
+        X86_KEEP_256(sum[i][j]);                                                \
     } while (0)
 #define ADD_ROW(i)                                                                        \
     do {                                                                                  \
@@ -90,36 +94,21 @@ X86_INLINE void multiply_panel(const q8_gemm_job *job, int32x8 sum[ROWS][COLUMNS
     }
 }
 
-#define TILE(rows, columns)                                       \
-    static void tile_##rows##x##columns(const q8_gemm_job *job) \
-    {                                                             \
-        int32x8 acc[ROWS][COLUMNS];                               \
-        multiply_panel(job, acc, rows, columns);                  \
-        store_tile(job, acc, rows, columns);                      \
-    }
-#define TILE_ROW(rows) TILE(rows, 1) TILE(rows, 2)
-TILE_ROW(1)
-TILE_ROW(2)
-TILE_ROW(3)
-TILE_ROW(4)
-TILE_ROW(5)
-TILE_ROW(6)
-
-static void tile(const q8_gemm_job *job)
+X86_INLINE void tile_body(const q8_gemm_job *job, size_t rows, size_t columns)
 {
-#define ENTRY(rows) {tile_##rows##x1, tile_##rows##x2}
-    static void (*const tiles[ROWS][COLUMNS])(const q8_gemm_job *) = {
-        ENTRY(1), ENTRY(2), ENTRY(3), ENTRY(4), ENTRY(5), ENTRY(6)};
-#undef ENTRY
-    tiles[job->m - 1][(job->n - 1) / 8](job);
+    int32x8 acc[ROWS][COLUMNS];
+    multiply_panel(job, acc, rows, columns);
+    store_tile(job, acc, rows, columns);
 }
+
+#include "x86_gemm_tiles.inc"
 
 Q8_TARGET_END
 
 const q8_gemm_table q8_gemm_avx2 = {
     .name = "avx2 6x16",
     .mr = ROWS,
-    .nr = COLUMNS * 8,
+    .nr = COLUMNS * COLUMN_LANES,
     .kr = 2,
     .weight_bytes = 2,
     .flips_a = 0,

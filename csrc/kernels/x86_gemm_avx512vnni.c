@@ -13,13 +13,15 @@
 
 Q8_TARGET("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")
 
-/* Not __m512i, which is eight int64: GCC would copy each accumulator between the two in the loop. */
+/* Not __m512i, which is eight int64: GCC would copy each accumulator between the two types in the
+ * loop. */
 typedef int32_t int32x16 __attribute__((vector_size(64)));
 
 #define JOB q8_gemm_job
 #define VECTOR int32x16
 #define ROWS 6
 #define COLUMNS 4
+#define COLUMN_LANES 16
 #define EACH_COLUMN X86_EACH_4
 #define EACH_COLUMN_IN_ROW X86_EACH_IN_ROW_4
 #define START(p) ((int32x16)_mm512_loadu_si512(p))
@@ -29,7 +31,7 @@ typedef int32_t int32x16 __attribute__((vector_size(64)));
 #define BROADCAST(p) ((int32x16)_mm512_set1_epi32(*(const x86_unaligned_int32 *)(p)))
 #define MULTIPLY_ADD(sum, a, b) \
     ((int32x16)_mm512_dpbusd_epi32((__m512i)(sum), (__m512i)(a), (__m512i)(b)))
-#define KEEP(x) __asm__("" : "+v"(x))
+#define KEEP X86_KEEP_512
 #include "x86_gemm_tile.inc"
 
 X86_INLINE __mmask64 first_bytes(size_t count)
@@ -112,34 +114,14 @@ X86_INLINE void tile_body(const q8_gemm_job *job, size_t rows, size_t columns)
 #undef STORE_SUMS
 }
 
-#define TILE(rows, columns)                                       \
-    static void tile_##rows##x##columns(const q8_gemm_job *job) \
-    {                                                             \
-        tile_body(job, rows, columns);                            \
-    }
-#define TILE_ROW(rows) TILE(rows, 1) TILE(rows, 2) TILE(rows, 3) TILE(rows, 4)
-TILE_ROW(1)
-TILE_ROW(2)
-TILE_ROW(3)
-TILE_ROW(4)
-TILE_ROW(5)
-TILE_ROW(6)
-
-static void tile(const q8_gemm_job *job)
-{
-#define ENTRY(rows) {tile_##rows##x1, tile_##rows##x2, tile_##rows##x3, tile_##rows##x4}
-    static void (*const tiles[ROWS][COLUMNS])(const q8_gemm_job *) = {
-        ENTRY(1), ENTRY(2), ENTRY(3), ENTRY(4), ENTRY(5), ENTRY(6)};
-#undef ENTRY
-    tiles[job->m - 1][(job->n - 1) / 16](job);
-}
+#include "x86_gemm_tiles.inc"
 
 Q8_TARGET_END
 
 const q8_gemm_table q8_gemm_avx512vnni = {
     .name = "avx512vnni 6x64",
     .mr = ROWS,
-    .nr = COLUMNS * 16,
+    .nr = COLUMNS * COLUMN_LANES,
     .kr = 4,
     .weight_bytes = 1,
     .flips_a = 0,

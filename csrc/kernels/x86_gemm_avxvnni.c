@@ -12,13 +12,15 @@
 
 Q8_TARGET("avx2,fma,avxvnni")
 
-/* Not __m256i, which is four int64: GCC would copy each accumulator between the two in the loop. */
+/* Not __m256i, which is four int64: GCC would copy each accumulator between the two types in the
+ * loop. */
 typedef int32_t int32x8 __attribute__((vector_size(32)));
 
 #define JOB q8_gemm_job
 #define VECTOR int32x8
 #define ROWS 6
 #define COLUMNS 2
+#define COLUMN_LANES 8
 #define EACH_COLUMN X86_EACH_2
 #define EACH_COLUMN_IN_ROW X86_EACH_IN_ROW_2
 #define START(p) ((int32x8)_mm256_loadu_si256((const __m256i *)(p)))
@@ -28,7 +30,7 @@ typedef int32_t int32x8 __attribute__((vector_size(32)));
 #define BROADCAST(p) ((int32x8)_mm256_set1_epi32(*(const x86_unaligned_int32 *)(p)))
 #define MULTIPLY_ADD(sum, a, b) \
     ((int32x8)_mm256_dpbusd_avx_epi32((__m256i)(sum), (__m256i)(a), (__m256i)(b)))
-#define KEEP(x) __asm__("" : "+x"(x))
+#define KEEP X86_KEEP_256
 #include "x86_gemm_tile.inc"
 #include "x86_lanes256.inc"
 #include "x86_gemm_store256.inc"
@@ -40,34 +42,14 @@ X86_INLINE void tile_body(const q8_gemm_job *job, size_t rows, size_t columns)
     store_tile(job, acc, rows, columns);
 }
 
-#define TILE(rows, columns)                                       \
-    static void tile_##rows##x##columns(const q8_gemm_job *job) \
-    {                                                             \
-        tile_body(job, rows, columns);                            \
-    }
-#define TILE_ROW(rows) TILE(rows, 1) TILE(rows, 2)
-TILE_ROW(1)
-TILE_ROW(2)
-TILE_ROW(3)
-TILE_ROW(4)
-TILE_ROW(5)
-TILE_ROW(6)
-
-static void tile(const q8_gemm_job *job)
-{
-#define ENTRY(rows) {tile_##rows##x1, tile_##rows##x2}
-    static void (*const tiles[ROWS][COLUMNS])(const q8_gemm_job *) = {
-        ENTRY(1), ENTRY(2), ENTRY(3), ENTRY(4), ENTRY(5), ENTRY(6)};
-#undef ENTRY
-    tiles[job->m - 1][(job->n - 1) / 8](job);
-}
+#include "x86_gemm_tiles.inc"
 
 Q8_TARGET_END
 
 const q8_gemm_table q8_gemm_avxvnni = {
     .name = "avxvnni 6x16",
     .mr = ROWS,
-    .nr = COLUMNS * 8,
+    .nr = COLUMNS * COLUMN_LANES,
     .kr = 4,
     .weight_bytes = 1,
     .flips_a = 0,

@@ -10,6 +10,12 @@
 /* Bodies that are not worth a copy in each of their callers. */
 #define X86_APART static __attribute__((noinline))
 
+/* Wants a vector in a register: else GCC turns a vector used by several rows into a memory operand
+ * of each, and loads become the limit; or adds products to each other before adding them to a sum,
+ * and runs out of registers. */
+#define X86_KEEP_256(x) __asm__("" : "+x"(x))
+#define X86_KEEP_512(x) __asm__("" : "+v"(x))
+
 /* DO(0) .. DO(count - 1), for a constant count up to the number in the name. GCC unrolls loops
  * after it has decided which arrays live in registers, so an array of accumulators that a loop
  * indexes stays in memory; an array indexed by constants does not. */
@@ -18,15 +24,15 @@
         if ((count) > 0) DO(0); \
         if ((count) > 1) DO(1); \
     } while (0)
-#define X86_EACH_4(count, DO)    \
-    do {                         \
+#define X86_EACH_4(count, DO)   \
+    do {                        \
         if ((count) > 0) DO(0); \
         if ((count) > 1) DO(1); \
         if ((count) > 2) DO(2); \
         if ((count) > 3) DO(3); \
     } while (0)
-#define X86_EACH_6(count, DO)    \
-    do {                         \
+#define X86_EACH_6(count, DO)   \
+    do {                        \
         if ((count) > 0) DO(0); \
         if ((count) > 1) DO(1); \
         if ((count) > 2) DO(2); \
@@ -48,10 +54,10 @@
     } while (0)
 #define X86_EACH_IN_ROW_4(count, DO, i) \
     do {                                \
-        if ((count) > 0) DO(i, 0);     \
-        if ((count) > 1) DO(i, 1);     \
-        if ((count) > 2) DO(i, 2);     \
-        if ((count) > 3) DO(i, 3);     \
+        if ((count) > 0) DO(i, 0);      \
+        if ((count) > 1) DO(i, 1);      \
+        if ((count) > 2) DO(i, 2);      \
+        if ((count) > 3) DO(i, 3);      \
     } while (0)
 
 /* BLOCK(i, count) for i = 0, LANES, ... below n: count is LANES, at the end less. */
