@@ -1,6 +1,8 @@
 """q8tool label-image as typed: output, 2016's flags, exit codes."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,19 @@ def test_one_photo(capsys: pytest.CaptureFixture[str]) -> None:
     # e^5 / (e^5 + 2) = 0.98670, as docs and eyes expect: label (index): probability.
     assert captured.out == "red (0): 0.98670\ngreen (1): 0.00665\nblue (2): 0.00665\n"
     assert captured.err == ""
+
+
+def test_one_photo_loads_only_what_it_needs() -> None:
+    code = (
+        "import sys; from q8tool.cli import main; code = main(sys.argv[1:]);"
+        "heavy = {'rich', 'tqdm', 'safetensors', 'q8tool.calibrate', 'q8tool.passes'};"
+        "print(sorted(heavy & set(sys.modules))); sys.exit(code)"
+    )
+    words = ["label-image", "red.png", "--graph", "m.onnx"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_several_photos_and_top(capsys: pytest.CaptureFixture[str]) -> None:

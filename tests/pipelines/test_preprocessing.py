@@ -87,14 +87,13 @@ def test_one_photo_is_too_few_to_try(tmp_path: Path) -> None:
 
 
 # Three colours, and a class that wins unless the mean of a channel is above 9.
-TRAINED_ON_RAW = """g (float[N,3,8,8] x) => (float[N,4] y) {
+TRAINED_ON_RAW = """g (float[BATCH,3,8,8] x) => (float[BATCH,4] y) {
     p = GlobalAveragePool(x) f = Flatten(p) y = Gemm(f, w, b) }"""
 
 
-def test_the_way_with_confident_and_different_answers_is_taken(tmp_path: Path) -> None:
-    graph = model(
-        TRAINED_ON_RAW, w=f32([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]), b=f32([0, 0, 0, 9])
-    )
+@pytest.mark.parametrize("batch", ["N", "1", "3"])
+def test_the_way_with_confident_and_different_answers_is_taken(tmp_path: Path, batch: str) -> None:
+    graph = model(TRAINED_ON_RAW.replace("BATCH", batch), w=f32(np.eye(3, 4)), b=f32([0, 0, 0, 9]))
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)]
     photos = [photo(tmp_path / f"{i}.png", colour) for i, colour in enumerate(colours)]
     found = chosen(graph, photos)

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from q8tool.engine.session import Session
 from q8tool.errors import InputError, UsageError
 from q8tool.image.load import Image
-from q8tool.image.preprocess import to_tensor
 from q8tool.image.spec import Spec
 from q8tool.model import io, metadata
 from q8tool.pipelines.label_names import fit_labels
-from q8tool.pipelines.preprocessing import image_input
+from q8tool.pipelines.preprocessing import first_of_batch, image_input, photo_feeds
 from q8tool.pipelines.scores import gives_probabilities, probabilities
 
 __all__ = ["Classifier", "Scores"]
@@ -69,13 +68,10 @@ class Classifier:
         self._output = _chosen_output(self._session, output_layer)
         self._gives_probabilities = gives_probabilities(self.model, self._output)
         self._names: list[str] = []
-        # A model for so many photos at once gets the same one as often.
-        batch = (self.input.shape or (1,))[0]
-        self._batch = batch if isinstance(batch, int) else 1
 
     def scores(self, photo: Image, spec: Spec) -> Scores:
         """What the model says of the photo. Raises InputError if that is not a row of scores."""
-        feeds = {self.input.name: to_tensor(photo, spec).repeat(self._batch, axis=0)}
+        feeds = photo_feeds(photo, self.input, spec)
         if not self._names:
             self._session.run(feeds)  # compiles for this shape, which is not to be timed
         start = time.perf_counter()
@@ -89,8 +85,7 @@ class Classifier:
 
     def _row(self, answers: NDArray[Any]) -> NDArray[Any]:
         """The scores of the first photo of the batch."""
-        has_batch = answers.ndim > 1 and len(answers) == self._batch
-        answer = answers[0] if has_batch else answers
+        answer = first_of_batch(answers, self.input)
         is_row = answer.size == max(answer.shape, default=0) > 1
         if answer.dtype.kind != "f" or not is_row:
             shape = " x ".join(map(str, answers.shape)) or "a single number"

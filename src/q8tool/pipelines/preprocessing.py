@@ -20,13 +20,15 @@ from q8tool.image.load import Image, load_photo
 from q8tool.image.preprocess import to_tensor
 from q8tool.image.spec import PRESETS, Resize, Spec
 from q8tool.model import metadata
-from q8tool.pipelines.scores import probabilities
+from q8tool.pipelines.scores import gives_probabilities, probabilities
 
 __all__ = [
     "ChosenSpec",
     "SpecOptions",
     "choose_spec",
+    "first_of_batch",
     "image_input",
+    "photo_feeds",
     "stated_spec",
 ]
 
@@ -132,6 +134,16 @@ def stated_spec(
     return spec, "flags" if by_flags else source
 
 
+def photo_feeds(photo: Image, info: TensorInfo, spec: Spec) -> dict[str, NDArray[np.float32]]:
+    """The photo as the model's input; as often as it takes photos at once."""
+    return {info.name: to_tensor(photo, spec).repeat(_batch(info), axis=0)}
+
+
+def first_of_batch(answer: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
+    """What the model says of the first photo of those it took at once."""
+    return answer[0] if answer.ndim > 1 and len(answer) == _batch(info) else answer
+
+
 def _with_flags(spec: Spec, options: SpecOptions) -> Spec:
     channels = len(spec.mean)
     if options.preset:
@@ -159,11 +171,14 @@ def _tried(model: ir.Model, info: TensorInfo, spec: Spec, photos: Sequence[Path]
     if len(pictures) < FEWEST_PHOTOS:
         return ChosenSpec(_with_flags(spec, SpecOptions(usual)), "assumed", usual)
     session = Session(model)
+    output = session.outputs[0].name
+    are_probabilities = gives_probabilities(model, output)
     scores = {}
     for preset in PRESETS:
         tried = _with_flags(spec, SpecOptions(preset))
-        answers = [session.run({info.name: to_tensor(p, tried)}) for p in pictures]
-        scores[preset] = _score([next(iter(answer.values())) for answer in answers])
+        answers = [session.run(photo_feeds(p, info, tried))[output] for p in pictures]
+        rows = [first_of_batch(answer, info).reshape(-1) for answer in answers]
+        scores[preset] = _score(rows, are_probabilities)
     best = max(scores, key=lambda preset: scores[preset])
     chosen = best if scores[best] > CLEARLY * scores[usual] else usual
     return ChosenSpec(_with_flags(spec, SpecOptions(chosen)), "tried out", chosen)
@@ -185,13 +200,18 @@ def _readable(photos: Sequence[Path]) -> list[Image]:
     return pictures
 
 
-def _score(answers: Sequence[NDArray[Any]]) -> float:
+def _score(answers: Sequence[NDArray[Any]], are_probabilities: bool) -> float:
     """Mean confidence times the share of different answers; 0 for what is no classifier."""
-    rows = [probabilities(answer.reshape(-1))[0] for answer in answers if answer.size > 1]
-    if len(rows) != len(answers) or not all(np.isfinite(row).all() for row in rows):
+    if any(answer.size < 2 or not np.isfinite(answer).all() for answer in answers):
         return 0.0
+    rows = [probabilities(answer, are_probabilities)[0] for answer in answers]
     different = len({int(row.argmax()) for row in rows}) / len(rows)
     return float(np.mean([row.max() for row in rows])) * different
+
+
+def _batch(info: TensorInfo) -> int:
+    size = info.shape[0] if info.shape else 1
+    return size if isinstance(size, int) else 1
 
 
 def _layout(info: TensorInfo) -> Literal["NCHW", "NHWC"] | None:
