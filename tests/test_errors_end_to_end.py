@@ -269,6 +269,24 @@ def test_checkpoints(
     fails([*FREEZE.line("float.onnx"), "--checkpoint", name], INPUT, message)
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ([*QUANTIZE.line("float.onnx"), "--ranges", "none.json"], INPUT, "none.json: "),
+        ([*QUANTIZE.line("float.onnx"), "--ranges", "text.onnx"], INPUT, "text.onnx:"),
+        ([*QUANTIZE.line("float.onnx"), "--data", "none.npz"], INPUT, "none.npz: "),
+        ([*QUANTIZE.line("float.onnx"), "--data", "text.onnx"], INPUT, "text.onnx: "),
+        ([*LABEL.line("float.onnx"), "--labels", "none.txt"], INPUT, "none.txt: "),
+        ([*LABEL.line("float.onnx"), "--isa", "abacus"], USAGE, "'abacus' is unknown"),
+        (["selftest", "--isa", "abacus"], USAGE, "'abacus' is unknown"),
+        (["demo", "/proc/demo"], USAGE, "/proc/demo: "),
+        (["demo", "old.onnx"], USAGE, "old.onnx: "),
+    ],
+)
+def test_other_files_and_names(fails: Fails, words: list[str], code: int, message: str) -> None:
+    fails(words, code, message)
+
+
 def test_one_bad_photo_does_not_stop_a_folder(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,9 @@ from q8tool.cli.group import LazyGroup
 from q8tool.model import io
 from tests.graphs import model, random
 
-COMMANDS = ["freeze", "quantize", "strip-conversions", "label-image", "inspect"]
+COMMANDS = [
+    "freeze", "quantize", "strip-conversions", "label-image", "inspect", "selftest", "demo",
+]  # fmt: skip
 
 
 def q8tool(*words: str | Path) -> list[str]:
