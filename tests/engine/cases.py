@@ -335,7 +335,19 @@ def mixed_cases() -> list[Case]:
     ]
     shapes = {"five": np.asarray([1, 2, 4, 12, 10]), "four": np.asarray([1, 8, 12, 10])}
     both = {"w1": 0, "w2": 0}
+    before = {
+        "relu": [node("Relu", "x", "m")],
+        "maxpool": [node("MaxPool", "x", "m", kernel_shape=[2, 2])],
+        "transpose": [node("Transpose", "x", "m", perm=[0, 1, 3, 2])],
+        "sigmoid": [node("Sigmoid", "x", "m")],
+        "two relus": [node("Relu", "x", "r"), node("Neg", "r", "n"), node("Neg", "n", "m")],
+    }
+    moved = [
+        Case(f"{name} before conv", [*nodes, node("Conv", "m w1 b", "y")], x, weights, {"w1": 0})
+        for name, nodes in before.items()
+    ]
     return [
+        *moved,
         Case("residual", residual, x, weights, both),
         Case("squeeze and excite", squeeze, x, {"w1": w1, "b": weights["b"]}, {"w1": 0}),
         Case("head", head, x, {"m": numbers(8, 5)}, {"m": 1}),

@@ -174,6 +174,38 @@ def test_an_operator_that_nobody_has() -> None:
         Session(model)
 
 
+def test_a_step_that_c_refuses_runs_on_the_host() -> None:
+    # Nine dimensions are one more than plans have.
+    text = """deep (float[1, 2, 1, 2, 1, 2, 1, 2, 1] x) => (float[1, 2, 1, 2, 1, 2, 1, 2, 1] y) {
+        a = Neg(x)  y = Exp(a) }"""
+    x = np.arange(16, dtype=np.float32).reshape(1, 2, 1, 2, 1, 2, 1, 2, 1)
+    session = Session(proto(text))
+    np.testing.assert_allclose(session.run({"x": x})["y"], np.exp(-x), rtol=1e-6)
+    assert {step.dtype for step in session.explain()} == {"host"}
+
+
+def test_nodes_may_stand_in_any_order() -> None:
+    model = proto(CHAIN)
+    nodes = list(model.graph.node)[::-1]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    np.testing.assert_allclose(Session(model).run({"x": X})["y"], np.exp(-np.maximum(X, 0)), 1e-6)
+
+
+def test_a_value_that_nothing_computes_is_named() -> None:
+    model = proto(CHAIN)
+    model.graph.node[1].input[0] = "ghost"
+    with pytest.raises(InputError, match="reads 'ghost'"):
+        Session(model)
+
+
+def test_a_cycle_is_an_input_error() -> None:
+    model = proto(CHAIN)
+    model.graph.node[0].input[0] = "y"
+    with pytest.raises(InputError, match="needs its own result"):
+        Session(model)
+
+
 LOOP = """loop (int64 n, float[3] x) => (float[3] y) {
     yes = Constant <value = bool {1}> ()
     y = Loop (n, yes, x) <body = step (int64 i, bool c, float[3] v) => (bool d, float[3] w) {

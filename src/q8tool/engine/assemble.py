@@ -8,9 +8,19 @@ import numpy as np
 from q8tool.engine.arena import Lifetime, place
 from q8tool.engine.explain import StepInfo, native_info
 from q8tool.engine.tensors import NativeStep, Storage, Tensor
+from q8tool.errors import NativeError
 from q8tool.native import Plan
 
-__all__ = ["NativeSegment", "assembled"]
+__all__ = ["NativeSegment", "RefusedStep", "assembled"]
+
+
+class RefusedStep(Exception):  # noqa: N818 - handled by compiling again
+    """C does not take a step that a lowering emitted: a size beyond its limits."""
+
+    def __init__(self, step: NativeStep, error: NativeError) -> None:
+        super().__init__(error.message)
+        self.step = step
+        self.error = error
 
 
 @dataclass(eq=False)
@@ -31,7 +41,10 @@ class NativeSegment:
 def assembled(
     steps: Sequence[NativeStep], outside: Collection[Storage], isa: str | None
 ) -> NativeSegment:
-    """The plan of these steps; storages in `outside` are bound at each run."""
+    """The plan of these steps; storages in `outside` are bound at each run.
+
+    Raises RefusedStep if C does not take one of them.
+    """
     builder = _Builder(steps, outside, isa)
     for step in steps:
         builder.add(step)
@@ -54,9 +67,12 @@ class _Builder:
     def add(self, step: NativeStep) -> None:
         """Calls the plan's method for one step."""
         tensors = {**step.reads, **step.writes}
-        ids = {name: None if t is None else self._id(t) for name, t in tensors.items()}
         arguments = {k: v() if callable(v) else v for k, v in step.arguments.items()}
-        indices = getattr(self.plan, step.method)(**ids, **arguments)
+        try:
+            ids = {name: None if t is None else self._id(t) for name, t in tensors.items()}
+            indices = getattr(self.plan, step.method)(**ids, **arguments)
+        except NativeError as error:
+            raise RefusedStep(step, error) from error
         for index in indices:
             name, macs = self.plan.step_name(index), self.plan.step_macs(index)
             self.infos.append(native_info(step, name, macs))

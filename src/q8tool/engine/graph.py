@@ -4,8 +4,9 @@ onnx_ir.Model --read_graph--> Graph: nodes in execution order, constants, opset 
 model itself is never changed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -83,24 +84,54 @@ class Graph:
 
 
 def read_graph(model: ir.Model) -> Graph:
-    """The main graph of a model, functions inlined. Raises InputError if it has no operator set."""
+    """The main graph of a model, functions inlined, nodes in an order in which they can run.
+
+    Raises InputError for a missing operator set, and for a value that is read and never computed.
+    """
     if model.functions:
         model = model.clone()
         InlinePass()(model)
     graph = model.graph
     opsets = {_domain(name): version for name, version in model.opset_imports.items()}
     initializers = dict(graph.initializers)
-    input_names = {value.name for value in graph.inputs}
+    input_names = {value.name or "" for value in graph.inputs}
     return Graph(
         inputs=[_info(v) for v in graph.inputs if v.name not in initializers]
         + [_info(v) for v in graph.inputs if v.name in initializers],
         outputs=[_info(v) for v in graph.outputs],
-        nodes=[_read_node(node, opsets) for node in graph],
+        nodes=_in_order(
+            [_read_node(node, opsets) for node in graph], input_names | set(initializers)
+        ),
         constants={name: _reader(value) for name, value in initializers.items()},
         constant_types={name: _constant_type(value) for name, value in initializers.items()},
         optional=frozenset(name for name in initializers if name in input_names),
         opsets=opsets,
     )
+
+
+def _in_order(nodes: list[Node], known: Iterable[str]) -> list[Node]:
+    """The nodes so that each comes after those that compute what it reads.
+
+    known  names of inputs and initializers
+    """
+    producers = {name: node for node in nodes for name in node.outputs if name}
+    names, is_sorted = set(known), True
+    for node in nodes:
+        is_sorted = is_sorted and names.issuperset(node.reads)
+        names.update(node.outputs)
+    if is_sorted:
+        return nodes
+    for node in nodes:
+        for name in node.reads:
+            if name not in names:
+                raise InputError(
+                    f"node '{node.name}' ({node.op_type}) reads '{name}', which nothing computes"
+                )
+    needs = {n: [producers[name] for name in n.reads if name in producers] for n in nodes}
+    try:
+        return list(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        raise InputError(f"node '{error.args[1][0].name}' needs its own result") from error
 
 
 def _domain(name: str) -> str:

@@ -71,7 +71,9 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> None:
 
 
 def channels_last_weights(array: Array) -> Array:
-    """(OC, C, W) or (OC, C, H, W) -> (OC, KH, KW, C), contiguous."""
+    """(OC, C, W) or (OC, C, H, W) -> (OC, KH, KW, C), contiguous. Declined for other ranks."""
+    if array.ndim not in (3, 4):
+        raise Declined(f"its weights have rank {array.ndim}")
     if array.ndim == 3:
         array = array[:, :, None, :]
     return np.ascontiguousarray(array.transpose(0, 2, 3, 1))

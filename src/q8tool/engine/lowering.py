@@ -37,7 +37,8 @@ _NATIVE_TYPES = {np.dtype(t) for t in (np.float32, np.uint8, np.int8, np.bool_, 
 class Lowering:
     """The state of one lowering: values by name, steps in the order they were emitted.
 
-    kept  names of values that must exist in float at the end: outputs and observed ones
+    kept     names of values that must exist in float at the end: outputs and observed ones
+    refused  nodes that C turned out not to take, and why
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class Lowering:
         facts: Mapping[str, Fact],
         kept: Sequence[str],
         functions: Mapping[tuple[str, str], "LoweringFunction"],
+        refused: Mapping[Node, str],
     ) -> None:
         self.graph = graph
         self.steps: list[Step] = []
         self.kept = frozenset(kept)
         self._functions = functions
+        self._refused = refused
         self._values = {name: Value(name, fact) for name, fact in facts.items()}
         self._consumers: dict[str, list[Node]] = {}
         self.producers: dict[str, Node] = {}
@@ -111,6 +114,8 @@ class Lowering:
         outer = self._current, self._reason
         self._current, self._reason = [node], ""
         try:
+            if node in self._refused:
+                raise Declined(self._refused[node])
             if function is not _no_kernel:
                 self._refuse_odd_tensors(node)
             function(self, node)

@@ -15,7 +15,7 @@ from q8tool.engine import (
     lower_resize,
 )
 from q8tool.engine.facts import Fact
-from q8tool.engine.graph import Graph
+from q8tool.engine.graph import Graph, Node
 from q8tool.engine.lowering import Lowering, LoweringFunction
 
 __all__ = ["LOWERINGS", "new_lowering"]
@@ -39,10 +39,9 @@ LOWERINGS: dict[tuple[str, str], LoweringFunction] = {
 
 
 def new_lowering(
-    graph: Graph, facts: Mapping[str, Fact], kept: Sequence[str], *, native: bool = True
+    graph: Graph, facts: Mapping[str, Fact], kept: Sequence[str], refused: Mapping[Node, str]
 ) -> Lowering:
-    """A lowering that is ready to run; native False leaves every node to the host."""
-    lowering = Lowering(graph, facts, kept, LOWERINGS if native else {})
-    if native:
-        lower_quantize.note_quantized_constants(lowering)
+    """A lowering that is ready to run; nodes in `refused` go to the host for the reason given."""
+    lowering = Lowering(graph, facts, kept, LOWERINGS, refused)
+    lower_quantize.note_quantized_constants(lowering)
     return lowering

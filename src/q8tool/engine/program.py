@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from q8tool.engine.assemble import NativeSegment, assembled
+from q8tool.engine.assemble import NativeSegment, RefusedStep, assembled
 from q8tool.engine.explain import StepInfo, host_info
 from q8tool.engine.facts import known_facts
-from q8tool.engine.graph import Graph
+from q8tool.engine.graph import Graph, Node
 from q8tool.engine.lowerings import new_lowering
 from q8tool.engine.schedule import Segment, segments, without_unread
 from q8tool.engine.tensors import HostStep, Storage, Tensor
@@ -51,8 +51,28 @@ class Program:
     def __init__(
         self, graph: Graph, fed: Signature, wanted: Sequence[str], isa: str | None
     ) -> None:
+        refused: dict[Node, str] = {}
+        while True:
+            try:
+                self._compile(graph, fed, wanted, isa, refused)
+                return
+            except RefusedStep as refusal:
+                nodes = refusal.step.nodes
+                if not nodes or nodes[0] in refused:
+                    raise refusal.error from refusal
+                refused[nodes[0]] = str(refusal)
+
+    def _compile(
+        self,
+        graph: Graph,
+        fed: Signature,
+        wanted: Sequence[str],
+        isa: str | None,
+        refused: Mapping[Node, str],
+    ) -> None:
+        """Everything from the graph to plans; nodes in `refused` go to the host for that reason."""
         facts = known_facts(graph, fed)
-        lowering = new_lowering(graph, facts, wanted)
+        lowering = new_lowering(graph, facts, wanted, refused)
         self._inputs: dict[str, Tensor] = {}
         for name in fed:
             self._inputs[name] = lowering.outer_form(lowering.value(name))
