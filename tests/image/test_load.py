@@ -94,6 +94,12 @@ def test_jpeg_of_one_colour(tmp_path: Path, mode: str, pixel: Any, expected: Any
     assert np.abs(got.astype(int) - expected).max() <= 2
 
 
+def test_gray_of_sixteen_bits_with_the_high_byte_first(tmp_path: Path) -> None:
+    data = struct.pack(">4H", 0, 257, 32896, 65535)
+    Image.frombytes("I;16B", (4, 1), data).save(tmp_path / "a.tif")
+    assert loaded(tmp_path / "a.tif") == [[(v, v, v) for v in (0, 1, 128, 255)]]
+
+
 def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 

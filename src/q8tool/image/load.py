@@ -90,7 +90,7 @@ def _upright(image: Image) -> Image:
 def _as_rgb(image: Image) -> Image:
     if image.mode.startswith("I"):
         # Pillow clips sixteen bits to eight; scaling keeps the picture: 65535 becomes 255.
-        image = image.point(lambda value: value / 257 + 0.5).convert("L")
+        image = image.convert("I").point(lambda value: value / 257 + 0.5).convert("L")
         image.info.pop("transparency", None)
     if image.has_transparency_data:
         image = image.convert("RGBA")
