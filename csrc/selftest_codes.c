@@ -45,7 +45,8 @@ static void reference_tile(const session *s, const q8_gemm_job *job, const int8_
         }
 }
 
-static void check_gemm_case(session *s, size_t m, size_t n, size_t taps, size_t k, bool stores_codes)
+static void check_gemm_case(session *s, size_t m, size_t n, size_t taps, size_t k,
+                            bool stores_codes)
 {
     const q8_gemm_table *gemm = s->tested->gemm;
     q8_selftest_space *space = s->space;
@@ -140,8 +141,8 @@ static void check_pools(session *s, size_t pixels, size_t channels, size_t taps)
 
 static void check_conv(session *s)
 {
-    for (int i = 0; i < q8_selftest_length_count; i++) {
-        size_t channels = q8_selftest_lengths[i], pixels = 1 + below(s, 9);
+    for (int i = 0; i < 3 * q8_selftest_length_count; i++) {
+        size_t channels = q8_selftest_lengths[i / 3], pixels = 1 + below(s, 9);
         check_depthwise(s, pixels, channels, 9);
         check_depthwise(s, pixels, channels, 1 + below(s, 30));
         check_pools(s, pixels, channels, 9);

@@ -1,12 +1,14 @@
 /* fuzz_plan.c - random plans must give an error or run cleanly; built with ASan and UBSan.
  *
- *     fuzz_plan [SEED [COUNT [FIRST]]]     cases FIRST..FIRST+COUNT-1 of SEED, so that the last
- *                                          number printed before a crash repeats it alone
+ *     fuzz_plan [SEED [COUNT [FIRST]]]     cases FIRST..FIRST+COUNT-1 of SEED; a crash prints how
+ *                                          to repeat its case alone
  *
  * With -DQ8_LIBFUZZER and -fsanitize=fuzzer it is a libFuzzer target instead. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "fuzz.h"
 
@@ -15,7 +17,7 @@ enum { MOST_ELEMENTS = 1 << 21, MEMORY_BLOCKS = 256, WORDS = 256 };
 static void *memory_blocks[MEMORY_BLOCKS];
 static int memory_count;
 
-/* Enormous allocations fail, as on a small machine; plans must bear that. */
+/* Enormous allocations fail, as on a small machine; plans must bear that. Read by ASan. */
 __attribute__((visibility("default"))) const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
@@ -213,6 +215,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #ifndef Q8_LIBFUZZER
+static char running[96]; /* how to repeat the case that runs now */
+
+static void say_what_ran(void)
+{
+    if (write(STDERR_FILENO, running, strlen(running)) < 0)
+        _exit(1);
+}
+
+/* Of the sanitizers, where they are linked in. */
+extern void __sanitizer_set_death_callback(void (*)(void)) __attribute__((weak));
+
 static uint64_t mixed(uint64_t value)
 {
     value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9u;
@@ -226,16 +239,21 @@ int main(int argc, char **argv)
     uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : 20000;
     uint64_t first = argc > 3 ? strtoull(argv[3], NULL, 10) : 0;
     uint64_t words[WORDS];
+    if (__sanitizer_set_death_callback)
+        __sanitizer_set_death_callback(say_what_ran);
     for (uint64_t number = first; number < first + count; number++) {
-        for (uint64_t i = 0; i < WORDS; i++)
-            words[i] = mixed(mixed(mixed(seed) + number) + i);
-        if (number % 1000 == 0 || count == 1) {
-            printf("\rseed %llu, case %llu", (unsigned long long)seed, (unsigned long long)number);
+        snprintf(running, sizeof running, "to repeat: fuzz_plan %llu 1 %llu\n",
+                 (unsigned long long)seed, (unsigned long long)number);
+        if (number % 2000 == 0) { /* gcc's UBSan dies without the callback */
+            printf("fuzz_plan: seed %llu, case %llu\n", (unsigned long long)seed,
+                   (unsigned long long)number);
             fflush(stdout);
         }
+        for (uint64_t i = 0; i < WORDS; i++)
+            words[i] = mixed(mixed(mixed(seed) + number) + i);
         LLVMFuzzerTestOneInput((const uint8_t *)words, sizeof words);
     }
-    printf("\rseed %llu, %llu cases: no crash\n", (unsigned long long)seed,
+    printf("fuzz_plan: seed %llu, %llu cases, no crash\n", (unsigned long long)seed,
            (unsigned long long)count);
     return 0;
 }

@@ -78,7 +78,8 @@ static void add_conv(fuzz_case *c, bool is_f32)
     int64_t depth = groups > 0 && dims[3] >= 0 && dims[3] < INT32_MAX ? dims[3] / groups : 1;
     int x = fuzz_new(c, is_f32 ? Q8_F32 : Q8_U8, 4, dims);
     axis h = random_axis(c, dims[1]), w = random_axis(c, dims[2]);
-    int64_t outputs = fuzz_bend64(c, groups * (int64_t)(1 + fuzz_below(c, 40) / (groups > 4 ? 20 : 1)));
+    int64_t per_group = 1 + fuzz_below(c, groups > 4 ? 3 : 40);
+    int64_t outputs = fuzz_bend64(c, groups * per_group);
     int64_t y_dims[4] = {dims[0], h.size, w.size, outputs};
     int y = fuzz_new(c, is_f32 ? Q8_F32 : results[fuzz_below(c, 3)], 4, y_dims);
     count_work(c, h, w, depth, y);

@@ -9,6 +9,7 @@
 #include "transpose.h"
 
 #define TILE_ELEMENTS Q8_PART_ELEMENTS
+#define SQUARE 128
 
 typedef struct {
     int64_t count, x, y; /* indices, and the elements from one to the next on both sides */
@@ -184,10 +185,13 @@ static void choose_plane(copy_state *state, loop *loops, int rank)
     }
 }
 
+/* Long rows, or where they are transposed about a square. */
 static void choose_tiles(copy_state *state)
 {
-    int64_t rows = state->rows.count, columns = state->columns.count;
-    state->columns_per_tile = q8_least(columns, TILE_ELEMENTS);
+    int64_t rows = state->rows.count, columns = state->columns.count, most = TILE_ELEMENTS;
+    if (state->columns.x != 1)
+        most = rows < SQUARE ? TILE_ELEMENTS / rows / SQUARE * SQUARE : SQUARE;
+    state->columns_per_tile = q8_least(columns, most);
     state->rows_per_tile = q8_least(rows, q8_ceil_divide(TILE_ELEMENTS, state->columns_per_tile));
     state->row_tiles = q8_ceil_divide(rows, state->rows_per_tile);
     state->column_tiles = q8_ceil_divide(columns, state->columns_per_tile);

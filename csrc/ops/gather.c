@@ -78,10 +78,12 @@ int q8_plan_add_gather(q8_plan *plan, int x, int y, int64_t outer, int64_t axis,
 
 /* ---- fill ---- */
 
+#define PATTERN 512
+
 typedef struct {
     int y;
     size_t bytes;
-    uint8_t value[8];
+    uint8_t pattern[PATTERN]; /* the value again and again */
     int64_t per_part;
 } fill_state;
 
@@ -91,11 +93,11 @@ static void run_fill(const q8_step *step, const q8_run *run, int64_t part)
     const q8_tensor *tensor = q8_tensor_of(run, state->y);
     uint8_t *y = q8_write(run, tensor);
     q8_range range = q8_part_range(part, state->per_part, tensor->count);
-    if (state->bytes == 1)
-        memset(y + range.first, state->value[0], (size_t)(range.end - range.first));
-    else
-        for (int64_t i = range.first; i < range.end; i++)
-            memcpy(y + (size_t)i * state->bytes, state->value, state->bytes);
+    size_t at = (size_t)range.first * state->bytes, end = (size_t)range.end * state->bytes;
+    for (size_t bytes; at < end; at += bytes) {
+        bytes = end - at < PATTERN ? end - at : PATTERN;
+        memcpy(y + at, state->pattern, bytes);
+    }
 }
 
 int q8_plan_add_fill(q8_plan *plan, int y, const void *value)
@@ -106,7 +108,8 @@ int q8_plan_add_fill(q8_plan *plan, int y, const void *value)
     if (!value)
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "fill: no value");
     fill_state state = {.y = y, .bytes = q8_element_bytes(output->dtype)};
-    memcpy(state.value, value, state.bytes);
+    for (size_t at = 0; at < PATTERN; at += state.bytes)
+        memcpy(state.pattern + at, value, state.bytes);
     int64_t parts = q8_split_elements(output->count, &state.per_part);
     q8_step *step = q8_plan_append(plan, sizeof state, parts, run_fill);
     if (!step)

@@ -33,8 +33,10 @@ static unit unit_at(const reduce_state *state, int64_t number)
 /* ---- sums, means, extremes ---- */
 
 /* Over a contiguous axis. */
-static float reduce_row(const q8_f32_table *f32, int op, const float *x, int64_t n, float *scratch)
+static float reduce_row(const q8_kernels *kernels, int op, const float *x, int64_t n,
+                        float *scratch)
 {
+    const q8_f32_table *f32 = &kernels->f32;
     if (op == Q8_REDUCE_SUM || op == Q8_REDUCE_MEAN)
         return f32->sum((size_t)n, x);
     if (op == Q8_REDUCE_SUM_SQUARE) {
@@ -46,11 +48,9 @@ static float reduce_row(const q8_f32_table *f32, int op, const float *x, int64_t
         }
         return total;
     }
-    float best = x[0];
-    for (int64_t i = 1; i < n; i++)
-        if (op == Q8_REDUCE_MAX ? x[i] > best : x[i] < best)
-            best = x[i];
-    return best;
+    float low = x[0], high = x[0];
+    kernels->vec.min_max((size_t)n, x, &low, &high);
+    return op == Q8_REDUCE_MAX ? high : low;
 }
 
 /* Over an axis with neighbours: row after row into y. */
@@ -84,7 +84,7 @@ static void run_reduce(const q8_step *step, const q8_run *run, int64_t part)
         unit here = unit_at(state, number);
         float *target = y + here.first;
         if (state->inner == 1)
-            *target = reduce_row(f32, state->op, x + here.x, state->axis, scratch);
+            *target = reduce_row(run->plan->kernels, state->op, x + here.x, state->axis, scratch);
         else
             reduce_rows(f32, state, x + here.x, (size_t)here.n, target, scratch);
         if (state->op == Q8_REDUCE_MEAN)
@@ -94,25 +94,43 @@ static void run_reduce(const q8_step *step, const q8_run *run, int64_t part)
 
 /* ---- argmax ---- */
 
-static void argmax_f32(const reduce_state *state, const float *x, unit here, int64_t *y)
+static int64_t argmax_row_f32(const float *x, int64_t n, bool last_index)
 {
-    memset(y, 0, (size_t)here.n * sizeof *y);
-    for (int64_t row = 1; row < state->axis; row++)
-        for (int64_t i = 0; i < here.n; i++) {
-            float value = x[row * state->inner + i], best = x[y[i] * state->inner + i];
-            if (state->last_index ? value >= best : value > best)
-                y[i] = row;
-        }
+    int64_t best = 0;
+    float greatest = x[0];
+    for (int64_t i = 1; i < n; i++) {
+        bool is_better = last_index ? x[i] >= greatest : x[i] > greatest;
+        best = is_better ? i : best;
+        greatest = is_better ? x[i] : greatest;
+    }
+    return best;
 }
 
-static void argmax_u8(const reduce_state *state, const uint8_t *x, unit here, int64_t *y)
+static int64_t argmax_row_u8(const uint8_t *x, int64_t n, bool last_index)
 {
+    uint8_t greatest = 0;
+    for (int64_t i = 0; i < n; i++)
+        greatest = x[i] > greatest ? x[i] : greatest;
+    const uint8_t *found = last_index ? memrchr(x, greatest, (size_t)n)
+                                      : memchr(x, greatest, (size_t)n);
+    return found - x;
+}
+
+/* Neighbours along inner side by side; y holds the best rows so far. */
+static void argmax_rows(const reduce_state *state, const void *x, q8_dtype dtype, unit here,
+                        int64_t *y)
+{
+    const float *floats = (const float *)x + (dtype == Q8_F32 ? here.x : 0);
+    const uint8_t *codes = (const uint8_t *)x + (dtype == Q8_U8 ? here.x : 0);
     memset(y, 0, (size_t)here.n * sizeof *y);
     for (int64_t row = 1; row < state->axis; row++)
         for (int64_t i = 0; i < here.n; i++) {
-            uint8_t value = x[row * state->inner + i], best = x[y[i] * state->inner + i];
-            if (value + state->last_index > best)
-                y[i] = row;
+            int64_t at = row * state->inner + i, best = y[i] * state->inner + i;
+            bool is_better = dtype == Q8_F32
+                                 ? floats[at] > floats[best] ||
+                                       (state->last_index && floats[at] == floats[best])
+                                 : codes[at] + state->last_index > codes[best];
+            y[i] = is_better ? row : y[i];
         }
 }
 
@@ -125,10 +143,14 @@ static void run_argmax(const q8_step *step, const q8_run *run, int64_t part)
     q8_range range = q8_part_range(part, state->per_part, state->units);
     for (int64_t number = range.first; number < range.end; number++) {
         unit here = unit_at(state, number);
-        if (tensor->dtype == Q8_F32)
-            argmax_f32(state, (const float *)x + here.x, here, y + here.first);
+        if (state->inner > 1)
+            argmax_rows(state, x, tensor->dtype, here, y + here.first);
+        else if (tensor->dtype == Q8_F32)
+            y[here.first] = argmax_row_f32((const float *)x + here.x, state->axis,
+                                           state->last_index);
         else
-            argmax_u8(state, (const uint8_t *)x + here.x, here, y + here.first);
+            y[here.first] = argmax_row_u8((const uint8_t *)x + here.x, state->axis,
+                                          state->last_index);
     }
 }
 

@@ -11,33 +11,50 @@
 
 typedef struct {
     int x, y;
-    bool is_u8, is_nearest;
+    bool is_u8;
+    int axes; /* along which it blends: 0 (nearest) to 2 */
     int64_t h, w, c, oh, ow;
     const int32_t *low_h, *high_h, *low_w, *high_w;
     const float *fraction_h, *fraction_w;
     int64_t rows, per_part;
 } resize_state;
 
-/* ---- nearest ---- */
+/* ---- along one axis at most ---- */
 
-static void run_nearest(const q8_step *step, const q8_run *run, int64_t part)
+/* Each pixel of the result is one of the picture, or the blend of two. */
+static void run_one_axis(const q8_step *step, const q8_run *run, int64_t part)
 {
     const resize_state *state = step->state;
-    size_t pixel = (size_t)state->c * (state->is_u8 ? 1 : 4);
+    const q8_kernels *kernels = run->plan->kernels;
+    const size_t channels = (size_t)state->c, pixel = channels * (state->is_u8 ? 1 : 4);
     const uint8_t *x = q8_read(run, q8_tensor_of(run, state->x));
     uint8_t *y = q8_write(run, q8_tensor_of(run, state->y));
     q8_range range = q8_part_range(part, state->per_part, state->rows);
     for (int64_t row = range.first; row < range.end; row++) {
-        int64_t from = row / state->oh * state->h + state->low_h[row % state->oh];
-        const uint8_t *source = x + (size_t)(from * state->w) * pixel;
+        const int64_t image = row / state->oh * state->h, out = row % state->oh;
+        const uint8_t *low = x + (size_t)((image + state->low_h[out]) * state->w) * pixel;
+        const uint8_t *high = x + (size_t)((image + state->high_h[out]) * state->w) * pixel;
         uint8_t *target = y + (size_t)(row * state->ow) * pixel;
-        for (int64_t column = 0; column < state->ow; column++)
-            memcpy(target + (size_t)column * pixel, source + (size_t)state->low_w[column] * pixel,
-                   pixel);
+        for (int64_t column = 0; column < state->ow; column++, target += pixel) {
+            const bool is_sideways = state->fraction_w[column] != 0.0f;
+            const float fraction =
+                is_sideways ? state->fraction_w[column] : state->fraction_h[out];
+            const uint8_t *a = low + (size_t)state->low_w[column] * pixel;
+            const uint8_t *b = is_sideways ? low + (size_t)state->high_w[column] * pixel
+                                           : high + (size_t)state->low_w[column] * pixel;
+            if (fraction == 0.0f)
+                memcpy(target, a, pixel);
+            else if (state->is_u8)
+                kernels->vec.lerp(channels, a, b, fraction, target);
+            else
+                kernels->f32.lerp(channels, (const float *)(const void *)a,
+                                  (const float *)(const void *)b, fraction,
+                                  (float *)(void *)target);
+        }
     }
 }
 
-/* ---- linear ---- */
+/* ---- along both ---- */
 
 /* Scratch of one thread. */
 typedef struct {
@@ -107,7 +124,7 @@ static row_cache cache_in(const resize_state *state, uint8_t *scratch)
     return (row_cache){floats + 3 * wide, {floats, floats + wide}, {-1, -1}, floats + 2 * wide};
 }
 
-static void run_linear(const q8_step *step, const q8_run *run, int64_t part)
+static void run_both_axes(const q8_step *step, const q8_run *run, int64_t part)
 {
     const resize_state *state = step->state;
     const q8_kernels *kernels = run->plan->kernels;
@@ -161,6 +178,15 @@ static int copy_sources(q8_plan *plan, int64_t size, int64_t count, const int32_
     return Q8_OK;
 }
 
+/* True if any of an axis' pixels needs two of the picture. */
+static bool blends(int64_t count, const float *fraction)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (fraction[i] != 0.0f)
+            return true;
+    return false;
+}
+
 /* The state of a checked descriptor; a negative status if it is refused. */
 static int prepare(q8_plan *plan, const q8_resize *resize, resize_state *state)
 {
@@ -183,11 +209,7 @@ static int prepare(q8_plan *plan, const q8_resize *resize, resize_state *state)
                      &state->fraction_h) ||
         copy_sources(plan, state->w, state->ow, &state->low_w, &state->high_w, &state->fraction_w))
         return plan->status;
-    state->is_nearest = true;
-    for (int64_t i = 0; i < state->oh; i++)
-        state->is_nearest &= state->fraction_h[i] == 0.0f;
-    for (int64_t i = 0; i < state->ow; i++)
-        state->is_nearest &= state->fraction_w[i] == 0.0f;
+    state->axes = blends(state->oh, state->fraction_h) + blends(state->ow, state->fraction_w);
     return Q8_OK;
 }
 
@@ -202,14 +224,14 @@ int q8_plan_add_resize(q8_plan *plan, const q8_resize *resize)
     int64_t least = wide ? q8_ceil_divide(Q8_PART_ELEMENTS, wide) : 1;
     int64_t parts = q8_split(state.rows, least, &state.per_part);
     q8_step *step =
-        q8_plan_append(plan, sizeof state, parts, state.is_nearest ? run_nearest : run_linear);
+        q8_plan_append(plan, sizeof state, parts, state.axes == 2 ? run_both_axes : run_one_axis);
     if (!step)
         return plan->status;
-    if (!state.is_nearest && wide)
+    if (state.axes == 2 && wide)
         step->scratch_bytes =
             (size_t)(3 * wide + (state.is_u8 ? state.w * state.c : 0)) * sizeof(float);
     *(resize_state *)step->state = state;
-    q8_step_name(step, "resize %s %s %s", state.is_nearest ? "nearest" : "linear",
+    q8_step_name(step, "resize %s %s %s", state.axes ? "linear" : "nearest",
                  state.is_u8 ? "u8" : "f32", plan->kernels->name);
     return Q8_OK;
 }

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "ops.h"
+
 /* bytes is a literal wherever this is called, so that each copy becomes one load and one store. */
 static inline __attribute__((always_inline)) void copy_elements(const q8_plane *plane, size_t bytes)
 {
@@ -84,22 +86,34 @@ static q8_plane rest_of(const q8_plane *plane, int64_t row, int64_t column, int6
     return rest;
 }
 
+/* Whole 8 x 8 or 4 x 4 pieces of a block; its sizes are multiples of that. */
+static void transpose_block(const q8_plane *block, size_t bytes)
+{
+    int64_t piece = bytes == 1 ? 8 : 4;
+    for (int64_t row = 0; row < block->rows; row += piece)
+        for (int64_t column = 0; column < block->columns; column += piece) {
+            q8_plane here = rest_of(block, row, column, piece, piece);
+            if (bytes == 1)
+                transpose_8x8(here.x, here.x_column_bytes, here.y, here.y_row_bytes);
+            else
+                transpose_4x4(here.x, here.x_column_bytes, here.y, here.y_row_bytes);
+        }
+}
+
 void q8_transpose_plane(const q8_plane *plane, size_t bytes)
 {
-    int64_t block = bytes == 1 ? 8 : bytes == 4 ? 4 : 1;
-    int64_t rows = plane->rows - plane->rows % block;
-    int64_t columns = plane->columns - plane->columns % block;
+    const int64_t piece = bytes == 1 ? 8 : 4, block = bytes == 1 ? 64 : 16; /* a cache line */
+    int64_t rows = plane->rows - plane->rows % piece;
+    int64_t columns = plane->columns - plane->columns % piece;
     if (bytes == 8 || rows == 0 || columns == 0) {
         q8_copy_plane(plane, bytes);
         return;
     }
     for (int64_t row = 0; row < rows; row += block)
         for (int64_t column = 0; column < columns; column += block) {
-            q8_plane here = rest_of(plane, row, column, block, block);
-            if (bytes == 1)
-                transpose_8x8(here.x, here.x_column_bytes, here.y, here.y_row_bytes);
-            else
-                transpose_4x4(here.x, here.x_column_bytes, here.y, here.y_row_bytes);
+            q8_plane here = rest_of(plane, row, column, q8_least(block, rows - row),
+                                    q8_least(block, columns - column));
+            transpose_block(&here, bytes);
         }
     q8_plane right = rest_of(plane, 0, columns, rows, plane->columns - columns);
     q8_plane below = rest_of(plane, rows, 0, plane->rows - rows, plane->columns);
