@@ -21,6 +21,7 @@ from q8tool.native import (
     selftest,
     selftest_gops,
 )
+from q8tool.native._q8 import ffi, lib
 from tests.native.one_step import ISAS, Array
 
 DOUBLE = np.minimum(2 * np.arange(256), 255).astype(np.uint8)
@@ -298,3 +299,15 @@ def test_fork_after_use() -> None:
         child.join(60)
         assert child.exitcode == 0
         run_doubling(plan, MANY, threads=2)
+
+
+def test_stop_flag_ends_a_run_before_its_next_step() -> None:
+    with doubling_plan(10) as plan:
+        arrays = [np.zeros(10, np.uint8), np.full(10, 77, np.uint8)]
+        pointers = ffi.new("void *[]", [ffi.from_buffer("uint8_t[]", a) for a in arrays])
+        sizes = ffi.new("int64_t[]", [10, 10])
+        for stop, status in ((1, lib.Q8_ERROR_STATE), (0, lib.Q8_OK)):
+            flag = ffi.new("int *", stop)
+            got = lib.q8_plan_run(plan._handle, 2, pointers, sizes, 1, ffi.NULL, flag)
+            assert got == status
+            assert arrays[1][0] == (77 if stop else 0)
