@@ -50,16 +50,16 @@ void q8_selftest_fill_floats(q8_selftest_session *session, float *values, size_t
 
 /* ---- comparing ---- */
 
-static void describe(q8_selftest_session *session, const char *kernel, size_t n, size_t index,
-                     double want, double got)
+static void describe(q8_selftest_session *session, const char *kernel, size_t n, const char *unit,
+                     size_t index, double want, double got)
 {
     if (session->failed)
         return;
     session->failed = true;
     if (session->text && session->text_bytes)
         snprintf(session->text, session->text_bytes,
-                 "%s of %s: element %zu of a case of %zu is %.9g, the reference has %.9g", kernel,
-                 session->tested->name, index, n, got, want);
+                 "%s of %s, row of %zu: %s %zu is %.9g, the reference has %.9g", kernel,
+                 session->tested->name, n, unit, index, got, want);
 }
 
 void q8_selftest_clear(q8_selftest_session *session)
@@ -77,7 +77,7 @@ void q8_selftest_same(q8_selftest_session *session, const char *kernel, size_t n
     size_t i = 0;
     while (space->want[i] == space->got[i])
         i++;
-    describe(session, kernel, n, i, space->want[i], space->got[i]);
+    describe(session, kernel, n, "byte", i, space->want[i], space->got[i]);
 }
 
 void q8_selftest_close(q8_selftest_session *session, const char *kernel, size_t n, float absolute,
@@ -89,10 +89,10 @@ void q8_selftest_close(q8_selftest_session *session, const char *kernel, size_t 
     for (size_t i = 0; i < n; i++) {
         bool is_close = fabsf(want[i] - got[i]) <= absolute + relative * fabsf(want[i]);
         if (!is_close && want[i] != got[i] && !(isnan(want[i]) && isnan(got[i])))
-            describe(session, kernel, n, i, want[i], got[i]);
+            describe(session, kernel, n, "element", i, want[i], got[i]);
     }
     if (memcmp(want + n, got + n, Q8_SELFTEST_BYTES - n * sizeof *want) != 0)
-        describe(session, kernel, n, n, want[n], got[n]);
+        describe(session, kernel, n, "element", n, want[n], got[n]);
 }
 
 /* ---- public ---- */

@@ -167,8 +167,8 @@ void q8_selftest_f32(session *s)
     for (size_t m = 1; m <= tested->gemm_mr; m++)
         for (size_t n = 1; n <= tested->gemm_nr; n++)
             check_gemm(s, m, n, 1 + below(s, 5), 1 + below(s, 20));
-    for (int i = 0; i < q8_selftest_length_count; i++) {
-        size_t n = q8_selftest_lengths[i];
+    for (int i = 0; i < 3 * q8_selftest_length_count; i++) {
+        size_t n = q8_selftest_lengths[i / 3];
         check_windows(s, 1 + below(s, 8), n, 1 + below(s, 12));
         for (int op = Q8_UNARY_CLAMP; op <= Q8_UNARY_AFFINE; op++)
             check_unary(s, op, n);
