@@ -38,7 +38,8 @@ def command(*, as_json: bool, **options: Any) -> None:
     """
     from q8tool.pipelines import inspect
 
-    result = inspect.run(inspect.Options(**options))
+    with report.progress() as bar:
+        result = inspect.run(inspect.Options(**options), bar)
     if as_json:
         report.print_json(result.to_json())
     elif result.values is not None:
