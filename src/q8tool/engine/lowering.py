@@ -225,6 +225,11 @@ class Lowering:
             return self.form(value, layout)
         return value.forms[layout]
 
+    def result(self, name: str) -> Tensor:
+        """A value as the caller gets it; what that takes counts as work of its producer."""
+        self._current = [self.producers[name]] if name in self.producers else []
+        return self.host_form(self._values[name])
+
     def _made(self, value: Value, layout: Layout) -> Tensor:
         """A form that does not exist yet, from a constant, codes or another form."""
         if value.is_constant:

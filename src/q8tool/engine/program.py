@@ -77,7 +77,7 @@ class Program:
         for name in fed:
             self._inputs[name] = lowering.outer_form(lowering.value(name))
         lowering.run()
-        self._results = {name: lowering.host_form(lowering.value(name)) for name in wanted}
+        self._results = {name: lowering.result(name) for name in wanted}
         steps = without_unread(lowering.steps, self._results.values())
         ordered = segments(steps)
         ends = [*self._inputs.values(), *self._results.values()]
