@@ -13,7 +13,7 @@ from q8tool.model import metadata
 from q8tool.pipelines import quantize
 from q8tool.pipelines.label_image import Options, Report, run
 from q8tool.pipelines.preprocessing import SpecOptions
-from tests.graphs import f32, model
+from tests.graphs import f32, model, u8
 from tests.pipelines.classifiers import (
     BLUE,
     CHANNELS_LAST,
@@ -87,6 +87,25 @@ def test_one_channel(tmp_path: Path) -> None:
     report = answers(tmp_path, gray_model())
     assert found(report) == [("dark", pytest.approx(0.701)), ("bright", pytest.approx(0.299))]
     assert not report.softmax
+
+
+BYTES = """g (uint8[N,8,8,3] x) => (float[N,3] y) {
+    d = DequantizeLinear(x, scale, zero) y = ReduceMean<axes=[1,2], keepdims=0>(d) }"""
+HALVES = """g (float16[N,3,8,8] x) => (float16[N,3] y) {
+    p = GlobalAveragePool(x) y = Flatten(p) }"""
+
+
+def test_models_that_take_bytes_get_pixels(tmp_path: Path) -> None:
+    graph = model(BYTES, scale=f32(1 / 51), zero=u8(0))
+    report = answers(tmp_path, graph)
+    assert [p for _, p in found(report)] == pytest.approx(softmax(5, 0, 0), abs=1e-6)
+    assert report.preprocessing.source == "input type"
+
+
+def test_models_that_take_half_precision(tmp_path: Path) -> None:
+    graph = model(HALVES)
+    report = answers(tmp_path, graph, preprocessing=SpecOptions("unit", std=(51.0,)))
+    assert [p for _, p in found(report)] == pytest.approx(softmax(5, 0, 0), abs=1e-3)
 
 
 def test_several_photos_one_of_them_broken(tmp_path: Path) -> None:

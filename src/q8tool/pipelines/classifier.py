@@ -20,7 +20,8 @@ from q8tool.pipelines.scores import gives_probabilities, probabilities
 
 __all__ = ["Classifier", "Scores"]
 
-PICTURE = "a picture is float, N x 3 x height x width or N x height x width x 3"
+PICTURE = "a picture is N x 3 x height x width or N x height x width x 3, floats or bytes"
+TYPES: list[np.dtype[Any]] = [np.dtype(name) for name in ("float32", "float16", "uint8")]
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Classifier:
         self.applied_softmax = False
         self.warning = ""
         self._session = Session(self.model, threads=threads, isa=isa)
-        self.input = image_input(self._session.inputs, input_layer, PICTURE)
+        self.input = image_input(self._session.inputs, input_layer, PICTURE, TYPES)
         self._output = _chosen_output(self._session, output_layer)
         self._gives_probabilities = gives_probabilities(self.model, self._output)
         self._names: list[str] = []

@@ -41,6 +41,12 @@ FEWEST_PHOTOS = 4
 CLEARLY = 1.25
 
 
+# "input type": of bytes, which are pixels.
+Stated = Literal["flags", "metadata", "input type"]
+Source = Literal[Stated, "tried out", "assumed"]
+FLOATS = (np.dtype(np.float32),)
+
+
 @dataclass(frozen=True)
 class SpecOptions:
     """What flags say; None and "" where they say nothing.
@@ -63,7 +69,7 @@ class ChosenSpec:
     """A spec and where it comes from."""
 
     spec: Spec
-    source: Literal["flags", "metadata", "tried out", "assumed"]
+    source: Source
     detail: str = ""
 
     def __str__(self) -> str:
@@ -74,15 +80,17 @@ def image_input(
     inputs: Sequence[TensorInfo],
     name: str = "",
     hint: str = "feed it arrays instead (--data FILE.npz)",
+    types: Sequence[np.dtype[Any]] = FLOATS,
 ) -> TensorInfo:
     """The input that takes photos: the named one, or the only one that can.
 
     hint    what to do if there is none
+    types   of elements that will do
     Raises UsageError if the name is unknown, InputError if no input looks like a picture.
     """
     if name:
-        return _named_input(inputs, name, hint)
-    pictures = [info for info in inputs if _layout(info) is not None]
+        return _named_input(inputs, name, hint, types)
+    pictures = [info for info in inputs if _layout(info) and info.dtype in types]
     if len(pictures) != 1 or len(inputs) != 1:
         described = ", ".join(f"{info.name} {info.shape}" for info in inputs)
         raise InputError(
@@ -92,11 +100,13 @@ def image_input(
     return pictures[0]
 
 
-def _named_input(inputs: Sequence[TensorInfo], name: str, hint: str) -> TensorInfo:
+def _named_input(
+    inputs: Sequence[TensorInfo], name: str, hint: str, types: Sequence[np.dtype[Any]]
+) -> TensorInfo:
     for info in inputs:
         if info.name != name:
             continue
-        if info.dtype != np.float32 or len(info.shape or ()) not in (0, 4):
+        if info.dtype not in types or len(info.shape or ()) not in (0, 4):
             raise InputError(f"input '{name}', {info.dtype} {info.shape}, takes no picture", hint)
         return info
     raise UsageError(
@@ -119,24 +129,29 @@ def choose_spec(
 
 def stated_spec(
     model: ir.Model, info: TensorInfo, options: SpecOptions
-) -> tuple[Spec, Literal["flags", "metadata"] | None]:
+) -> tuple[Spec, Stated | None]:
     """What flags and metadata say, and which of them says how pixels become numbers."""
     stored = metadata.preprocess(model)
     base = Spec(_size(info), layout=_layout(info) or "NCHW")
     if _channels(info) == 1:
         base = replace(base, mean=base.mean[:1], std=base.std[:1])
+    source: Stated | None = None
     if stored is not None:
-        base = Spec.from_dict(stored)
+        base, source = Spec.from_dict(stored), "metadata"
+    elif info.dtype == np.uint8:
+        base, source = _with_flags(base, SpecOptions("raw")), "input type"
     by_flags = options.preset or options.mean is not None or options.std is not None
-    source: Literal["flags", "metadata"] | None = "metadata" if stored is not None else None
     spec = _with_flags(base, options)
     _check_size(info, spec)
     return spec, "flags" if by_flags else source
 
 
-def photo_feeds(photo: Image, info: TensorInfo, spec: Spec) -> dict[str, NDArray[np.float32]]:
+def photo_feeds(photo: Image, info: TensorInfo, spec: Spec) -> dict[str, NDArray[Any]]:
     """The photo as the model's input; as often as it takes photos at once."""
-    return {info.name: to_tensor(photo, spec).repeat(_batch(info), axis=0)}
+    tensor = to_tensor(photo, spec).repeat(_batch(info), axis=0)
+    if info.dtype.kind == "u":
+        tensor = np.clip(np.rint(tensor), 0, 255)
+    return {info.name: tensor.astype(info.dtype, copy=False)}
 
 
 def first_of_batch(answer: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
@@ -216,7 +231,7 @@ def _batch(info: TensorInfo) -> int:
 
 def _layout(info: TensorInfo) -> Literal["NCHW", "NHWC"] | None:
     shape = info.shape or ()
-    if len(shape) != 4 or info.dtype != np.float32:
+    if len(shape) != 4:
         return None
     if shape[1] in (1, 3):
         return "NCHW"
