@@ -106,8 +106,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: st
     room = max(width - sum(widths[1:]) - _GAP * len(widths) - 1, _NARROWEST)
     drawn = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for index, name in enumerate(columns):
-        is_number = bool(cells) and all(_is_number(row[index]) for row in cells)
-        justify: Literal["left", "right"] = "right" if is_number else "left"
+        numbers = [_is_number(row[index]) for row in cells]
+        # Names may look like numbers; a word among numbers ("at run time") does not change sides.
+        has_numbers = any(numbers) if index else bool(numbers) and all(numbers)
+        justify: Literal["left", "right"] = "right" if has_numbers else "left"
         least = widths[index] if index else None
         drawn.add_column(name, justify=justify, no_wrap=True, min_width=least)
     for row in cells:
@@ -141,7 +143,7 @@ def amount(count: int) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return not text.strip("-+.,0123456789e?")
+    return bool(text) and not text.strip("-+.,0123456789e?")
 
 
 def _cell(item: object) -> str:
