@@ -40,7 +40,6 @@ FEWEST_PHOTOS = 4
 # Another way must be better by this factor before the usual one is left.
 CLEARLY = 1.25
 
-
 # "input type": of bytes, which are pixels.
 Stated = Literal["flags", "metadata", "input type"]
 Source = Literal[Stated, "tried out", "assumed"]
