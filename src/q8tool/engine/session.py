@@ -12,10 +12,12 @@ import onnx
 import onnx_ir as ir
 
 from q8tool.engine.explain import StepInfo
-from q8tool.engine.graph import TensorInfo, read_graph
+from q8tool.engine.graph import Graph, TensorInfo, read_graph
+from q8tool.engine.lowerings import LOWERINGS
 from q8tool.engine.program import Program
 from q8tool.errors import UnsupportedError, UsageError
 from q8tool.model import io
+from q8tool.ops.host import HostOperator
 
 __all__ = ["Session", "StepInfo", "TensorInfo"]
 
@@ -56,6 +58,7 @@ class Session:
         outputs = [info.name for info in self._graph.outputs]
         self._wanted = list(dict.fromkeys([*outputs, *observe]))
         self._check_names(observe)
+        _refuse_unknown_operators(self._graph)
         self._programs: OrderedDict[Any, Program] = OrderedDict()
         self._lock = threading.Lock()
         self._last = self._program(self._assumed_feeds()) if self._is_static() or strict else None
@@ -156,6 +159,15 @@ class Session:
             )
             for info in self.inputs
         }
+
+
+def _refuse_unknown_operators(graph: Graph) -> None:
+    """Says at once, and not at the first run, that nobody implements an operator."""
+    seen = set(LOWERINGS)
+    for node in graph.nodes:
+        if (node.domain, node.op_type) not in seen:
+            HostOperator(node.proto, node.reads, graph.opsets)
+            seen.add((node.domain, node.op_type))
 
 
 def _loaded(model: str | os.PathLike[str] | ir.Model | onnx.ModelProto) -> ir.Model:

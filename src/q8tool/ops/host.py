@@ -77,11 +77,18 @@ class HostOperator:
                 new_ops=list(_OWN_OPERATORS),
             )
         except Exception as error:
-            domain = self._node.domain or "ai.onnx"
-            raise UnsupportedError(
-                f"node '{self._node.name}': operator {self._node.op_type} of domain {domain} "
-                f"is not implemented: {_first_line(error)}"
-            ) from error
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: Exception) -> UnsupportedError:
+        """What to say of a node for which onnx.reference has no operator."""
+        domain = self._node.domain or "ai.onnx"
+        text = f"node '{self._node.name}': operator {self._node.op_type} of domain {domain}"
+        if not isinstance(error, NotImplementedError | RuntimeError):
+            return UnsupportedError(f"{text} cannot be set up: {_first_line(error)}")
+        hint = ""
+        if domain.startswith("com.microsoft"):
+            hint = "onnxruntime's own operators are not standard: export the model without them"
+        return UnsupportedError(f"{text} is not implemented", hint)
 
 
 def _described(name: str, value: Any) -> ValueInfoProto:
