@@ -117,8 +117,10 @@ def command(*, as_json: bool, **options: Any) -> None:
 
 
 def _print(result: "Report") -> None:
+    from q8tool.passes.choose_precision import UNREAD
+
     # What only float reads was never meant to become eight-bit.
-    kept = [row for row in result.kept if row[1] != "only float reads its result"]
+    kept = [row for row in result.kept if row[1] != UNREAD]
     if kept and result.mode == "eightbit":
         report.table(["stays float", "because"], kept)
     for file, reason in result.ranging.skipped:

@@ -21,7 +21,10 @@ from numpy.typing import NDArray
 from q8tool.model.graph import constant, get_int, get_string
 from q8tool.ops.registry import Quantization, row
 
-__all__ = ["Choice", "Unit", "choose_precision"]
+__all__ = ["UNREAD", "Choice", "Unit", "choose_precision"]
+
+UNREAD = "only float reads its result"
+"""The reason of what would gain nothing from eight bits."""
 
 Form = Literal["static", "dynamic"]
 
@@ -121,7 +124,7 @@ def _unit(
             return replace(unit, form="dynamic")
         return "the range of its input is not known before run time"
     if not any(value.name in wanted for value in (unit.output, *node.outputs)):
-        return "only float reads its result"
+        return UNREAD
     if not inputs_known or (kind != "same" and not is_known(unit.output)):
         return "a range is not known before run time"
     return unit
@@ -146,7 +149,7 @@ def _activations(node: ir.Node, kind: Quantization) -> tuple[int, ...] | str:
 
 def _weight_activations(node: ir.Node) -> tuple[int, ...] | str:
     if any(value is not None and not _is_float(value) for value in node.inputs):
-        return "it is not a float32 operator"
+        return "it does not compute in float32"
     weights = constant(node.inputs[1])
     if node.op_type == "MatMul" and weights is None:
         return "its left side is constant" if constant(node.inputs[0]) is not None else (0, 1)

@@ -47,9 +47,7 @@ def params_of(node: ir.Node) -> QuantParams | None:
     zero_value = node.inputs[2] if len(node.inputs) > 2 else None
     if scale is None or scale.ndim > 1 or get_int(node, "block_size", 0):
         return None
-    codes = node.inputs[0] if node.op_type == "DequantizeLinear" else node.outputs[0]
-    typed = zero_value if zero_value is not None else codes
-    dtype = _CODE_TYPES.get(typed.dtype) if typed is not None and typed.dtype else None
+    dtype = _CODE_TYPES.get(_code_type(node, zero_value))
     if dtype is None or scale.dtype != np.float32:
         return None
     zero_point = np.zeros(scale.shape, np.int32)
@@ -61,6 +59,16 @@ def params_of(node: ir.Node) -> QuantParams | None:
     if scale.size == 1:
         return QuantParams(scale.reshape(()), zero_point.reshape(()), dtype)
     return QuantParams(scale, zero_point, dtype, get_int(node, "axis", 1))
+
+
+def _code_type(node: ir.Node, zero_point: ir.Value | None) -> ir.DataType:
+    """The type of the codes; QuantizeLinear writes uint8 where nothing says another."""
+    if zero_point is not None:
+        return zero_point.dtype or ir.DataType.UNDEFINED
+    if node.op_type == "QuantizeLinear":
+        return ir.DataType(get_int(node, "output_dtype", 0) or ir.DataType.UINT8)
+    codes = node.inputs[0]
+    return (codes.dtype if codes is not None else None) or ir.DataType.UNDEFINED
 
 
 def pairs(graph: ir.Graph) -> Iterator[Pair]:

@@ -21,7 +21,7 @@ from q8tool.numerics.rounding import quantize_balanced
 from q8tool.ops.registry import row
 from q8tool.passes.conversions import ConversionWriter, output_channel_axis
 
-__all__ = ["quantize_weights", "round_weights", "zipped_share"]
+__all__ = ["SMALLEST", "quantize_weights", "round_weights", "zipped_share"]
 
 LEVELS = 256
 # What is smaller than this is not worth a node, its scales and a rounding error.

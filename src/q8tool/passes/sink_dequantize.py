@@ -8,14 +8,16 @@ the same one. Done only where a QuantizeLinear of equal parameters waits behind 
 that conversions disappear and float readers see no change.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from q8tool.model.change import Change
 from q8tool.model.graph import constant, get_string, make_initializer, node_label, unique_name
-from q8tool.numerics.qparams import QuantParams
+from q8tool.numerics.qparams import CodeType, QuantParams
 from q8tool.passes.cancel_conversions import remove_if_unread
 from q8tool.passes.pairs import params_of
 
@@ -47,10 +49,11 @@ _MOVES = frozenset(
 def sink_dequantize(model: ir.Model) -> list[Change]:
     """Moves each DequantizeLinear below one movement at a time until nothing more can cancel."""
     changes = []
+    opset = model.opset_imports.get("", 1)
     for graph in model.graphs():
         for node in list(graph):
-            params = _common_params(node)
-            if params is None or not _reaches_quantize(node, params):
+            params = _common_params(node, opset)
+            if params is None or not _reaches_quantize(node, params, opset):
                 continue
             _sink(graph, node, params)
             changes.append(Change("sink_dequantize", node_label(node), "works on codes"))
@@ -61,7 +64,7 @@ def _data_inputs(node: ir.Node) -> Sequence[ir.Value | None]:
     return node.inputs if node.op_type == "Concat" else node.inputs[:1]
 
 
-def _common_params(node: ir.Node) -> QuantParams | None:
+def _common_params(node: ir.Node, opset: int) -> QuantParams | None:
     """The parameters that all data inputs of a movement come with; None if it cannot sink."""
     if node.op_type not in _MOVES or node.domain not in ("", "ai.onnx"):
         return None
@@ -76,10 +79,12 @@ def _common_params(node: ir.Node) -> QuantParams | None:
         if found is not None and not params.same_as(found):
             return None
         found = params
-    return found if found is not None and _works_on_codes(node) else None
+    return found if found is not None and _works_on_codes(node, found.dtype, opset) else None
 
 
-def _works_on_codes(node: ir.Node) -> bool:
+def _works_on_codes(node: ir.Node, dtype: CodeType, opset: int) -> bool:
+    if not _takes(node.op_type, dtype, opset):
+        return False
     if node.op_type == "MaxPool":
         return not any(value.uses() for value in node.outputs[1:])
     if node.op_type != "Pad":
@@ -92,7 +97,18 @@ def _works_on_codes(node: ir.Node) -> bool:
     return padding is not None and not np.any(padding) and len(node.inputs) > 1
 
 
-def _reaches_quantize(node: ir.Node, params: QuantParams) -> bool:
+@functools.cache
+def _takes(op_type: str, dtype: CodeType, opset: int) -> bool:
+    """True if the standard lets the operator read such codes; MaxPool does since opset 12."""
+    schema = onnx.defs.get_schema(op_type, opset, "")
+    wanted = f"tensor({dtype})"
+    kind = schema.inputs[0].type_str
+    return any(
+        wanted in c.allowed_type_strs for c in schema.type_constraints if kind == c.type_param_str
+    )
+
+
+def _reaches_quantize(node: ir.Node, params: QuantParams, opset: int) -> bool:
     """True if a QuantizeLinear of these parameters reads a result, directly or after movements."""
     readers = [u.node for value in node.outputs for u in value.uses() if u.idx == 0]
     for reader in readers:
@@ -101,7 +117,10 @@ def _reaches_quantize(node: ir.Node, params: QuantParams) -> bool:
             if own is not None and own.same_as(params):
                 return True
     movements = [r for r in readers if r.op_type in _MOVES and r.op_type != "Concat"]
-    return any(_works_on_codes(r) and _reaches_quantize(r, params) for r in movements)
+    return any(
+        _works_on_codes(r, params.dtype, opset) and _reaches_quantize(r, params, opset)
+        for r in movements
+    )
 
 
 def _sink(graph: ir.Graph, node: ir.Node, params: QuantParams) -> None:

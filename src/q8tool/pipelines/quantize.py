@@ -19,13 +19,18 @@ from q8tool.model.check import check
 from q8tool.model.files import check_output
 from q8tool.model.graph import is_quantized, node_label, op_counts
 from q8tool.model.select import select_nodes
-from q8tool.passes.choose_precision import Choice
+from q8tool.passes.choose_precision import UNREAD, Choice
 from q8tool.passes.clean_graph import clean_graph
 from q8tool.passes.inline_functions import inline_functions
 from q8tool.passes.insert_conversions import insert_conversions
 from q8tool.passes.insert_dynamic import insert_dynamic
 from q8tool.passes.lift_weights import lift_weights
-from q8tool.passes.quantize_weights import quantize_weights, round_weights, zipped_share
+from q8tool.passes.quantize_weights import (
+    SMALLEST,
+    quantize_weights,
+    round_weights,
+    zipped_share,
+)
 from q8tool.passes.raise_opset import raise_opset
 from q8tool.passes.set_inference_mode import set_inference_mode
 from q8tool.passes.simplify import simplify
@@ -208,19 +213,24 @@ def _rewrite(
         if options.format == "qoperator":
             changes += to_qoperator(model)
     if not changes:
-        raise _nothing_quantized(choice)
+        raise _nothing_quantized(choice, options)
     # Without strip every operator keeps conversions of its own; what nobody reads goes.
     return [*changes, *clean_graph(model, merges=options.strip)]
 
 
-def _nothing_quantized(choice: Choice) -> Q8Error:
-    reasons = dict.fromkeys(reason for _, reason in choice.kept)
+def _nothing_quantized(choice: Choice, options: Options) -> Q8Error:
+    """Why no operator became eight-bit: what was excluded, what has no form, what is no float32."""
+    if options.excluded:
+        return UsageError("nothing to quantize: the excluded nodes are all that could be eight-bit")
+    if options.mode in ("weights", "weights-rounded"):
+        return InputError(
+            f"nothing to quantize: no operator has float32 weights of {SMALLEST} numbers or more"
+        )
+    reasons = [(node, why) for node, why in choice.kept if why != UNREAD]
     if not reasons:
-        return InputError("nothing to quantize: no operator of the model has an eight-bit form")
-    kind = UsageError if "excluded" in reasons else InputError
-    node, reason = choice.kept[0]
-    listed = f"{node_label(node)}: {reason}" if len(reasons) == 1 else "; ".join(reasons)
-    return kind(f"nothing to quantize, all operators stay float: {listed}")
+        return InputError("nothing to quantize: no operator has constant weights")
+    node, why = reasons[0]
+    return InputError(f"nothing to quantize: {node_label(node)} stays float, {why}")
 
 
 def _count(choice: Choice, form: str) -> int:

@@ -1,0 +1,149 @@
+"""choose_precision: who becomes eight-bit, in which form, and why the others do not."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from q8tool.passes.choose_precision import UNREAD, Choice, choose_precision
+from tests.graphs import Array, f32, i64, model, random
+
+W = random(4, 4, 1, 1)
+
+
+def graph_of(body: str, outputs: str = "float y", **weights: Array) -> ir.Model:
+    return model(f"g (float[1,4,8,8] x) => ({outputs}) {{ {body} }}", 13, w=W, **weights)
+
+
+def chosen(graph: ir.Model, known: bool = True) -> Choice:
+    return choose_precision(graph, lambda value: known)
+
+
+def forms(choice: Choice) -> dict[str, str]:
+    """Delivered value -> operator and form."""
+    return {u.output.name or "": f"{u.node.op_type} {u.form}" for u in choice.units}
+
+
+def reasons(choice: Choice) -> dict[str, str]:
+    return {node.outputs[0].name or "": reason for node, reason in choice.kept}
+
+
+RESIDUAL = "a = Conv(x, w) r = Relu(a) b = Conv(r, w) s = Add(b, x) t = Relu(s) y = Conv(t, w)"
+
+
+def test_a_residual_block_is_all_eight_bit() -> None:
+    choice = chosen(graph_of(RESIDUAL))
+    assert forms(choice) == {
+        "r": "Conv static", "b": "Conv static", "t": "Add static", "y": "Conv static",
+    }  # fmt: skip
+    assert choice.wanted == {"x", "r", "b", "t"}
+    assert choice.tensors() == ["x", "r", "b", "t"]
+    assert choice.kept == []
+
+
+def test_without_ranges_weights_are_dynamic_and_the_rest_is_float() -> None:
+    choice = chosen(graph_of(RESIDUAL), known=False)
+    assert forms(choice) == {"r": "Conv dynamic", "b": "Conv dynamic", "y": "Conv dynamic"}
+    assert reasons(choice) == {"s": UNREAD}
+    assert choice.tensors() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("a = Conv(x, w) s = Sigmoid(a) m = Mul(a, s) y = Conv(m, w)", "a s m y"),  # SiLU
+        (
+            "a = Conv(x, w) p = GlobalAveragePool(a) e = Conv(p, w) g = Sigmoid(e) m = Mul(a, g) "
+            "y = Conv(m, w)",
+            "a p e g m y",  # squeeze and excite
+        ),
+        ("a = Conv(x, w) s = Sigmoid(a) c = Concat<axis=1>(a, s) y = Conv(c, w8)", "a s c y"),
+        ("a = Conv(x, w) t = Transpose<perm=[0,1,3,2]>(a) y = Conv(t, w)", "a t y"),
+        ("a = Conv(x, w) m = MaxPool<kernel_shape=[2,2]>(a) y = Conv(m, w)", "a m y"),
+        ("m = MaxPool<kernel_shape=[2,2]>(x) y = Relu(m)", ""),
+        ("a = Conv(x, w) s = Sigmoid(a) y = Exp(s)", "a"),  # the head stays float
+        ("a = Conv(x, w) y = Softmax(a)", "a"),
+        ("a = Conv(x, w) m = Mul(a, a) y = Conv(m, w)", "a m y"),
+        ("m = Mul(x, k) y = Conv(m, w)", "m y"),
+        ("a = MatMul(x, k8) t = Transpose(a) y = MatMul(a, t)", "a t y"),  # two activations
+    ],
+)
+def test_what_feeds_eight_bit_operators_follows(body: str, expected: str) -> None:
+    graph = graph_of(body, w8=random(4, 8, 1, 1), k=random(4, 1, 1), k8=random(8, 8))
+    assert " ".join(forms(chosen(graph))) == expected
+
+
+def test_an_output_in_the_middle_and_several_readers() -> None:
+    body = "a = Conv(x, w) r = Relu(a) y = Conv(r, w) z = Exp(r)"
+    choice = chosen(graph_of(body, "float y, float a, float z"))
+    # a is an output: the Relu behind it is a unit of its own.
+    assert forms(choice) == {"a": "Conv static", "r": "Relu static", "y": "Conv static"}
+
+
+def test_a_clamp_with_another_reader_before_it_is_its_own_unit() -> None:
+    body = "a = Conv(x, w) r = Relu(a) s = Add(r, a) y = Conv(s, w)"
+    assert list(forms(chosen(graph_of(body)))) == ["a", "r", "s", "y"]
+
+
+def test_only_the_outputs_that_are_wanted() -> None:
+    body = "c = Conv(x, w) a, b = Split<axis=1>(c, k) y = Conv(b, w2)"
+    choice = chosen(graph_of(body, "float y, float a", k=i64([2, 2]), w2=random(2, 2, 1, 1)))
+    assert choice.wanted == {"x", "c", "b"}
+    assert choice.tensors() == ["x", "c"]  # b has the range of c
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("k = Neg(w) y = Conv(x, k)", "its weights are not constant"),
+        ("n = Neg(b) y = Conv(x, w, n)", "its bias is not constant"),
+        ("y = Conv(x, bad)", "its weights hold NaN or infinity"),
+        ("y = Gemm<transA=1>(v, m)", "its left side is transposed"),
+        ("y = Gemm(v, m, column)", "its bias differs from row to row"),
+        ("y = MatMul(x, stack)", "its weights are not a matrix"),
+        ("y = MatMul(m, x)", "its left side is constant"),
+        ("h = Cast<to=10>(x) y = Conv(h, half)", "it does not compute in float32"),
+        ("p = Pad(x, pads, six) y = Conv(p, w)", "it pads with something else than 0"),
+        ("p, i = MaxPool<kernel_shape=[1,1]>(x) j = Neg(i) y = Conv(p, w)", "its indices are read"),
+    ],
+)
+def test_reasons(body: str, reason: str) -> None:
+    column = np.ones((8, 1), np.float32)
+    graph = model(
+        f"g (float[1,4,8,8] x, float[8,8] v) => (float y) {{ {body} }}", 13,
+        w=W, b=random(4), bad=f32(np.full((4, 4, 1, 1), np.inf)), m=random(8, 8), column=column,
+        stack=random(4, 8, 8), half=W.astype(np.float16), six=f32(6),
+        pads=i64([0, 0, 1, 1, 0, 0, 1, 1]),
+    )  # fmt: skip
+    assert reason in reasons(chosen(graph)).values()
+
+
+def test_a_convtranspose_has_no_dynamic_form() -> None:
+    graph = graph_of("y = ConvTranspose(x, w)")
+    assert forms(chosen(graph)) == {"y": "ConvTranspose static"}
+    assert reasons(chosen(graph, known=False)) == {
+        "y": "the range of its input is not known before run time"
+    }
+
+
+def test_a_range_that_nothing_knows_stops_what_hangs_on_it() -> None:
+    graph = graph_of("a = Conv(x, w) s = Add(a, x) y = Conv(s, w)")
+    choice = choose_precision(graph, lambda value: value.name in ("x", "s"))
+    assert forms(choice) == {"a": "Conv static", "y": "Conv static"}
+    assert reasons(choice) == {"s": "a range is not known before run time"}
+
+
+def test_excluded_nodes_stay_float_and_want_no_codes() -> None:
+    graph = graph_of("a = Conv(x, w) r = Relu(a) y = Conv(r, w)")
+    last = list(graph.graph)[-1]
+    choice = choose_precision(graph, lambda value: True, [last])
+    assert forms(choice) == {"r": "Conv static"}
+    assert choice.wanted == {"x"}
+    assert reasons(choice) == {"y": "excluded"}
+
+
+def test_subgraphs_and_empty_graphs_are_left_alone() -> None:
+    assert chosen(model("g (float[2] x) => (float[2] x) { }")).units == []
+    body = """c = Cast<to=9>(k) y = If(c)<
+        then_branch = t () => (float[1,4,8,8] p) { p = Conv(x, w) },
+        else_branch = e () => (float[1,4,8,8] q) { q = Neg(x) }>"""
+    assert chosen(graph_of(body, k=f32(1))).units == []
