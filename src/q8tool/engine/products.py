@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from q8tool.engine.epilogue import Epilogue
 from q8tool.engine.lowering import Lowering
 from q8tool.engine.tensors import Tensor
-from q8tool.engine.values import CodeParams, QuantizedConstant, Value
+from q8tool.engine.values import CodeParams, Value
 
-__all__ = ["CodeWeights", "bias_codes", "code_weights", "emit_code_product", "quantized_weights"]
+__all__ = ["CodeWeights", "bias_codes", "code_weights", "emit_code_product"]
 
 _BIAS_LIMIT = 2.0**31 - 1
 
@@ -41,13 +41,6 @@ def code_weights(
         offsets = offsets - 128
     scales = np.array(np.broadcast_to(scale.ravel(), (outputs,)), np.float32)
     return CodeWeights(np.ascontiguousarray(codes), scales, offsets if offsets.any() else None)
-
-
-def quantized_weights(constant: QuantizedConstant | None, axis: int) -> QuantizedConstant | None:
-    """The constant if it is eight bits wide with one scale or one per entry of axis, else None."""
-    if constant is None or constant.codes.dtype not in (np.int8, np.uint8):
-        return None
-    return constant if constant.axis in (None, axis) else None
 
 
 def bias_codes(

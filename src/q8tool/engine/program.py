@@ -92,11 +92,6 @@ class Program:
                 self._segments.append(assembled(segment, outside, isa))
         self._owned = {storage for storage in outside if self._is_fresh(storage)}
 
-    @property
-    def segment_count(self) -> int:
-        """Native and host segments together; 1 is the aim."""
-        return len(self._segments)
-
     def infos(self) -> list[StepInfo]:
         """What every step does, in the order they run."""
         result: list[StepInfo] = []

@@ -1,0 +1,146 @@
+"""The host's own operators against onnxruntime, where onnx.reference has other rules or none."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from q8tool.errors import InputError, UnsupportedError
+from q8tool.ops.host import HostOperator
+from tests.build import Array, model_of, node, run_onnxruntime
+
+
+def on_host(item: onnx.NodeProto, inputs: dict[str, Array], opset: int = 13) -> Array:
+    names = [name for name in item.input if name]
+    operator = HostOperator(item, names, {"": opset})
+    return np.asarray(operator.run([inputs[name] for name in names])[0])
+
+
+def same_as_onnxruntime(
+    op: str, inputs: dict[str, Array], opset: int = 13, /, **attributes: Any
+) -> None:
+    item = node(op, " ".join(inputs), "y", **attributes)
+    expected = run_onnxruntime(model_of([item], inputs, {}, ["y"], opset), inputs)[0]
+    result = on_host(item, inputs, opset)
+    assert result.dtype == expected.dtype
+    if result.dtype == np.float32:
+        np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
+    else:
+        np.testing.assert_array_equal(result, expected)
+
+
+def scalar(value: float, dtype: str = "float32") -> Array:
+    return np.asarray(value, dtype)
+
+
+@pytest.mark.parametrize("zero_point", [0, 1, 2, 255])
+def test_qlinear_conv_rounds_before_it_adds_the_zero_point(zero_point: int) -> None:
+    # Half of 0..15: every second value is a tie; 1, 3 must give 0, 2 above the zero point.
+    inputs = {
+        "x": np.arange(16, dtype=np.uint8).reshape(1, 1, 4, 4),
+        "xs": scalar(0.5),
+        "xz": scalar(0, "uint8"),
+        "w": np.ones((1, 1, 1, 1), np.int8),
+        "ws": scalar(1),
+        "wz": scalar(0, "int8"),
+        "ys": scalar(1),
+        "yz": scalar(zero_point, "uint8"),
+    }
+    result = on_host(node("QLinearConv", " ".join(inputs), "y"), inputs)
+    by_hand = [0, 0, 1, 2, 2, 2, 3, 4, 4, 4, 5, 6, 6, 6, 7, 8]
+    np.testing.assert_array_equal(result.ravel(), np.minimum(np.add(by_hand, zero_point), 255))
+
+
+def test_convolutions_of_any_rank_and_group(rng: np.random.Generator) -> None:
+    x, w = rng.normal(size=(2, 4, 5, 6, 7)), rng.normal(size=(6, 2, 2, 3, 2))
+    inputs = {"x": x.astype(np.float32), "w": w.astype(np.float32)}
+    same_as_onnxruntime("Conv", inputs, group=2, strides=[1, 2, 1], pads=[0, 1, 0, 1, 1, 0])
+    line = {"x": inputs["x"][:, :, 0, 0], "w": inputs["w"][:, :, 0, 0]}
+    same_as_onnxruntime("Conv", line, group=2, dilations=[3])
+    plane = {"x": inputs["x"][:, :, 0], "w": inputs["w"][:, :, 0]}
+    same_as_onnxruntime("Conv", plane, group=2, strides=[2, 2], auto_pad="SAME_LOWER")
+
+
+def test_integer_convolution(rng: np.random.Generator) -> None:
+    inputs = {
+        "x": rng.integers(0, 256, (2, 3, 6, 5)).astype(np.uint8),
+        "w": rng.integers(-128, 128, (4, 3, 3, 2)).astype(np.int8),
+        "xz": scalar(131, "uint8"),
+        "wz": scalar(-7, "int8"),
+    }
+    same_as_onnxruntime("ConvInteger", inputs, pads=[1, 0, 1, 1], strides=[1, 2])
+
+
+@pytest.mark.parametrize("per_column", [False, True])
+def test_products_of_codes(rng: np.random.Generator, per_column: bool) -> None:
+    columns = (7,) if per_column else ()
+    a = rng.integers(0, 256, (3, 4, 5)).astype(np.uint8)
+    b = rng.integers(-128, 128, (5, 7)).astype(np.int8)
+    zero = np.asarray(rng.integers(-20, 20, columns), np.int8)
+    scale = np.asarray(rng.uniform(0.01, 0.1, columns), np.float32)
+    integer = {"a": a, "b": b, "az": scalar(99, "uint8"), "bz": np.asarray(zero)}
+    same_as_onnxruntime("MatMulInteger", integer)
+    inputs = {
+        "a": a,
+        "as": scalar(0.02),
+        "az": scalar(99, "uint8"),
+        "b": b,
+        "bs": scale,
+        "bz": np.asarray(zero),
+        "ys": scalar(0.4),
+        "yz": scalar(120, "uint8"),
+    }
+    same_as_onnxruntime("QLinearMatMul", inputs)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32"])
+def test_dequantize_linear_along_an_axis(rng: np.random.Generator, axis: int, dtype: str) -> None:
+    x = rng.integers(0, 127, (3, 4, 5)).astype(dtype)
+    size = x.shape[axis]
+    zero = np.asarray(rng.integers(0, 1 if dtype == "int32" else 9, size), dtype)
+    inputs = {"x": x, "s": rng.uniform(0.1, 2, size).astype(np.float32), "z": zero}
+    same_as_onnxruntime("DequantizeLinear", inputs, axis=axis)
+    per_tensor = {"x": x, "s": scalar(0.5), "z": np.asarray(zero[0])}
+    same_as_onnxruntime("DequantizeLinear", per_tensor, 10)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_quantize_linear_along_an_axis(rng: np.random.Generator, dtype: str) -> None:
+    x = np.asarray(rng.normal(0, 30, (3, 4, 5)), np.float32)
+    inputs = {
+        "x": x,
+        "s": rng.uniform(0.1, 2, 4).astype(np.float32),
+        "z": rng.integers(0, 100, 4).astype(dtype),
+    }
+    same_as_onnxruntime("QuantizeLinear", inputs, axis=1)
+
+
+def test_batch_normalization_of_opset_9_infers(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(2, 3, 4, 5)).astype(np.float32)
+    names = ("scale", "bias", "mean", "variance")
+    parameters = {name: rng.uniform(0.5, 2, 3).astype(np.float32) for name in names}
+    same_as_onnxruntime("BatchNormalization", {"x": x, **parameters}, 9, momentum=0.9)
+
+
+def test_scatter(rng: np.random.Generator) -> None:
+    inputs = {
+        "data": rng.normal(size=(3, 4)).astype(np.float32),
+        "indices": np.asarray([[1, 0, 2, 1]]),
+        "updates": rng.normal(size=(1, 4)).astype(np.float32),
+    }
+    same_as_onnxruntime("Scatter", inputs, 10)
+
+
+def test_a_node_that_fails_is_named() -> None:
+    inputs = {"x": np.zeros((2, 3), np.float32), "i": np.asarray([7])}
+    with pytest.raises(InputError, match=r"'Gather_y' \(Gather\) failed: .*out of bounds"):
+        on_host(node("Gather", "x i", "y"), inputs)
+
+
+def test_operators_of_onnxruntime_get_a_hint() -> None:
+    item = node("QLinearAdd", "a b", "y", domain="com.microsoft")
+    with pytest.raises(UnsupportedError, match="operator QLinearAdd of domain") as caught:
+        HostOperator(item, ["a", "b"], {"": 17, "com.microsoft": 1})
+    assert "not standard" in caught.value.hint
