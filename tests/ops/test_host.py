@@ -100,7 +100,7 @@ def test_dequantize_linear_along_an_axis(rng: np.random.Generator, axis: int, dt
     x = rng.integers(0, 127, (3, 4, 5)).astype(dtype)
     size = x.shape[axis]
     zero = np.asarray(rng.integers(0, 1 if dtype == "int32" else 9, size), dtype)
-    inputs = {"x": x, "s": rng.uniform(0.1, 2, size).astype(np.float32), "z": zero}
+    inputs = {"x": x, "s": np.asarray(rng.uniform(0.1, 2, size), np.float32), "z": zero}
     same_as_onnxruntime("DequantizeLinear", inputs, axis=axis)
     per_tensor = {"x": x, "s": scalar(0.5), "z": np.asarray(zero[0])}
     same_as_onnxruntime("DequantizeLinear", per_tensor, 10)
