@@ -1,7 +1,7 @@
 /* bench.c - how fast the kernels are: one row per kernel, one column per instruction set.
  *
- * Data stays in the nearest cache: this measures kernels, not memory. Best of several tries, so
- * that a busy machine disturbs less; under an emulator the numbers mean nothing. */
+ * Data stays in the nearest cache: this measures kernels, not memory. Best of several tries, in
+ * this thread's own time, so that a busy machine disturbs less. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -269,7 +269,7 @@ static const struct {
 static double seconds(void)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
