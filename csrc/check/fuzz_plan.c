@@ -65,7 +65,7 @@ int64_t fuzz_bend64(fuzz_case *c, int64_t value)
         return value;
     uint32_t chosen = fuzz_below(c, 2 + sizeof odd / sizeof odd[0]);
     if (chosen < 2)
-        return chosen ? value + 1 : value - 1;
+        return (int64_t)((uint64_t)value + (chosen ? 1u : UINT64_MAX));
     return odd[chosen - 2];
 }
 
