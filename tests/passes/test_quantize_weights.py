@@ -15,7 +15,8 @@ WEIGHTS = {"w": random(16, 4, 3, 3), "b": random(16), "m": random(16, 5)}
 
 
 def channels(array: Array, axis: int) -> Array:
-    return np.abs(array).max(axis=tuple(d for d in range(array.ndim) if d != axis), keepdims=True)
+    others = tuple(d for d in range(array.ndim) if d != axis)
+    return np.asarray(np.abs(array).max(axis=others, keepdims=True))
 
 
 def test_int8_weights() -> None:

@@ -61,16 +61,18 @@ class Choice:
     wanted: set[str] = field(default_factory=set)
     kept: list[tuple[ir.Node, str]] = field(default_factory=list)
 
-    def tensors(self) -> list[str]:
+    def tensors(self, delivered: bool = False) -> list[str]:
         """Names of the values whose ranges the static units need, in graph order.
 
         Without constants, and without what data movement passes on: that has its input's range.
+        delivered  with all results of operators that have weights, whoever reads them
         """
         moved = {value for unit in self.units if unit.kind == "same" for value in unit.node.outputs}
         names: dict[str, None] = {}
         for unit in self.units:
             if unit.form == "static":
                 wants_output = unit.output.name in self.wanted
+                wants_output |= delivered and unit.kind == "weights"
                 values = [*unit.inputs, *([unit.output] if wants_output else [])]
                 for value in values:
                     if value not in moved and constant(value) is None:

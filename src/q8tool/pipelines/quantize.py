@@ -190,6 +190,7 @@ def _range_options(options: Options) -> RangeOptions:
         preprocessing=options.preprocessing,
         threads=options.threads,
         measures=options.mode not in ("weights", "weights-rounded"),
+        delivered=options.mode == "round",
     )
 
 

@@ -37,7 +37,11 @@ __all__ = ["RangeOptions", "Ranging", "find_ranges"]
 
 @dataclass(frozen=True)
 class RangeOptions:
-    """Where ranges may come from; see quantize.Options. measures: whether samples are observed."""
+    """Where ranges may come from; see quantize.Options.
+
+    measures   whether samples are observed
+    delivered  whether also the results that only float reads
+    """
 
     images: Sequence[Path] = ()
     data: Path | None = None
@@ -47,6 +51,7 @@ class RangeOptions:
     preprocessing: SpecOptions = field(default_factory=SpecOptions)
     threads: int | None = None
     measures: bool = True
+    delivered: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,8 @@ def _measure(
     progress: Progress,
 ) -> Ranges:
     """Observes what would be eight-bit if every range were known."""
-    names = choose_precision(model, lambda value: True, excluded).tensors()
+    choice = choose_precision(model, lambda value: True, excluded)
+    names = choice.tensors(options.delivered)
     names = [name for name in names if name not in options.input_ranges]
     indices = held_back(len(samples))[0]
     done = 0

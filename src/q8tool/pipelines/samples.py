@@ -4,6 +4,7 @@ Of the samples, every fifth (at most 20) is held back: calibration does not see 
 comparison of float and eight-bit answers runs on it.
 """
 
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,18 +79,17 @@ class ArraySamples:
 
 
 def load_arrays(path: Path, inputs: Sequence[TensorInfo]) -> ArraySamples:
-    """Reads an .npz with one array per input: (samples, *shape of the input).
+    """Reads an .npz with one array per input, or an .npy: (samples, *shape of the input).
 
     An input whose first dimension is 1 or open may be given without it: (samples, channels, ...).
     A single array serves a single input whatever its name. Raises InputError, naming the input, for
     what is missing or does not fit.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
+        found = _arrays_of(path)
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         missing = isinstance(error, FileNotFoundError)
-        reason = "no such file" if missing else "not an .npz file of plain arrays"
+        reason = "no such file" if missing else "not an .npz or .npy file of plain arrays"
         raise InputError(f"{path}: {reason}") from error
     if len(found) == 1 and len(inputs) == 1:
         found = {inputs[0].name: next(iter(found.values()))}
@@ -98,6 +98,14 @@ def load_arrays(path: Path, inputs: Sequence[TensorInfo]) -> ArraySamples:
     if len(set(counts.values())) != 1 or 0 in counts.values():
         raise InputError(f"{path}: numbers of samples differ or are 0: {counts}")
     return ArraySamples(arrays, str(path))
+
+
+def _arrays_of(path: Path) -> dict[str, NDArray[Any]]:
+    with path.open("rb") as stream:
+        content = np.load(stream, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return {path.stem: content}
+        return {name: content[name] for name in content.files}
 
 
 def _rows(path: Path, info: TensorInfo, found: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
