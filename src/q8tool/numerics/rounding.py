@@ -30,7 +30,8 @@ def quantize(x: NDArray[np.floating], params: QuantParams) -> NDArray[Any]:
     array([128, 130,   0], dtype=uint8)
     """
     scale, zero_point = _along_axis(params, x.ndim)
-    ratio = np.asarray(x, np.float32) / scale
+    with np.errstate(over="ignore"):  # infinity saturates like any large number
+        ratio = np.asarray(x, np.float32) / scale
     return _to_codes(ratio, zero_point, params.dtype)
 
 
@@ -85,7 +86,8 @@ def dequantize(codes: NDArray[Any], params: QuantParams) -> NDArray[np.float32]:
     """
     scale, zero_point = _along_axis(params, codes.ndim)
     centred = codes.astype(np.int32) - zero_point
-    return np.asarray(centred.astype(np.float32) * scale, np.float32)
+    with np.errstate(over="ignore"):
+        return np.asarray(centred.astype(np.float32) * scale, np.float32)
 
 
 def requantize(
