@@ -83,3 +83,8 @@ def test_top1_agreement() -> None:
     reference = f32([[1, 2, 3], [3, 2, 1], [0, 1, 0], [5, 5, 5]])
     other = f32([[0, 0, 9], [0, 0, 9], [0, 1, 0], [9, 0, 0]])
     assert top1_agreement(reference, other) == 0.75
+
+
+def test_difference_of_scalars() -> None:
+    assert max_abs_difference(np.asarray(3.0), np.asarray(1.5)) == 1.5
+    assert max_abs_difference(np.asarray(np.inf), np.asarray(np.inf)) == 0.0

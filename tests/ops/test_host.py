@@ -144,3 +144,39 @@ def test_operators_of_onnxruntime_get_a_hint() -> None:
     with pytest.raises(UnsupportedError, match="operator QLinearAdd of domain") as caught:
         HostOperator(item, ["a", "b"], {"": 17, "com.microsoft": 1})
     assert "not standard" in caught.value.hint
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_gather_elements_of_long_axes(axis: int, rng: np.random.Generator) -> None:
+    data = rng.normal(size=(200, 90)).astype(np.float32)
+    indices = rng.integers(-90, 90, (70, 80))
+    same_as_onnxruntime("GatherElements", {"data": data, "indices": indices}, axis=axis)
+
+
+@pytest.mark.parametrize("center", [0, 1])
+@pytest.mark.parametrize("as_scalar", [False, True])
+def test_non_max_suppression(center: int, as_scalar: bool, rng: np.random.Generator) -> None:
+    boxes = rng.uniform(0, 4, (2, 60, 4)).astype(np.float32)
+    boxes[:, 30:] = boxes[:, :30]  # equal boxes, whose IoU is 1
+    limits = {"m": np.asarray(7), "i": scalar(0.3), "s": scalar(0.2)}
+    limits = {name: limit if as_scalar else limit.reshape(1) for name, limit in limits.items()}
+    scores = rng.uniform(0, 1, (2, 3, 60)).astype(np.float32)
+    inputs = {"b": boxes, "c": scores, **limits}
+    same_as_onnxruntime("NonMaxSuppression", inputs, center_point_box=center)
+    del inputs["i"], inputs["s"]
+    same_as_onnxruntime("NonMaxSuppression", inputs, center_point_box=center)
+
+
+@pytest.mark.parametrize("times", [0, 3])
+def test_loop_without_a_condition_stacks_what_it_scans(times: int) -> None:
+    text = """<ir_version: 8, opset_import: ["": 13]>
+    g (int64 m, float[2,3] h) => (float[2,3] last, float[N,2,3] all, float[K] sums) {
+        last, all, sums = Loop(m, , h) <body = b (int64 i, bool c, float[2,3] x)
+            => (bool d, float[2,3] y, float[2,3] z, float s) {
+                d = Identity(c)  y = Add(x, x)  z = Mul(y, h)  s = ReduceSum<keepdims=0>(y) }> }"""
+    model = onnx.parser.parse_model(text)
+    inputs = {"m": np.asarray(times), "h": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    expected = run_onnxruntime(model, inputs)
+    results = HostOperator(model.graph.node[0], ["m", "h"], {"": 13}).run(list(inputs.values()))
+    for result, wanted in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(result, wanted)

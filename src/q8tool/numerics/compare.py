@@ -32,8 +32,8 @@ def max_abs_difference(reference: NDArray[Any], other: NDArray[Any]) -> float:
     a, b = reference.astype(np.float64), other.astype(np.float64)
     with np.errstate(invalid="ignore"):  # inf - inf
         difference = np.abs(a - b)
-    difference[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
-    return float(np.nan_to_num(difference, nan=np.inf).max())
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    return float(np.where(same, 0.0, np.nan_to_num(difference, nan=np.inf)).max())
 
 
 def relative_difference(reference: NDArray[Any], other: NDArray[Any]) -> float:

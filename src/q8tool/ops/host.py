@@ -9,6 +9,8 @@ from onnx.reference import ReferenceEvaluator
 
 from q8tool.errors import InputError, UnsupportedError
 from q8tool.ops.convolution import Conv, ConvInteger, QLinearConv
+from q8tool.ops.detection import GatherElements, NonMaxSuppression
+from q8tool.ops.loop import Loop
 from q8tool.ops.normalization import BatchNormalization
 from q8tool.ops.products import MatMulInteger, QLinearMatMul
 from q8tool.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
@@ -22,7 +24,10 @@ _OWN_OPERATORS = [
     ConvInteger,
     DequantizeLinear,
     DynamicQuantizeLinear,
+    GatherElements,
+    Loop,
     MatMulInteger,
+    NonMaxSuppression,
     QLinearConv,
     QLinearMatMul,
     QuantizeLinear,
