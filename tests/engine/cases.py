@@ -285,6 +285,11 @@ def resize_cases() -> list[Case]:
         resize = node("Resize", "x - - z", "y", nearest_mode=rounding)
         weights = {"z": np.asarray([1, 3, 11, 5], np.int64)}
         cases.append(Case(f"resize {rounding}", [resize], {"x": numbers(1, 3, 7, 8)}, weights))
+    # Exporters of opset 11 write what they leave out as empty arrays.
+    resize = node("Resize", "x none none z", "y", nearest_mode="floor")
+    weights = {"none": np.zeros(0, np.float32), "z": np.asarray([1, 3, 14, 16], np.int64)}
+    x = {"x": numbers(1, 3, 7, 8)}
+    cases.append(Case("resize of opset 11", [resize], x, weights, opset=11))
     return cases
 
 

@@ -142,6 +142,8 @@ class Lowering:
             if not name:
                 continue
             value = self._values[name]
+            if value.is_constant and 0 in value.shape and name in node.inputs[1:]:
+                continue  # a parameter that says nothing, as the roi and the scales of Resize
             if value.dtype not in _NATIVE_TYPES:
                 raise Declined(f"'{name}' has type {value.dtype}")
             if 0 in value.shape:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, ValueInfoProto, helper
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 
 from q8tool.errors import InputError, UnsupportedError
 from q8tool.ops.convolution import Conv, ConvInteger, QLinearConv
@@ -18,7 +19,7 @@ from q8tool.ops.scatter import Scatter
 
 __all__ = ["HostOperator"]
 
-_OWN_OPERATORS = [
+_OWN_OPERATORS: list[type[OpRun]] = [
     BatchNormalization,
     Conv,
     ConvInteger,

@@ -13,8 +13,11 @@ __all__ = ["Loop"]
 Array = NDArray[Any]
 
 
-class Loop(_Reference):  # type: ignore[misc]  # onnx.reference has no types
+class Loop(_Reference):
     """Runs its body up to M times while the condition holds; scan outputs stack on a new axis."""
+
+    body: Any
+    _run_body: Any
 
     def _run(
         self,
