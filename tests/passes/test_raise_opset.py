@@ -57,3 +57,12 @@ def test_what_changed_its_form_gets_a_new_one() -> None:
     after, _ = raise_opset(before)
     assert {"Resize", "Slice"} <= {node.op_type for node in after.graph}
     assert_same(before, after, x=random(1, 2, 4, 4))
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize(("op", "opset"), [("Upsample", 9), ("Resize", 10)])
+def test_pixels_stay_where_they_were(op: str, opset: int, mode: str) -> None:
+    text = f"""g (float[1,2,5,4] x) => (float[1,2,12,12] y) {{ y = {op}<mode="{mode}">(x, k) }}"""
+    before = model(text, opset, k=f32([1, 1, 2.4, 3]))
+    after, _ = raise_opset(before)
+    assert_same(before, after, x=random(1, 2, 5, 4))

@@ -18,6 +18,8 @@ OPSET_FOR_EIGHT_BIT = 13
 _LARGE_BYTES = 1000
 # The version of the file format that came with opset 13.
 _LEAST_IR_VERSION = 7
+# From this version on Resize says where its pixels lie, and its default is another than before.
+_COORDINATES_SINCE = 11
 
 
 def raise_opset(model: ir.Model, least: int = OPSET_FOR_EIGHT_BIT) -> tuple[ir.Model, list[Change]]:
@@ -39,6 +41,8 @@ def raise_opset(model: ir.Model, least: int = OPSET_FOR_EIGHT_BIT) -> tuple[ir.M
             f"the model cannot be converted from opset {current} to {least}: {reason}"
         ) from error
     _give_weights_back(converted.graph, weights)
+    if current < _COORDINATES_SINCE:
+        _keep_coordinates(converted.graph)
     converted.metadata_props.update(model.metadata_props)
     _restore_names(model, converted)
     change = Change("raise_opset", model.graph.name or "model", f"opset {current} -> {least}")
@@ -67,6 +71,17 @@ def _give_weights_back(graph: ir.Graph, weights: dict[str, ir.TensorProtocol]) -
             graph.inputs.remove(value)
             value.const_value = weights[value.name]
             graph.register_initializer(value)
+
+
+def _keep_coordinates(graph: ir.Graph) -> None:
+    """Upsample and the first Resize put pixel i at i / scale; the converter does not say so."""
+    for node in ir.traversal.RecursiveGraphIterator(graph):
+        if node.op_type == "Resize" and node.domain == "":
+            for name, mode in (
+                ("coordinate_transformation_mode", "asymmetric"),
+                ("nearest_mode", "floor"),
+            ):
+                node.attributes[name] = ir.AttrString(name, mode)
 
 
 def _restore_names(original: ir.Model, converted: ir.Model) -> None:
