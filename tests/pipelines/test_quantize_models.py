@@ -147,6 +147,23 @@ def test_onnxruntime_gives_the_answers_of_our_engine(
     assert np.mean(same) >= 0.85
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_openvino_gives_the_answers_of_our_engine(lab: Lab, name: str, form: str) -> None:
+    openvino = pytest.importorskip("openvino")
+    path, _ = lab.made(name, form)
+    options = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(str(path), "CPU", options)
+    ours, same = Session(path), []
+    for x in lab.tensors()[::57]:
+        wanted = compiled([x])[compiled.output(0)]
+        got = next(iter(ours.run({ours.inputs[0].name: x}).values()))
+        assert np.abs(wanted - got).max() < 0.2
+        same.append(int(wanted.argmax()) == int(got.argmax()))
+    assert np.mean(same) >= 0.85
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_qoperator_has_standard_operators(lab: Lab, form: str) -> None:
     path, report = lab.made("mobilenet_v1_0.25_224", form, format="qoperator")
