@@ -118,7 +118,8 @@ def test_models_without_scores_get_the_usual_way(tmp_path: Path) -> None:
     for index in range(5):
         photos.append(tmp_path / f"{index}.png")
         Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(photos[-1])
-    assert chosen(graph, photos).spec.layout == "NCHW"
+    found = chosen(graph, photos)
+    assert (found.source, found.detail) == ("assumed", "mobilenet")
 
 
 def test_the_input_that_takes_photos() -> None:

@@ -191,11 +191,12 @@ def _tried(model: ir.Model, info: TensorInfo, spec: Spec, photos: Sequence[Path]
     for preset in PRESETS:
         tried = _with_flags(spec, SpecOptions(preset))
         answers = [session.run(photo_feeds(p, info, tried))[output] for p in pictures]
-        rows = [first_of_batch(answer, info).reshape(-1) for answer in answers]
+        rows = [_class_scores(first_of_batch(answer, info)) for answer in answers]
         scores[preset] = _score(rows, are_probabilities)
     best = max(scores, key=lambda preset: scores[preset])
     chosen = best if scores[best] > CLEARLY * scores[usual] else usual
-    return ChosenSpec(_with_flags(spec, SpecOptions(chosen)), "tried out", chosen)
+    source: Literal["tried out", "assumed"] = "tried out" if scores[best] else "assumed"
+    return ChosenSpec(_with_flags(spec, SpecOptions(chosen)), source, chosen)
 
 
 def _readable(photos: Sequence[Path]) -> list[Image]:
@@ -212,6 +213,12 @@ def _readable(photos: Sequence[Path]) -> list[Image]:
     if not pictures:
         raise failures[0] if len(failures) == 1 else InputError("none of the photos can be read")
     return pictures
+
+
+def _class_scores(answer: NDArray[Any]) -> NDArray[Any]:
+    """A row of scores; empty where the answer is something else: a map, boxes, class numbers."""
+    is_row = answer.dtype.kind == "f" and max(answer.shape, default=0) == answer.size
+    return answer.reshape(-1) if is_row else answer.reshape(-1)[:0]
 
 
 def _score(answers: Sequence[NDArray[Any]], are_probabilities: bool) -> float:
