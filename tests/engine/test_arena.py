@@ -1,5 +1,7 @@
 """Buffers that live at the same time never share a byte, and the arena is no larger than needed."""
 
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,3 +54,13 @@ def test_the_smallest_gap_is_taken() -> None:
     offsets, size = place([wide, low, middle, late])
     assert offsets == [0, 640, 960, 0]
     assert size == 640 + 320 + 256
+
+
+def test_ten_thousand_buffers_take_no_time() -> None:
+    """Plans of large graphs: the buffers of a chain, and one that lives all along."""
+    count = 10_000
+    chain = [Lifetime(128, step, step + 1) for step in range(count)]
+    started = time.perf_counter()
+    size = place([*chain, Lifetime(64, 0, count)])[1]
+    assert time.perf_counter() - started < 5
+    assert size == 2 * 128 + 64

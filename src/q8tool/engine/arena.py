@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 __all__ = ["ALIGNMENT", "Lifetime", "place"]
 
 ALIGNMENT = 64
@@ -16,10 +18,6 @@ class Lifetime:
     first: int
     last: int
 
-    def overlaps(self, other: "Lifetime") -> bool:
-        """True if both are needed at some step."""
-        return self.first <= other.last and other.first <= self.last
-
 
 def place(lifetimes: Sequence[Lifetime]) -> tuple[list[int], int]:
     """Byte offsets, multiples of ALIGNMENT, in the order given; and the size of the arena.
@@ -27,20 +25,19 @@ def place(lifetimes: Sequence[Lifetime]) -> tuple[list[int], int]:
     Buffers whose lifetimes overlap do not share a byte. The smallest gap that fits is taken, so
     that large ones stay for large buffers.
     """
+    order = sorted(range(len(lifetimes)), key=lambda index: (-lifetimes[index].bytes, index))
+    first = np.array([lifetimes[index].first for index in order])
+    last = np.array([lifetimes[index].last for index in order])
+    # Of those placed so far, in that order.
+    starts, stops = np.zeros((2, len(order)), np.int64)
     offsets = [0] * len(lifetimes)
-    placed: list[int] = []
-    size = 0
-    for index in sorted(range(len(lifetimes)), key=lambda i: (-lifetimes[i].bytes, i)):
-        neighbours = sorted(
-            (offsets[other], offsets[other] + _padded(lifetimes[other].bytes))
-            for other in placed
-            if lifetimes[index].overlaps(lifetimes[other])
-        )
+    for rank, index in enumerate(order):
+        (neighbours,) = np.nonzero((first[:rank] <= last[rank]) & (first[rank] <= last[:rank]))
+        taken = sorted(zip(starts[neighbours].tolist(), stops[neighbours].tolist(), strict=True))
         wanted = _padded(lifetimes[index].bytes)
-        offsets[index] = _best_gap(neighbours, wanted)
-        placed.append(index)
-        size = max(size, offsets[index] + wanted)
-    return offsets, size
+        offsets[index] = _best_gap(taken, wanted)
+        starts[rank], stops[rank] = offsets[index], offsets[index] + wanted
+    return offsets, int(stops.max(initial=0))
 
 
 def _padded(count: int) -> int:
