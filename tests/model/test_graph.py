@@ -6,6 +6,7 @@ import pytest
 
 from q8tool.errors import InputError
 from q8tool.model.graph import (
+    Names,
     constant,
     get_float,
     get_int,
@@ -16,7 +17,6 @@ from q8tool.model.graph import (
     node_label,
     op_counts,
     replace_uses,
-    unique_name,
 )
 from tests.graphs import f32, model, ops, random
 
@@ -48,12 +48,17 @@ def test_a_constant_whose_bytes_do_not_fit_is_an_input_error() -> None:
 
 def test_new_initializers_get_names_of_their_own() -> None:
     graph = model("g (float[2] x) => (float[2] y) { y = Add(x, w) }", w=random(2)).graph
-    assert make_initializer(graph, "w", f32(7)).name == "w_1"
-    assert make_initializer(graph, "y", f32([[1]])).name == "y_1"
-    assert unique_name(graph, "w") == "w_2"
-    assert unique_name(graph, "free") == "free"
-    assert graph.initializers["w_1"].shape == ()
-    assert graph.initializers["y_1"].shape == (1, 1)
+    names = Names(graph)
+    assert [names.new(base) for base in ("w", "y", "w", "free", "free")] == [
+        "w_1",
+        "y_1",
+        "w_2",
+        "free",
+        "free_1",
+    ]
+    assert make_initializer(graph, "w_1", f32(7)).shape == ()
+    assert make_initializer(graph, "y_1", f32([[1]])).shape == (1, 1)
+    assert list(graph.initializers) == ["w", "w_1", "y_1"]
 
 
 def test_names_inside_subgraphs_count() -> None:
@@ -62,7 +67,7 @@ def test_names_inside_subgraphs_count() -> None:
             y = If (c) <then_branch = a () => (float[2] p) { p = Neg(x) },
                         else_branch = b () => (float[2] q) { q = Exp(x) }> }"""
     ).graph
-    assert unique_name(graph, "p") == "p_1"
+    assert Names(graph).new("p") == "p_1"
 
 
 def test_replace_uses_keeps_the_name_of_an_output() -> None:

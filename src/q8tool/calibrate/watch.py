@@ -16,7 +16,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from q8tool.calibrate.observers import Method
-from q8tool.model.graph import unique_name
+from q8tool.model.graph import Names
 
 __all__ = ["Watched", "watched"]
 
@@ -52,6 +52,7 @@ def watched(model: ir.Model, names: Sequence[str], method: Method) -> Watched:
     copy = model.clone()
     values = {value.name: value for node in copy.graph for value in node.outputs}
     sources = {}
+    new_names = Names(copy.graph)
     for name in names:
         value = values[name]
         nodes = [
@@ -59,7 +60,7 @@ def watched(model: ir.Model, names: Sequence[str], method: Method) -> Watched:
                 op_type,
                 [value],
                 {"keepdims": 0},
-                outputs=[_scalar(unique_name(copy.graph, f"{name}/{op_type}"), value)],
+                outputs=[_scalar(new_names.new(f"{name}/{op_type}"), value)],
             )
             for op_type in ("ReduceMin", "ReduceMax", "ReduceSum")
         ]

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from q8tool.errors import InputError
 
 __all__ = [
+    "Names",
     "constant",
     "get_float",
     "get_int",
@@ -17,11 +18,9 @@ __all__ = [
     "get_string",
     "is_quantized",
     "make_initializer",
-    "names_in",
     "node_label",
     "op_counts",
     "replace_uses",
-    "unique_name",
 ]
 
 _QUANTIZED_OPS = frozenset(
@@ -53,27 +52,36 @@ def constant(value: ir.Value | None) -> npt.NDArray[Any] | None:
 
 
 def make_initializer(graph: ir.Graph, name: str, array: npt.ArrayLike) -> ir.Value:
-    """Register a new initializer; name gets a number if it is taken. Returns its value."""
-    unique = unique_name(graph, name)
-    tensor = ir.Tensor(np.ascontiguousarray(array).reshape(np.shape(array)), name=unique)
-    value = ir.Value(name=unique, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype))
+    """Register a new initializer under a name that is free, and return its value."""
+    tensor = ir.Tensor(np.ascontiguousarray(array).reshape(np.shape(array)), name=name)
+    value = ir.Value(name=name, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype))
     value.const_value = tensor
     graph.register_initializer(value)
     return value
 
 
-def unique_name(graph: ir.Graph, base: str) -> str:
-    """The first of base, base_1, base_2 ... that no value or node of the graph bears."""
-    used = names_in(graph)
-    if base not in used:
-        return base
-    number = 1
-    while f"{base}_{number}" in used:
-        number += 1
-    return f"{base}_{number}"
+class Names:
+    """New names for the values and nodes of a model that none of the present ones bears.
+
+    graph  the main one. Its names are collected once: a pass makes one of these for all its names.
+    """
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self._used = _names_in(graph)
+        self._numbers: dict[str, int] = {}
+
+    def new(self, base: str) -> str:
+        """The first of base, base_1, base_2 ... that is free, and from now on is not."""
+        name, number = base, self._numbers.get(base, 0)
+        while name in self._used:
+            number += 1
+            name = f"{base}_{number}"
+        self._numbers[base] = number
+        self._used.add(name)
+        return name
 
 
-def names_in(graph: ir.Graph) -> set[str]:
+def _names_in(graph: ir.Graph) -> set[str]:
     """Names of all values and nodes of a graph, subgraphs included."""
     names: set[str | None] = {value.name for value in graph.inputs} | set(graph.initializers)
     for node in ir.traversal.RecursiveGraphIterator(graph):

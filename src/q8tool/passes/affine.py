@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from q8tool.model.graph import (
+    Names,
     constant,
     get_float,
     get_int,
@@ -60,7 +61,7 @@ def output_channels(node: ir.Node) -> int | None:
     return int(weights.shape[0 if get_int(node, "transB", 0) else 1])
 
 
-def absorb(target: ir.Node, affine: Affine, follower: ir.Node) -> bool:
+def absorb(target: ir.Node, affine: Affine, follower: ir.Node, names: Names) -> bool:
     """Fold an affine step into the weights and bias of target; follower, which did it, goes.
 
     Weights that others share stay as they are for those. False, and nothing done, if the channels
@@ -79,8 +80,8 @@ def absorb(target: ir.Node, affine: Affine, follower: ir.Node) -> bool:
         shifted = (bias * affine.factor + affine.offset).astype(weights.dtype)
     if not (np.isfinite(scaled).all() and np.isfinite(shifted).all()):
         return False
-    _set_weight(graph, target, 1, scaled)
-    _set_weight(graph, target, 2, shifted)
+    _set_weight(graph, names, target, 1, scaled)
+    _set_weight(graph, names, target, 2, shifted)
     if target.op_type == "Gemm":
         target.attributes.pop("beta", None)
     replace_uses(follower.outputs[0], target.outputs[0])
@@ -88,7 +89,9 @@ def absorb(target: ir.Node, affine: Affine, follower: ir.Node) -> bool:
     return True
 
 
-def _set_weight(graph: ir.Graph, node: ir.Node, index: int, array: npt.NDArray[Any]) -> None:
+def _set_weight(
+    graph: ir.Graph, names: Names, node: ir.Node, index: int, array: npt.NDArray[Any]
+) -> None:
     """Give a node other weights; under the old name, unless others share them."""
     old = node.inputs[index] if index < len(node.inputs) else None
     if old is not None and old.is_initializer() and old.graph is graph and len(old.uses()) == 1:
@@ -97,7 +100,8 @@ def _set_weight(graph: ir.Graph, node: ir.Node, index: int, array: npt.NDArray[A
         return
     base = old.name if old is not None else f"{node.outputs[0].name}_bias"
     node.resize_inputs(max(len(node.inputs), index + 1))
-    node.replace_input_with(index, make_initializer(graph, base or "weight", array))
+    weight = make_initializer(graph, names.new(base or "weight"), array)
+    node.replace_input_with(index, weight)
 
 
 def _bias(target: ir.Node) -> npt.NDArray[np.float64] | None:

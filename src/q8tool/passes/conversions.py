@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from q8tool.model.graph import constant, get_float, get_int, names_in
+from q8tool.model.graph import Names, constant, get_float, get_int, make_initializer
 from q8tool.numerics.qparams import (
     QuantParams,
     bias_params,
@@ -128,34 +128,22 @@ class ConversionWriter:
 
     graph: ir.Graph
     _written: dict[tuple[bytes, str], ir.Value] = field(default_factory=dict)
-    _names: set[str] = field(default_factory=set)
+    _names: Names = field(init=False)
 
     def __post_init__(self) -> None:
-        self._names.update(names_in(self.graph))
+        self._names = Names(self.graph)
 
     def initializer(self, base: str, array: NDArray[Any]) -> ir.Value:
         """An initializer with these values; equal arrays of one type are written once."""
         array = np.ascontiguousarray(array).reshape(array.shape)
         key = (hashlib.sha256(array.data).digest(), f"{array.dtype}{array.shape}")
-        if key in self._written:
-            return self._written[key]
-        tensor = ir.Tensor(array, name=self.name(base))
-        value = ir.Value(
-            name=tensor.name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype)
-        )
-        value.const_value = tensor
-        self.graph.register_initializer(value)
-        self._written[key] = value
-        return value
+        if key not in self._written:
+            self._written[key] = make_initializer(self.graph, self.name(base), array)
+        return self._written[key]
 
     def name(self, base: str) -> str:
         """base, or base_1, base_2 ... if it is taken."""
-        unique, number = base, 0
-        while unique in self._names:
-            number += 1
-            unique = f"{base}_{number}"
-        self._names.add(unique)
-        return unique
+        return self._names.new(base)
 
     def new(
         self,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from q8tool.model.change import Change
-from q8tool.model.graph import constant, get_float, get_int, make_initializer, node_label
+from q8tool.model.graph import Names, constant, get_float, get_int, make_initializer, node_label
 from q8tool.passes.affine import Affine, absorb, absorber
 
 __all__ = ["fold_batchnorm"]
@@ -26,6 +26,7 @@ def fold_batchnorm(model: ir.Model) -> list[Change]:
     BatchNormalization of unknown rank that cannot be folded into its input stays.
     """
     changes = []
+    names = Names(model.graph)
     for graph in model.graphs():
         for node in list(graph):
             affine = _affine(model, node)
@@ -33,9 +34,9 @@ def fold_batchnorm(model: ir.Model) -> list[Change]:
                 continue
             label = node_label(node)
             target = absorber(node)
-            if target is not None and absorb(target, affine, node):
+            if target is not None and absorb(target, affine, node, names):
                 changes.append(Change("fold_batchnorm", label, f"into {node_label(target)}"))
-            elif _write_out(graph, node, affine):
+            elif _write_out(graph, names, node, affine):
                 changes.append(Change("fold_batchnorm", label, "into Mul and Add"))
     return changes
 
@@ -66,7 +67,7 @@ def _in_inference(model: ir.Model, node: ir.Node) -> bool:
     return get_int(node, "training_mode", 0) == 0 and get_int(node, "spatial", 1) == 1
 
 
-def _write_out(graph: ir.Graph, node: ir.Node, affine: Affine) -> bool:
+def _write_out(graph: ir.Graph, names: Names, node: ir.Node, affine: Affine) -> bool:
     source, result = node.inputs[0], node.outputs[0]
     if source is None or source.shape is None or source.dtype is None or len(source.shape) < 2:
         return False
@@ -77,14 +78,13 @@ def _write_out(graph: ir.Graph, node: ir.Node, affine: Affine) -> bool:
     def weight(suffix: str, values: npt.NDArray[np.float64]) -> ir.Value:
         with np.errstate(over="ignore"):
             array = values.reshape(shape).astype(dtype)
-        return make_initializer(graph, f"{name}_{suffix}", array)
+        return make_initializer(graph, names.new(f"{name}_{suffix}"), array)
 
-    scaled = ir.node("Mul", [source, weight("scale", affine.factor)], name=f"{name}_Mul")
-    scaled.outputs[0].name = f"{name}_scaled"
+    scaled = ir.node("Mul", [source, weight("scale", affine.factor)], name=names.new(f"{name}_Mul"))
+    scaled.outputs[0].name = names.new(f"{name}_scaled")
     scaled.outputs[0].shape, scaled.outputs[0].type = source.shape, source.type
-    shifted = ir.node(
-        "Add", [scaled.outputs[0], weight("shift", affine.offset)], name=f"{name}_Add"
-    )
+    shift = weight("shift", affine.offset)
+    shifted = ir.node("Add", [scaled.outputs[0], shift], name=names.new(f"{name}_Add"))
     ir.convenience.replace_nodes_and_values(
         graph, node, [node], [scaled, shifted], [result], shifted.outputs
     )

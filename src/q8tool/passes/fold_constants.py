@@ -19,7 +19,7 @@ import onnx_ir as ir
 from q8tool.errors import InputError
 from q8tool.model import shapes
 from q8tool.model.change import Change
-from q8tool.model.graph import constant, get_int, node_label
+from q8tool.model.graph import constant, get_int, make_initializer, node_label
 from q8tool.ops.host import HostOperator
 
 __all__ = ["MAX_GROWTH", "fold_constants", "replace_by_constants"]
@@ -157,12 +157,6 @@ def replace_by_constants(node: ir.Node, results: Arrays) -> bool:
     if not isinstance(graph, ir.Graph) or any(value.is_graph_output() for value in outputs):
         return False
     for value, array in zip(outputs, results, strict=True):
-        tensor = ir.Tensor(np.ascontiguousarray(array).reshape(array.shape), name=value.name)
-        weight = ir.Value(
-            name=value.name, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype)
-        )
-        weight.const_value = tensor
-        value.replace_all_uses_with(weight)
-        graph.register_initializer(weight)
+        value.replace_all_uses_with(make_initializer(graph, value.name or "", array))
     graph.remove(node, safe=True)
     return True

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from q8tool.model.change import Change
-from q8tool.model.graph import constant, node_label
+from q8tool.model.graph import Names, constant, node_label
 from q8tool.passes.affine import Affine, absorb, absorber, output_channels
 
 __all__ = ["fold_scales"]
@@ -23,16 +23,17 @@ _OPS = frozenset({"Add", "Div", "Mul", "Sub"})
 def fold_scales(model: ir.Model) -> list[Change]:
     """Fold Mul, Div, Add and Sub by constants into the Conv, ConvTranspose or Gemm before them."""
     changes = []
+    names = Names(model.graph)
     for graph in model.graphs():
         for node in list(graph):
             label = node_label(node)
-            target = _fold(node)
+            target = _fold(node, names)
             if target is not None:
                 changes.append(Change("fold_scales", label, f"into {node_label(target)}"))
     return changes
 
 
-def _fold(node: ir.Node) -> ir.Node | None:
+def _fold(node: ir.Node, names: Names) -> ir.Node | None:
     if node.domain != "" or node.op_type not in _OPS:
         return None
     for index in (0, 1):
@@ -41,7 +42,7 @@ def _fold(node: ir.Node) -> ir.Node | None:
         if other is None or target is None or other.dtype.kind != "f":
             continue
         affine = _affine(node, index, target, other.astype(np.float64))
-        if affine is not None and absorb(target, affine, node):
+        if affine is not None and absorb(target, affine, node, names):
             return target
     return None
 

@@ -18,7 +18,7 @@ import onnx_ir as ir
 from q8tool.errors import InputError
 from q8tool.model import shapes
 from q8tool.model.change import Change
-from q8tool.model.graph import constant, get_int, make_initializer, node_label
+from q8tool.model.graph import Names, constant, get_int, make_initializer, node_label
 from q8tool.ops.host import HostOperator
 from q8tool.passes.fold_constants import replace_by_constants
 
@@ -45,16 +45,17 @@ def fold_shapes(model: ir.Model) -> list[Change]:
     Shapes must have been inferred. Repeats while that makes more of them known.
     """
     changes: list[Change] = []
+    names = Names(model.graph)
     while True:
         shapes.infer_shapes(model)
         known = _Known(model)
-        found = [change for node in list(model.graph) for change in _fold(node, known)]
+        found = [change for node in list(model.graph) for change in _fold(node, known, names)]
         if not found:
             return changes
         changes += found
 
 
-def _fold(node: ir.Node, known: "_Known") -> list[Change]:
+def _fold(node: ir.Node, known: "_Known", names: Names) -> list[Change]:
     sizes = known.result(node)
     if sizes is not None and (sizes > _UNKNOWN).all():
         dtype = node.outputs[0].dtype
@@ -62,11 +63,11 @@ def _fold(node: ir.Node, known: "_Known") -> list[Change]:
         if replace_by_constants(node, [array]):
             return [Change("fold_shapes", node_label(node), "its sizes are known")]
     if node.op_type == "Reshape" and node.domain == "":
-        return _simplify_reshape(node, known)
+        return _simplify_reshape(node, known, names)
     return []
 
 
-def _simplify_reshape(node: ir.Node, known: "_Known") -> list[Change]:
+def _simplify_reshape(node: ir.Node, known: "_Known", names: Names) -> list[Change]:
     data, target = node.inputs[0], node.inputs[1]
     sizes = known.of(target)
     if sizes is None or constant(target) is not None or get_int(node, "allowzero", 0):
@@ -76,7 +77,7 @@ def _simplify_reshape(node: ir.Node, known: "_Known") -> list[Change]:
     if static is None:
         return []
     assert isinstance(node.graph, ir.Graph)
-    weight = make_initializer(node.graph, f"{node.outputs[0].name}_shape", static)
+    weight = make_initializer(node.graph, names.new(f"{node.outputs[0].name}_shape"), static)
     node.replace_input_with(1, weight)
     return [Change("fold_shapes", node_label(node), f"target is now {static.tolist()}")]
 

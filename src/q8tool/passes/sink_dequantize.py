@@ -16,7 +16,7 @@ import onnx
 import onnx_ir as ir
 
 from q8tool.model.change import Change
-from q8tool.model.graph import constant, get_string, make_initializer, node_label, unique_name
+from q8tool.model.graph import Names, constant, get_string, make_initializer, node_label
 from q8tool.numerics.qparams import CodeType, QuantParams
 from q8tool.passes.cancel_conversions import remove_if_unread
 from q8tool.passes.pairs import params_of
@@ -50,12 +50,13 @@ def sink_dequantize(model: ir.Model) -> list[Change]:
     """Moves each DequantizeLinear below one movement at a time until nothing more can cancel."""
     changes = []
     opset = model.opset_imports.get("", 1)
+    names = Names(model.graph)
     for graph in model.graphs():
         for node in list(graph):
             params = _common_params(node, opset)
             if params is None or not _reaches_quantize(node, params, opset):
                 continue
-            _sink(graph, node, params)
+            _sink(graph, names, node, params)
             changes.append(Change("sink_dequantize", node_label(node), "works on codes"))
     return changes
 
@@ -123,7 +124,7 @@ def _reaches_quantize(node: ir.Node, params: QuantParams, opset: int) -> bool:
     )
 
 
-def _sink(graph: ir.Graph, node: ir.Node, params: QuantParams) -> None:
+def _sink(graph: ir.Graph, names: Names, node: ir.Node, params: QuantParams) -> None:
     sources = []
     for index, value in enumerate(_data_inputs(node)):
         source = value.producer() if value is not None else None
@@ -131,27 +132,31 @@ def _sink(graph: ir.Graph, node: ir.Node, params: QuantParams) -> None:
         node.replace_input_with(index, source.inputs[0])
         sources.append(source)
     if node.op_type == "Pad" and get_string(node, "mode", "constant") == "constant":
-        _pad_with_zero_point(graph, node, params)
+        _pad_with_zero_point(graph, names, node, params)
     scale, *zero_point = sources[0].inputs[1:]
     for value in node.outputs:
         if not value.uses() and not value.is_graph_output():
             continue
-        _dequantize_behind(graph, node, value, [scale, *zero_point])
+        _dequantize_behind(graph, names, node, value, [scale, *zero_point])
     for source in dict.fromkeys(sources):
         remove_if_unread(graph, source)
 
 
 def _dequantize_behind(
-    graph: ir.Graph, node: ir.Node, value: ir.Value, params: list[ir.Value | None]
+    graph: ir.Graph,
+    names: Names,
+    node: ir.Node,
+    value: ir.Value,
+    params: list[ir.Value | None],
 ) -> None:
     """value becomes codes; a DequantizeLinear behind it delivers what value was, under its name."""
     name, dtype = value.name, value.type
     readers, is_output = list(value.uses()), value.is_graph_output()
     source = node.inputs[0]
     real = ir.Value(name=name, shape=value.shape, type=dtype)
-    unique = unique_name(graph, f"{name}_dq")
-    dequantize = ir.node("DequantizeLinear", [value, *params], outputs=[real], name=unique)
-    value.name = unique_name(graph, f"{name}_codes")
+    label = names.new(f"{name}_dq")
+    dequantize = ir.node("DequantizeLinear", [value, *params], outputs=[real], name=label)
+    value.name = names.new(f"{name}_codes")
     value.type = source.type if source is not None else None
     graph.insert_after(node, dequantize)
     for usage in readers:
@@ -161,11 +166,8 @@ def _dequantize_behind(
         outputs[:] = [real if output is value else output for output in outputs]
 
 
-def _pad_with_zero_point(graph: ir.Graph, node: ir.Node, params: QuantParams) -> None:
+def _pad_with_zero_point(graph: ir.Graph, names: Names, node: ir.Node, params: QuantParams) -> None:
     code = np.asarray(params.zero_point).astype(params.dtype)
-    value = make_initializer(graph, f"{node.name or 'pad'}_value", code)
-    if len(node.inputs) > 2:
-        node.replace_input_with(2, value)
-        return
-    node.resize_inputs(3)
+    value = make_initializer(graph, names.new(f"{node.name or 'pad'}_value"), code)
+    node.resize_inputs(max(len(node.inputs), 3))
     node.replace_input_with(2, value)

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from q8tool.model.change import Change
-from q8tool.model.graph import constant, make_initializer, node_label
+from q8tool.model.graph import Names, constant, make_initializer, node_label
 from q8tool.numerics.qparams import QuantParams
 from q8tool.ops.registry import known_range
 from q8tool.passes.cancel_conversions import remove_if_unread
@@ -24,23 +24,24 @@ __all__ = ["to_qoperator"]
 def to_qoperator(model: ir.Model) -> list[Change]:
     """Rewrites every group that has an operator of its own, in subgraphs too."""
     changes = []
+    names = Names(model.graph)
     for graph in model.graphs():
         for node in list(graph):
-            if node.op_type == "Conv" and _rewrite(graph, node, "QLinearConv"):
+            if node.op_type == "Conv" and _rewrite(graph, names, node, "QLinearConv"):
                 changes.append(Change("to_qoperator", node_label(node), "QLinearConv"))
-            elif node.op_type == "MatMul" and _rewrite(graph, node, "QLinearMatMul"):
+            elif node.op_type == "MatMul" and _rewrite(graph, names, node, "QLinearMatMul"):
                 changes.append(Change("to_qoperator", node_label(node), "QLinearMatMul"))
     return changes
 
 
-def _rewrite(graph: ir.Graph, node: ir.Node, op_type: str) -> bool:
+def _rewrite(graph: ir.Graph, names: Names, node: ir.Node, op_type: str) -> bool:
     sources = [_dequantize_of(value) for value in node.inputs]
     quantize, clamps = _quantize_behind(node)
     if None in sources or quantize is None:
         return False
     first, second, *bias = [source for source in sources if source is not None]
-    inputs = [*_with_zero_point(graph, first), *_with_zero_point(graph, second)]
-    inputs += _with_zero_point(graph, quantize)[1:]
+    inputs = [*_with_zero_point(graph, names, first), *_with_zero_point(graph, names, second)]
+    inputs += _with_zero_point(graph, names, quantize)[1:]
     if op_type == "QLinearConv" and bias:
         inputs.append(bias[0].inputs[0])
     codes = quantize.outputs[0]
@@ -60,7 +61,7 @@ def _dequantize_of(value: ir.Value | None) -> ir.Node | None:
     return source if source is not None and source.op_type == "DequantizeLinear" else None
 
 
-def _with_zero_point(graph: ir.Graph, node: ir.Node) -> list[ir.Value | None]:
+def _with_zero_point(graph: ir.Graph, names: Names, node: ir.Node) -> list[ir.Value | None]:
     """Codes (or the real value), scale and zero point; an absent zero point is written out."""
     inputs = list(node.inputs[:3])
     if len(inputs) == 3 and inputs[2] is not None:
@@ -69,7 +70,7 @@ def _with_zero_point(graph: ir.Graph, node: ir.Node) -> list[ir.Value | None]:
     shape = () if scale is None else scale.shape
     codes = inputs[0] if node.op_type == "DequantizeLinear" else node.outputs[0]
     dtype = codes.dtype.numpy() if codes is not None and codes.dtype else np.dtype(np.uint8)
-    name = f"{node.name or node.outputs[0].name}_zero"
+    name = names.new(f"{node.name or node.outputs[0].name}_zero")
     return [*inputs[:2], make_initializer(graph, name, np.zeros(shape, dtype))]
 
 
