@@ -296,3 +296,11 @@ def test_cancel_alone_reports_each_pair() -> None:
     changes = cancel_conversions(graph_of(PAIR))
     assert [change.what for change in changes] == ["equal parameters, all codes agree"]
     assert "->" in changes[0].node
+
+
+def test_a_long_chain_of_movements() -> None:
+    """No recursion, and no walk down the rest of the chain for every node of it."""
+    moves = " ".join(f"m{i + 1} = Transpose<perm=[0,1,3,2]>(m{i})" for i in range(2000))
+    before = graph_of(f"m0 = {DQ}(c, s, z) {moves} q = {Q}(m2000, s, z)")
+    sink_dequantize(before)
+    assert ops(before) == ["Transpose"] * 2000 + [DQ, Q]

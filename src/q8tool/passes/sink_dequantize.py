@@ -52,13 +52,18 @@ def sink_dequantize(model: ir.Model) -> list[Change]:
     opset = model.opset_imports.get("", 1)
     names = Names(model.graph)
     for graph in model.graphs():
+        awaiting = _awaiting_codes(graph, opset)
         for node in list(graph):
             params = _common_params(node, opset)
-            if params is None or not _reaches_quantize(node, params, opset):
+            if params is None or not any(params.same_as(p) for p in awaiting.get(node, ())):
                 continue
             _sink(graph, names, node, params)
             changes.append(Change("sink_dequantize", node_label(node), "works on codes"))
     return changes
+
+
+def _is_movement(node: ir.Node) -> bool:
+    return node.op_type in _MOVES and node.domain in ("", "ai.onnx")
 
 
 def _data_inputs(node: ir.Node) -> Sequence[ir.Value | None]:
@@ -67,7 +72,7 @@ def _data_inputs(node: ir.Node) -> Sequence[ir.Value | None]:
 
 def _common_params(node: ir.Node, opset: int) -> QuantParams | None:
     """The parameters that all data inputs of a movement come with; None if it cannot sink."""
-    if node.op_type not in _MOVES or node.domain not in ("", "ai.onnx"):
+    if not _is_movement(node):
         return None
     found: QuantParams | None = None
     for value in _data_inputs(node):
@@ -109,19 +114,26 @@ def _takes(op_type: str, dtype: CodeType, opset: int) -> bool:
     )
 
 
-def _reaches_quantize(node: ir.Node, params: QuantParams, opset: int) -> bool:
-    """True if a QuantizeLinear of these parameters reads a result, directly or after movements."""
-    readers = [u.node for value in node.outputs for u in value.uses() if u.idx == 0]
-    for reader in readers:
-        if reader.op_type == "QuantizeLinear":
-            own = params_of(reader)
-            if own is not None and own.same_as(params):
-                return True
-    movements = [r for r in readers if r.op_type in _MOVES and r.op_type != "Concat"]
-    return any(
-        _works_on_codes(r, params.dtype, opset) and _reaches_quantize(r, params, opset)
-        for r in movements
-    )
+def _awaiting_codes(graph: ir.Graph, opset: int) -> dict[ir.Node, list[QuantParams]]:
+    """Movements whose result a QuantizeLinear reads, directly or after movements; its parameters.
+
+    Found from the QuantizeLinear nodes upwards: each movement has one data input, but for Concat.
+    """
+    found: dict[ir.Node, list[QuantParams]] = {}
+    for quantize in graph:
+        params = params_of(quantize) if quantize.op_type == "QuantizeLinear" else None
+        reader: ir.Node | None = quantize
+        while params is not None and reader is not None:
+            source = reader.inputs[0].producer() if reader.inputs[0] is not None else None
+            if source is None or source.graph is not graph or not _is_movement(source):
+                break
+            known = found.setdefault(source, [])
+            if any(params.same_as(other) for other in known):
+                break
+            known.append(params)
+            goes_on = source.op_type != "Concat" and _works_on_codes(source, params.dtype, opset)
+            reader = source if goes_on else None
+    return found
 
 
 def _sink(graph: ir.Graph, names: Names, node: ir.Node, params: QuantParams) -> None:
