@@ -154,6 +154,11 @@ def unary_cases() -> list[Case]:
     cases += [
         Case("leaky relu", [node("LeakyRelu", "x", "y", alpha=0.1)], wide),
         Case("elu", [node("Elu", "x", "y", alpha=0.7)], wide),
+        Case("selu", [node("Selu", "x", "y")], wide),
+        Case("selu other", [node("Selu", "x", "y", alpha=1.2, gamma=0.8)], wide),
+        Case("celu", [node("Celu", "x", "y", alpha=1.7)], wide),
+        Case("mish", [node("Mish", "x", "y")], wide, opset=18),
+        Case("softsign", [node("Softsign", "x", "y")], {"x": numbers(*PICTURE)}),
         Case("hard sigmoid", [node("HardSigmoid", "x", "y", alpha=0.3, beta=0.4)], wide),
         Case("gelu", [node("Gelu", "x", "y")], wide, opset=20),
         Case("gelu tanh", [node("Gelu", "x", "y", approximate="tanh")], wide, opset=20),
@@ -204,6 +209,7 @@ def binary_cases() -> list[Case]:
     constant = {"z": b[0, :, :1, :1]}
     cases.append(Case("add constant", [node("Add", "x z", "y")], {"x": a}, constant, {"z": None}))
     cases.append(Case("min", [node("Min", "x z", "y")], {"x": a, "z": b}))
+    cases.append(Case("mean of three", [node("Mean", "x z x", "y")], {"x": a, "z": b}))
     cases.append(Case("max of three", [node("Max", "x z x", "y")], {"x": a, "z": b}))
     cases.append(Case("div", [node("Div", "x z", "y")], {"x": a, "z": np.abs(b) + 1}))
     two = {"two": f32(2)}
@@ -388,6 +394,7 @@ def float_only_cases() -> list[Case]:
             {"s": np.asarray([1, 1, 2, 2], np.float32)},
             opset=9,
         ),
+        *channel_norm_cases(x),
         Case("floor", [node("Floor", "x", "y")], x),
         Case("ceil", [node("Ceil", "x", "y")], x),
         Case("round", [node("Round", "x", "y")], x),
@@ -401,6 +408,17 @@ def float_only_cases() -> list[Case]:
     cases.append(Case("reduce sum", [node("ReduceSum", "x a", "y")], x, axes_input))
     cases.append(Case("reduce all", [node("ReduceMax", "x", "y")], x))
     return cases
+
+
+def channel_norm_cases(x: dict[str, Array]) -> list[Case]:
+    each = {"s": numbers(6), "b": numbers(6)}
+    both = [node("InstanceNormalization", "x s b", "n"), node("Conv", "n w", "y")]
+    line = {"x": numbers(2, 6, 17)}
+    return [
+        Case("instance norm", [node("InstanceNormalization", "x s b", "y")], x, each),
+        Case("instance norm of a line", [node("InstanceNormalization", "x s b", "y")], line, each),
+        Case("instance norm conv", both, x, {**each, "w": numbers(4, 6, 1, 1)}),
+    ]
 
 
 FLOAT_CASES = [

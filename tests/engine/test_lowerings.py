@@ -7,9 +7,10 @@ import pytest
 from q8tool import Session
 from q8tool.engine.lowerings import LOWERINGS
 from q8tool.ops import registry
-from tests.build import Array, Case, float_model, quantized_model, run_onnxruntime
+from tests.build import Array, Case, float_model, node, quantized_model, run_onnxruntime
 from tests.conftest import available_isas
 from tests.engine.cases import CODE_CASES, FLOAT_CASES
+from tests.graphs import proto
 
 
 def names(cases: list[Case]) -> list[str]:
@@ -54,6 +55,30 @@ def test_codes_with_a_float_result(case: Case) -> None:
     expected = run_onnxruntime(model, case.inputs)[0]
     for result in results(model, dict(case.inputs)):
         np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("op", ["Sin", "Cos", "Sign", "ThresholdedRelu"])
+def test_functions_that_are_tables_only(op: str) -> None:
+    case = Case(op, [node(op, "x", "y")], {"x": np.linspace(-4, 4, 60, dtype=np.float32)})
+    model = quantized_model(case, "uint8")
+    expected = run_onnxruntime(model, case.inputs)[0].astype(int)
+    for result in results(model, dict(case.inputs)):
+        assert np.abs(result.astype(int) - expected).max() <= 1
+    loose = Session(float_model(case)).run(case.inputs)["y"]
+    np.testing.assert_allclose(loose, run_onnxruntime(float_model(case), case.inputs)[0], atol=1e-6)
+
+
+def test_group_norm(rng: np.random.Generator) -> None:
+    # onnx infers no shape for it, so what follows would not run in C either.
+    text = """g (float[2,6,5,4] x) => (float[2,4,5,4] y) {
+        n = GroupNormalization<num_groups=3, epsilon=0.001>(x, s, b)  y = Conv(n, w) }"""
+    shapes = {"s": (6,), "b": (6,), "w": (4, 6, 1, 1)}
+    weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    model = proto(text, 21, **weights)
+    feeds = {"x": rng.normal(size=(2, 6, 5, 4)).astype(np.float32)}
+    expected = run_onnxruntime(model, feeds)[0]
+    for result in results(model, feeds):
+        np.testing.assert_allclose(result, expected, rtol=2e-5, atol=2e-5)
 
 
 def test_registry_names_the_native_operators() -> None:

@@ -98,7 +98,8 @@ def known_facts(
         )
         for position, name in enumerate(node.outputs):
             if name:
-                facts[name] = _output_fact(types.get(name), folded, position)
+                fact = _output_fact(types.get(name), folded, position)
+                facts[name] = fact if fact.shape is not None else _without_rule(node, facts) or fact
     return facts
 
 
@@ -184,6 +185,19 @@ def _inferred(
         )
     except (shape_inference.InferenceError, onnx.defs.SchemaError, InputError, RuntimeError):
         return {}
+
+
+def _without_rule(node: Node, facts: dict[str, Fact]) -> Fact | None:
+    """Of operators that onnx defines by a function alone, and infers nothing for."""
+    read = [facts[name] for name in node.reads]
+    shapes = [fact.shape for fact in read if fact.shape is not None]
+    if node.domain or len(shapes) < len(read):
+        return None
+    if node.op_type in ("GroupNormalization", "MeanVarianceNormalization"):
+        return Fact(read[0].dtype, shapes[0])
+    if node.op_type in ("GreaterOrEqual", "LessOrEqual"):
+        return Fact(np.dtype(np.bool_), np.broadcast_shapes(*shapes))
+    return None
 
 
 def _type_proto(fact: Fact) -> onnx.TypeProto:

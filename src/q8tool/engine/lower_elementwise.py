@@ -61,7 +61,7 @@ _UNARY = {
 }
 _BINARY = {
     "Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Pow": "pow", "Min": "min",
-    "Max": "max", "Sum": "add",
+    "Max": "max", "Sum": "add", "Mean": "add",
 }  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def lower_unary(lowering: Lowering, node: Node) -> None:
         raise Declined("its input is not float32")
     parameters = _clamp if node.op_type in ("Relu", "Clip") else _function
     parameters(lowering, node)
-    if _made_table(lowering, node):
+    if _made_table(lowering, node, _emit_unary):
         return
     product = lowering.sole_consumer(lowering.output(node).name)
     if product is not None and _gate_of(lowering, product) is not None:
@@ -139,8 +139,11 @@ def _function(lowering: Lowering, node: Node) -> tuple[str, float, float]:
     return unary.op, *unary.parameters(node)
 
 
-def _made_table(lowering: Lowering, node: Node) -> bool:
-    """True if the node is a function of one tensor of codes, whose table it becomes."""
+def _made_table(lowering: Lowering, node: Node, emit: LoweringFunction) -> bool:
+    """True if the node is a function of one tensor of codes, whose table it becomes.
+
+    emit  its float steps, should somebody want its result in float
+    """
     tables: list[NDArray[Any]] = []
     codes: Codes | None = None
     shape = lowering.output(node).shape
@@ -164,8 +167,7 @@ def _made_table(lowering: Lowering, node: Node) -> bool:
     operator = HostOperator(node.proto, node.reads, lowering.graph.opsets)
     table = np.asarray(operator.run(tables)[0], np.float32)
     lowering.output(node).codes = Codes(codes.source, table, codes.grid, is_affine=False)
-    is_unary = node.op_type in _UNARY or node.op_type in ("Relu", "Clip", "Gelu", "Swish")
-    lowering.defer(node, _deferred(_emit_unary if is_unary else _emit_chain))
+    lowering.defer(node, _deferred(emit))
     return True
 
 
@@ -177,6 +179,78 @@ def _deferred(emit: LoweringFunction) -> LoweringFunction:
     return lower
 
 
+# ---- one element, in several steps ----
+
+
+def lower_composed(lowering: Lowering, node: Node) -> None:
+    """A function that C has in parts: a table where the input is codes, else step by step."""
+    if not lowering.input(node, 0).is_float:
+        raise Declined("its input is not float32")
+    if not _made_table(lowering, node, _emit_composed):
+        _emit_composed(lowering, node)
+
+
+def _emit_composed(lowering: Lowering, node: Node) -> None:
+    if node.op_type not in _COMPOSED:
+        raise Declined(f"{node.op_type} has no C kernel")
+    x = lowering.input(node, 0)
+    layout = lowering.layout_of(x)
+    source = lowering.form(x, layout)
+    op, a, b = _COMPOSED[node.op_type](_FloatSteps(lowering), source, node)
+    target = lowering.new_form(lowering.output(node), layout)
+    lowering.emit("binary_f32", {"a": a, "b": b}, {"y": target}, op=op)
+
+
+@dataclass(frozen=True)
+class _FloatSteps:
+    """Float steps with results of their own."""
+
+    lowering: Lowering
+
+    def unary(self, op: str, x: Tensor, alpha: float = 0.0) -> Tensor:
+        y = new_tensor(np.float32, x.shape)
+        self.lowering.emit("unary_f32", {"x": x}, {"y": y}, op=op, alpha=alpha, beta=0.0)
+        return y
+
+    def binary(self, op: str, a: Tensor, b: float) -> Tensor:
+        y = new_tensor(np.float32, a.shape)
+        self.lowering.emit("binary_f32", {"a": a, "b": _number(a, b)}, {"y": y}, op=op)
+        return y
+
+
+def _number(like: Tensor, value: float) -> Tensor:
+    """One number that broadcasts against a tensor."""
+    return constant_tensor(np.full([1] * len(like.shape), value, np.float32))
+
+
+# The last step of each, as its operator and operands.
+_Step = tuple[str, Tensor, Tensor]
+
+
+def _selu(steps: _FloatSteps, x: Tensor, node: Node) -> _Step:
+    alpha = float(node.attributes.get("alpha", 1.67326319217681884765625))
+    gamma = float(node.attributes.get("gamma", 1.05070102214813232421875))
+    return "mul", steps.unary("elu", x, alpha), _number(x, gamma)
+
+
+def _celu(steps: _FloatSteps, x: Tensor, node: Node) -> _Step:
+    alpha = float(node.attributes.get("alpha", 1.0))
+    return "mul", steps.unary("elu", steps.binary("div", x, alpha), 1.0), _number(x, alpha)
+
+
+def _mish(steps: _FloatSteps, x: Tensor, node: Node) -> _Step:
+    return "mul", x, steps.unary("tanh", steps.unary("softplus", x))
+
+
+def _softsign(steps: _FloatSteps, x: Tensor, node: Node) -> _Step:
+    return "div", x, steps.binary("add", steps.unary("abs", x), 1.0)
+
+
+_COMPOSED = {"Selu": _selu, "Celu": _celu, "Mish": _mish, "Softsign": _softsign}
+# What C has no part of: tables only.
+_TABLES = ("ThresholdedRelu", "Sin", "Cos", "Sign")
+
+
 # ---- two elements ----
 
 
@@ -185,7 +259,7 @@ def lower_binary(lowering: Lowering, node: Node) -> None:
     values = [lowering.input(node, position) for position in range(len(node.inputs))]
     if not all(value.is_float for value in values):
         raise Declined("its inputs are not float32")
-    if _made_table(lowering, node):
+    if _made_table(lowering, node, _emit_chain):
         return
     if len(values) == 2 and node.op_type in ("Add", "Sub", "Mul"):
         codes = [lowering.affine_codes(value) for value in values]
@@ -257,17 +331,21 @@ def _emit_chain(lowering: Lowering, node: Node) -> None:
     if op == "pow" and scalar(values[1]) == 2.0:
         op, operands = "mul", [values[0], values[0]]
     tensors = [broadcast_form(lowering, value, y.rank, layout) for value in operands]
+    is_mean = node.op_type == "Mean" and len(tensors) > 1
     if len(tensors) == 1:
         y.forms[layout] = tensors[0]
         return
     result = tensors[0]
     for position, other in enumerate(tensors[1:], 2):
-        if position == len(tensors):
+        if position == len(tensors) and not is_mean:
             target = lowering.new_form(y, layout)
         else:
             target = new_tensor(np.float32, np.broadcast_shapes(result.shape, other.shape))
         lowering.emit("binary_f32", {"a": result, "b": other}, {"y": target}, op=op)
         result = target
+    if is_mean:
+        count, mean = _number(result, len(tensors)), lowering.new_form(y, layout)
+        lowering.emit("binary_f32", {"a": result, "b": count}, {"y": mean}, op="div")
 
 
 # ---- a constant per channel ----
@@ -310,6 +388,7 @@ def lower_prelu(lowering: Lowering, node: Node) -> None:
 
 LOWERINGS: dict[str, LoweringFunction] = {
     **dict.fromkeys([*_UNARY, "Relu", "Clip", "Gelu", "Swish"], lower_unary),
+    **dict.fromkeys([*_COMPOSED, *_TABLES], lower_composed),
     **dict.fromkeys(_BINARY, lower_binary),
     "BatchNormalization": lower_batch_norm,
     "PRelu": lower_prelu,

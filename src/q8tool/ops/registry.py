@@ -116,14 +116,15 @@ _NAMES: dict[Quantization, str] = {
     ),
     "table": (
         "Relu Clip Sigmoid Tanh HardSigmoid HardSwish LeakyRelu Elu Gelu Erf Exp Log Sqrt Neg Abs "
-        "Reciprocal Softplus Floor Ceil Round Swish |"
-        "Selu Celu Mish Softsign ThresholdedRelu Sin Cos Sign"
+        "Reciprocal Softplus Floor Ceil Round Swish "
+        "Selu Celu Mish Softsign ThresholdedRelu Sin Cos Sign |"
     ),
     "binary": "Add Sub Mul |",
     "concat": "Concat |",
     "pool": "AveragePool GlobalAveragePool |",
     "none": (
-        "Div Pow Min Max Sum PRelu Softmax LogSoftmax LayerNormalization BatchNormalization "
+        "Div Pow Min Max Sum Mean PRelu Softmax LogSoftmax LayerNormalization BatchNormalization "
+        "InstanceNormalization GroupNormalization "
         "ReduceMean ReduceSum ReduceMax ReduceMin ReduceSumSquare ArgMax Cast "
         "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul "
         "ConvInteger MatMulInteger |"
