@@ -1,7 +1,6 @@
 /* exec.c - runs a finished plan: every step in order, its parts on all threads. */
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "plan.h"
 
@@ -39,6 +38,8 @@ static int check_bound(q8_plan *plan, int count, void *const *bound, const int64
     if (count != plan->bound_count)
         return refuse(plan, Q8_ERROR_ARGUMENT, "%d tensors bound, not %d", count,
                       plan->bound_count);
+    if (count && (!bound || !bytes))
+        return refuse(plan, Q8_ERROR_ARGUMENT, "no list of bound tensors");
     for (int i = 0; i < plan->tensor_count; i++) {
         const q8_tensor *tensor = &plan->tensors[i];
         int index = tensor->bound_index;
@@ -66,7 +67,7 @@ static int ensure_scratch(q8_plan *plan, int threads)
     if (!memory)
         return refuse(plan, Q8_ERROR_MEMORY, "no memory for the scratch space of %d threads",
                       threads);
-    free(plan->scratch);
+    q8_memory_release(plan->scratch, (int64_t)plan->scratch_bytes * plan->scratch_threads);
     plan->scratch = memory;
     plan->scratch_threads = threads;
     return Q8_OK;
@@ -98,7 +99,7 @@ int q8_plan_run(q8_plan *plan, int bound_count, void *const *bound, const int64_
     if (status != Q8_OK)
         return status;
     for (int i = 0; i < plan->step_count; i++) {
-        if (stop && *stop)
+        if (stop && __atomic_load_n(stop, __ATOMIC_RELAXED))
             return refuse(plan, Q8_ERROR_STATE, "stopped before step %d", i);
         context c = {plan, &plan->steps[i], bound};
         int64_t start = step_ns ? q8_nanoseconds() : 0;

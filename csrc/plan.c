@@ -1,4 +1,4 @@
-/* plan.c - a plan's life: tensors, constants, memory, errors, the last checks.
+/* plan.c - a plan's life: tensors, constants, errors, the last checks.
  *
  * Steps come from the drivers of ops/, running them is exec.c. The first failure sticks: every
  * later call returns it, so that a caller may build a whole plan and look once at the end. */
@@ -6,37 +6,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "plan.h"
 
+/* More than a process can address, and far from overflow whatever a driver multiplies it with:
+ * sizes rounded up to panels, strides times counts. */
+#define MOST_TENSOR_BYTES (INT64_C(1) << 47)
+
 /* ---- memory ---- */
 
-void *q8_memory(int64_t bytes)
-{
-    void *memory = NULL;
-    /* Systems promise memory that they do not have and kill who uses it. */
-    if (bytes / sysconf(_SC_PAGESIZE) >= sysconf(_SC_PHYS_PAGES))
-        return NULL;
-    if (posix_memalign(&memory, Q8_ALIGNMENT, bytes ? (size_t)bytes : 1) != 0)
-        return NULL;
-    return memset(memory, 0, (size_t)bytes);
-}
-
-/* Room for one more element in a growing list; false without memory. */
-static bool grow(void **list, int count, int *capacity, size_t size)
+/* The list with room for one more element; NULL without memory, and the old one stays. */
+static void *grown(void *list, int count, int *capacity, size_t size)
 {
     if (count < *capacity)
-        return true;
+        return list;
     if (count > INT32_MAX / 2)
-        return false;
+        return NULL;
     int wanted = *capacity ? 2 * *capacity : 16;
-    void *larger = realloc(*list, (size_t)wanted * size);
-    if (!larger)
-        return false;
-    *list = larger;
-    *capacity = wanted;
-    return true;
+    void *larger = realloc(list, (size_t)wanted * size);
+    if (larger)
+        *capacity = wanted;
+    return larger;
 }
 
 void *q8_plan_allocate(q8_plan *plan, int64_t count, size_t size)
@@ -48,16 +38,17 @@ void *q8_plan_allocate(q8_plan *plan, int64_t count, size_t size)
                      (long long)count);
         return NULL;
     }
-    void *block = NULL;
-    if (grow((void **)&plan->blocks, plan->block_count, &plan->block_capacity, sizeof(void *)))
-        block = q8_memory(bytes);
-    if (!block) {
+    q8_memory_block *blocks =
+        grown(plan->blocks, plan->block_count, &plan->block_capacity, sizeof *blocks);
+    plan->blocks = blocks ? blocks : plan->blocks;
+    void *memory = blocks ? q8_memory(bytes) : NULL;
+    if (!memory) {
         q8_plan_fail(plan, Q8_ERROR_MEMORY, "no memory for %lld bytes", (long long)bytes);
         return NULL;
     }
-    plan->blocks[plan->block_count++] = block;
+    plan->blocks[plan->block_count++] = (q8_memory_block){memory, bytes};
     plan->block_bytes += bytes;
-    return block;
+    return memory;
 }
 
 /* ---- life ---- */
@@ -76,12 +67,12 @@ void q8_plan_free(q8_plan *plan)
     if (!plan)
         return;
     for (int i = 0; i < plan->block_count; i++)
-        free(plan->blocks[i]);
+        q8_memory_release(plan->blocks[i].memory, plan->blocks[i].bytes);
     free(plan->blocks);
     free(plan->tensors);
     free(plan->steps);
-    free(plan->arena);
-    free(plan->scratch);
+    q8_memory_release(plan->arena, plan->arena_bytes);
+    q8_memory_release(plan->scratch, (int64_t)plan->scratch_bytes * plan->scratch_threads);
     free(plan);
 }
 
@@ -114,13 +105,6 @@ bool q8_multiply(int64_t a, int64_t b, int64_t *product)
     return a >= 0 && b >= 0 && !__builtin_mul_overflow(a, b, product);
 }
 
-static int64_t element_bytes(int dtype)
-{
-    static const uint8_t bytes[] = {[Q8_U8] = 1, [Q8_S8] = 1, [Q8_S32] = 4, [Q8_F32] = 4,
-                                    [Q8_S64] = 8};
-    return dtype >= 0 && dtype <= Q8_S64 ? bytes[dtype] : 0;
-}
-
 /* Appends a tensor without a place; its id, or a negative status. */
 static int add_tensor(q8_plan *plan, int dtype, int rank, const int64_t *dims)
 {
@@ -129,23 +113,26 @@ static int add_tensor(q8_plan *plan, int dtype, int rank, const int64_t *dims)
         return plan->status;
     if (plan->finished)
         return q8_plan_fail(plan, Q8_ERROR_STATE, "tensor %d added to a finished plan", id);
-    if (!element_bytes(dtype))
+    if (dtype < Q8_U8 || dtype > Q8_S64)
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "tensor %d: unknown type %d", id, dtype);
     if (rank < 0 || rank > Q8_MAX_RANK || (rank && !dims))
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "tensor %d: rank %d, not 0 to %d", id, rank,
                             Q8_MAX_RANK);
     q8_tensor tensor = {.dtype = (q8_dtype)dtype, .rank = rank, .count = 1, .arena_offset = -1,
                         .bound_index = -1};
-    int64_t most = element_bytes(dtype); /* bytes, were no dimension empty: no stride overflows */
+    const int64_t element_bytes = (int64_t)q8_element_bytes((q8_dtype)dtype);
+    int64_t most = element_bytes; /* bytes, were no dimension empty: strides count the others */
     for (int i = 0; i < rank; i++) {
-        if (dims[i] < 0 || !q8_multiply(most, dims[i] ? dims[i] : 1, &most))
+        if (!q8_multiply(most, dims[i] ? dims[i] : 1, &most) || most > MOST_TENSOR_BYTES)
             return q8_plan_fail(plan, Q8_ERROR_BOUNDS, "tensor %d: impossible size", id);
         tensor.dims[i] = dims[i];
         tensor.count *= dims[i];
     }
-    tensor.bytes = tensor.count * element_bytes(dtype);
-    if (!grow((void **)&plan->tensors, id, &plan->tensor_capacity, sizeof tensor))
+    tensor.bytes = tensor.count * element_bytes;
+    q8_tensor *tensors = grown(plan->tensors, id, &plan->tensor_capacity, sizeof *tensors);
+    if (!tensors)
         return q8_plan_fail(plan, Q8_ERROR_MEMORY, "no memory for tensor %d", id);
+    plan->tensors = tensors;
     plan->tensors[plan->tensor_count++] = tensor;
     return id;
 }
@@ -256,11 +243,13 @@ q8_step *q8_plan_append(q8_plan *plan, size_t state_bytes, int64_t parts,
     void *state = q8_plan_allocate(plan, 1, state_bytes);
     if (!state)
         return NULL;
-    if (!grow((void **)&plan->steps, plan->step_count, &plan->step_capacity, sizeof(q8_step))) {
+    q8_step *steps = grown(plan->steps, plan->step_count, &plan->step_capacity, sizeof *steps);
+    if (!steps) {
         q8_plan_fail(plan, Q8_ERROR_MEMORY, "no memory for step %d", plan->step_count);
         return NULL;
     }
-    q8_step *step = &plan->steps[plan->step_count++];
+    plan->steps = steps;
+    q8_step *step = &steps[plan->step_count++];
     *step = (q8_step){.run = run, .parts = parts, .state = state};
     return step;
 }

@@ -28,6 +28,11 @@ typedef struct {
     const void *constant; /* of a constant, else NULL */
 } q8_tensor;
 
+typedef struct {
+    void *memory;
+    int64_t bytes;
+} q8_memory_block;
+
 /* What a part sees at run time. */
 typedef struct {
     const struct q8_plan *plan;
@@ -51,7 +56,7 @@ struct q8_plan {
     int tensor_count, tensor_capacity, bound_count;
     q8_step *steps;
     int step_count, step_capacity;
-    void **blocks;        /* everything that q8_plan_allocate gave out */
+    q8_memory_block *blocks; /* everything that q8_plan_allocate gave out */
     int block_count, block_capacity;
     int64_t block_bytes;
     uint8_t *arena;
@@ -64,9 +69,10 @@ struct q8_plan {
     char error[256];
 };
 
-/* Zeroed memory, 64-byte aligned, for free(); NULL if there is none or it is more than the machine
- * has. */
+/* Zeroed memory, 64-byte aligned; NULL if there is none or it is more than the machine has. What
+ * nobody touches of a large piece takes no room (memory.c). */
 void *q8_memory(int64_t bytes);
+void q8_memory_release(void *memory, int64_t bytes); /* with the bytes that were asked for */
 /* Memory that lives as long as the plan, 64-byte aligned, zeroed; sets the error and returns NULL
  * on failure. count * size is checked for overflow. */
 void *q8_plan_allocate(q8_plan *plan, int64_t count, size_t size);
@@ -103,6 +109,11 @@ static inline void *q8_write(const q8_run *run, const q8_tensor *tensor)
 static inline const q8_tensor *q8_tensor_of(const q8_run *run, int id)
 {
     return &run->plan->tensors[id];
+}
+
+static inline size_t q8_element_bytes(q8_dtype dtype)
+{
+    return dtype == Q8_S64 ? 8 : dtype == Q8_S32 || dtype == Q8_F32 ? 4 : 1;
 }
 
 /* Splits total rows into parts of at least `least` rows each; *rows_per_part receives the size. */

@@ -30,11 +30,6 @@ static inline int64_t q8_ceil_divide(int64_t a, int64_t b)
     return a / b + (a % b != 0);
 }
 
-static inline size_t q8_element_bytes(q8_dtype dtype)
-{
-    return dtype == Q8_S64 ? 8 : dtype == Q8_S32 || dtype == Q8_F32 ? 4 : 1;
-}
-
 /* Adds room for bytes to *total and returns where it begins; both multiples of Q8_ALIGNMENT. */
 static inline size_t q8_reserve(size_t *total, size_t bytes)
 {

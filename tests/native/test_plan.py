@@ -118,6 +118,7 @@ def test_tensors_are_checked() -> None:
         ("impossible size", lambda p: p.tensor(np.uint8, [-1], 0)),
         ("impossible size", lambda p: p.tensor(np.float32, [2**40, 2**40], 0)),
         ("impossible size", lambda p: p.tensor(np.float32, [2**62], 0)),
+        ("impossible size", lambda p: p.tensor(np.uint8, [2**47 + 1], 0)),
         ("impossible size", lambda p: p.tensor(np.uint8, [0, 2**40, 2**40], 0)),
         ("no type float64", lambda p: p.tensor(np.float64, [4], 0)),
         ("no type float64", lambda p: p.constant(np.zeros(4))),
@@ -125,6 +126,34 @@ def test_tensors_are_checked() -> None:
     for problem, add in bad:
         with Plan() as plan, pytest.raises(NativeError, match=problem):
             add(plan)
+
+
+def test_memory_is_not_touched_before_the_arena_is_checked() -> None:
+    if not os.path.exists("/proc/self/statm"):
+        pytest.skip("resident memory is read from /proc")
+    before = resident_bytes()
+    with Plan() as plan:
+        a = plan.tensor(np.uint8, [1, 1, 16384], 0)
+        b = plan.tensor(np.uint8, [1, 16384, 32768], 0)
+        y = plan.tensor(np.uint8, [1, 1, 32768], 2**30)
+        plan.matmul(a, b, y, a_zero_point=0, b_zero_point=0, multiplier=1.0)
+        assert plan.bytes > 2**29
+        assert resident_bytes() - before < 2**27
+        with pytest.raises(NativeError, match="outside the arena"):
+            plan.finish(2**20)
+
+
+def resident_bytes() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+@pytest.mark.parametrize("add", ["conv", "matmul", "conv_f32", "pool", "binary", "copy", "resize"])
+def test_missing_descriptor(add: str) -> None:
+    with Plan() as plan:
+        function = getattr(lib, f"q8_plan_add_{add}")
+        assert function(plan._handle, ffi.NULL) == lib.Q8_ERROR_ARGUMENT
+        assert b"no descriptor" in ffi.string(lib.q8_plan_error(plan._handle))
 
 
 @pytest.mark.parametrize("offset", [64, 128, 2**40])
@@ -299,6 +328,12 @@ def test_fork_after_use() -> None:
         child.join(60)
         assert child.exitcode == 0
         run_doubling(plan, MANY, threads=2)
+
+
+def test_run_without_a_list_of_tensors() -> None:
+    with doubling_plan(10) as plan:
+        got = lib.q8_plan_run(plan._handle, 2, ffi.NULL, ffi.NULL, 1, ffi.NULL, ffi.NULL)
+        assert got == lib.Q8_ERROR_ARGUMENT
 
 
 def test_stop_flag_ends_a_run_before_its_next_step() -> None:
