@@ -111,9 +111,12 @@ static int64_t argmax_row_u8(const uint8_t *x, int64_t n, bool last_index)
     uint8_t greatest = 0;
     for (int64_t i = 0; i < n; i++)
         greatest = x[i] > greatest ? x[i] : greatest;
-    const uint8_t *found = last_index ? memrchr(x, greatest, (size_t)n)
-                                      : memchr(x, greatest, (size_t)n);
-    return found - x;
+    if (!last_index)
+        return (const uint8_t *)memchr(x, greatest, (size_t)n) - x;
+    int64_t last = n - 1; /* no memrchr: macOS has none */
+    while (x[last] != greatest)
+        last--;
+    return last;
 }
 
 /* Neighbours along inner side by side; y holds the best rows so far. */
