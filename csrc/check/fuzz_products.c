@@ -94,7 +94,7 @@ static void add_conv(fuzz_case *c, bool is_f32)
                             .groups = groups, .weights = weights,
                             .bias = fuzz_chance(c, 2) ? fuzz_memory(c, outputs, 4) : NULL,
                             .low = -fuzz_float(c), .high = fuzz_float(c)};
-        q8_plan_add_conv_f32(c->plan, &conv);
+        q8_plan_add_conv_f32(c->plan, fuzz_chance(c, 128) ? NULL : &conv);
         return;
     }
     int32_t *zero_points = fuzz_chance(c, 4) ? fuzz_memory(c, outputs, 4) : NULL;
@@ -112,7 +112,7 @@ static void add_conv(fuzz_case *c, bool is_f32)
                     .float_low = -fuzz_float(c), .float_high = fuzz_float(c),
                     .x_scale_tensor = maybe_scalar(c, Q8_F32),
                     .x_zero_point_tensor = maybe_scalar(c, Q8_U8)};
-    q8_plan_add_conv(c->plan, &conv);
+    q8_plan_add_conv(c->plan, fuzz_chance(c, 128) ? NULL : &conv);
 }
 
 static void add_matmul(fuzz_case *c, bool is_f32)
@@ -140,7 +140,7 @@ static void add_matmul(fuzz_case *c, bool is_f32)
                         .y_low = fuzz_bend(c, 0), .y_high = fuzz_bend(c, 255),
                         .a_scale_tensor = maybe_scalar(c, Q8_F32),
                         .b_scale_tensor = maybe_scalar(c, Q8_F32)};
-    q8_plan_add_matmul(c->plan, &matmul);
+    q8_plan_add_matmul(c->plan, fuzz_chance(c, 128) ? NULL : &matmul);
 }
 
 void fuzz_add_product(fuzz_case *c)

@@ -105,6 +105,8 @@ static int add_panels(q8_plan *plan, const q8_conv *conv, const q8_window *windo
 int q8_plan_add_conv(q8_plan *plan, const q8_conv *conv)
 {
     q8_conv_numbers numbers;
+    if (!conv)
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "conv: no descriptor");
     const q8_tensor *x = q8_plan_operand(plan, conv->x, Q8_U8, 4, "conv");
     const q8_tensor *y = q8_plan_result(plan, conv->y, -1, 4, "conv");
     if (!x || !y)

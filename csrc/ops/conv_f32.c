@@ -173,6 +173,8 @@ static int add_depthwise(q8_plan *plan, const q8_conv_f32 *conv, const q8_window
 
 int q8_plan_add_conv_f32(q8_plan *plan, const q8_conv_f32 *conv)
 {
+    if (!conv)
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "conv: no descriptor");
     const q8_tensor *x = q8_plan_operand(plan, conv->x, Q8_F32, 4, "conv");
     const q8_tensor *y = q8_plan_result(plan, conv->y, Q8_F32, 4, "conv");
     if (!x || !y)

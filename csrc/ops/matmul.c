@@ -94,6 +94,8 @@ static int append(q8_plan *plan, const q8_matmul *matmul, q8_matmul_shape *shape
 
 int q8_plan_add_matmul(q8_plan *plan, const q8_matmul *matmul)
 {
+    if (!matmul)
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "matmul: no descriptor");
     const q8_gemm_table *gemm = plan->kernels->gemm;
     const q8_tensor *a = q8_plan_operand(plan, matmul->a, Q8_U8, 3, "matmul");
     const q8_tensor *b = q8_plan_operand(plan, matmul->b, Q8_U8, 3, "matmul");
