@@ -65,7 +65,7 @@ static void relax(void)
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
-    __asm__ volatile("yield");
+    __asm__ volatile("isb"); /* waits some ten cycles; most cores take yield for a nop */
 #endif
 }
 
