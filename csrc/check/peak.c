@@ -73,9 +73,19 @@ static const loop loops[] = {
                      : "cc", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17", "v18", \
                        "v19", "v20", "v21", "v22", "v23")
 
+/* As arm_gemm_neon.c does: eight products of bytes, then their pairs added; eight of each, so that
+ * no core waits for the first. */
 static void run_neon(uint64_t rounds)
 {
-    ROUNDS("smlal v\\r\\().4s, v30.4h, v31.4h\n");
+    __asm__ volatile("1:\n.irp r,0,1,2,3,4,5,6,7\n"
+                     "smull v1\\r\\().8h, v30.8b, v31.8b\n"
+                     ".endr\n.irp r,0,1,2,3,4,5,6,7\n"
+                     "sadalp v\\r\\().4s, v1\\r\\().8h\n"
+                     ".endr\nsubs %0, %0, #1\nb.ne 1b\n"
+                     : "+r"(rounds)
+                     :
+                     : "cc", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v10", "v11", "v12",
+                       "v13", "v14", "v15", "v16", "v17");
 }
 
 #if Q8_HAVE_DOTPROD
@@ -95,7 +105,7 @@ Q8_TARGET_END
 #endif
 
 static const loop loops[] = {
-    {"neon", run_neon, 16 * 4},
+    {"neon", run_neon, 8 * 8},
 #if Q8_HAVE_DOTPROD
     {"dotprod", run_dotprod, 16 * 16},
     {"i8mm", run_i8mm, 16 * 32},
