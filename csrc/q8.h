@@ -36,7 +36,7 @@ typedef enum {
     Q8_S8 = 1,
     Q8_S32 = 2,
     Q8_F32 = 3,
-    Q8_S64 = 4 /* data movement only */
+    Q8_S64 = 4 /* indices: movement, argmax and cast only */
 } q8_dtype;
 
 /* ---- instruction sets ---- */
@@ -224,14 +224,17 @@ int q8_plan_add_reduce_f32(q8_plan *plan, int op, int x, int y, int64_t outer, i
  * [outer, axis, inner], y s64. */
 int q8_plan_add_argmax(q8_plan *plan, int x, int y, int64_t outer, int64_t axis, int64_t inner,
                        int last_index);
-/* Between s32, f32, u8, s64 where the value is exact or rounded as C does; x and y same size. */
+/* Between s32, f32, u8, s64; x and y of the same size. Integers keep their low bits, as in C. A
+ * float loses its fraction; what s32 or s64 cannot hold becomes the nearest that it can, NaN 0, and
+ * u8 gets the low bits of the s64. */
 int q8_plan_add_cast(q8_plan *plan, int x, int y);
 
 /* Checks everything that is left, allocates the arena. No step or tensor can be added after. */
 int q8_plan_finish(q8_plan *plan, int64_t arena_bytes);
 
 /* Runs all steps. bound: one pointer per bound tensor (arena_offset -1), in the order of their
- * ids; bound_bytes: their sizes, which must match. threads >= 1, the caller's included.
+ * ids; one that the plan writes must not overlap another, which only the caller can know.
+ * bound_bytes: their sizes, which must match. threads >= 1, the caller's included.
  * step_ns: NULL, or one value per step that receives its time in nanoseconds.
  * stop: NULL, or a flag that another thread may set: the run then ends before the next step with
  * Q8_ERROR_STATE. One run at a time per plan; different plans may run at the same time. */
@@ -243,7 +246,7 @@ int q8_plan_step_count(const q8_plan *plan);
 const char *q8_plan_step_name(const q8_plan *plan, int step);
 /* Multiply-adds of the step, for explain's share of the peak; 0 where that means nothing. */
 int64_t q8_plan_step_macs(const q8_plan *plan, int step);
-/* Bytes held by the plan: constants, packed weights and arena. */
+/* Bytes held by the plan: constants, packed weights, arena and scratch. */
 int64_t q8_plan_bytes(const q8_plan *plan);
 
 /* Tests every kernel of instruction set isa against the scalar reference on random and extreme

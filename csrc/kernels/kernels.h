@@ -29,7 +29,7 @@ typedef struct {
     const uint8_t *const *a;   /* taps * a_step pointers, k codes readable behind the first m of
                                   each tap; a[tap * a_step + i] for m <= i < mr need not exist */
     size_t a_step;             /* pointers from one tap to the next, >= m */
-    const void *b;             /* one packed panel: see q8_gemm_table.pack; 64-byte aligned */
+    const void *b;             /* one packed panel, as below; 64-byte aligned */
     const int32_t *bias;       /* nr values */
     const float *multiplier;   /* nr values: store codes. NULL: store the accumulators */
     int32_t zero_point, low, high;
