@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from q8tool.native import (
 from q8tool.native._q8 import ffi, lib
 from tests.native.one_step import ISAS, Array
 
+RESIDENT = Path("/proc/self/statm")
 DOUBLE = np.minimum(2 * np.arange(256), 255).astype(np.uint8)
 
 
@@ -129,7 +131,7 @@ def test_tensors_are_checked() -> None:
 
 
 def test_memory_is_not_touched_before_the_arena_is_checked() -> None:
-    if not os.path.exists("/proc/self/statm"):
+    if not RESIDENT.exists():
         pytest.skip("resident memory is read from /proc")
     before = resident_bytes()
     with Plan() as plan:
@@ -144,8 +146,7 @@ def test_memory_is_not_touched_before_the_arena_is_checked() -> None:
 
 
 def resident_bytes() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    return int(RESIDENT.read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 @pytest.mark.parametrize("add", ["conv", "matmul", "conv_f32", "pool", "binary", "copy", "resize"])
