@@ -125,6 +125,13 @@ def test_a_convtranspose_has_no_dynamic_form() -> None:
     }
 
 
+def test_a_depthwise_convolution_is_static_or_float() -> None:
+    graph = graph_of("a = Conv<group=4>(x, d) y = Relu(a)", d=random(4, 1, 3, 3))
+    assert forms(chosen(graph)) == {"y": "Conv static"}
+    (reason,) = reasons(chosen(graph, known=False)).values()
+    assert "at run time would cost more" in reason
+
+
 def test_a_range_that_nothing_knows_stops_what_hangs_on_it() -> None:
     graph = graph_of("a = Conv(x, w) s = Add(a, x) y = Conv(s, w)")
     choice = choose_precision(graph, lambda value: value.name in ("x", "s"))

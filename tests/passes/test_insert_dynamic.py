@@ -39,7 +39,6 @@ def rounded(x: Array) -> Array:
 CASES = {
     "Conv": ("float[2,4,5,5] x", "Conv<pads=[1,1,1,1], strides=[2,2]>(x, w, b)", (6, 4, 3, 3), 0),
     "1D": ("float[2,4,9] x", "Conv(x, w, b)", (6, 4, 3), 0),
-    "depthwise": ("float[2,6,5,5] x", "Conv<group=6>(x, w, b)", (6, 1, 3, 3), 0),
     "grouped": ("float[2,4,5,5] x", "Conv<group=2>(x, w, b)", (6, 2, 3, 3), 0),
     "Gemm": ("float[3,8] x", "Gemm(x, w, b)", (8, 6), 1),
     "Gemm, transposed": ("float[3,8] x", "Gemm<transB=1, alpha=2.0, beta=0.5>(x, w, b)", (6, 8), 0),
@@ -123,3 +122,11 @@ def test_a_result_that_is_output_and_read_on() -> None:
 def test_convtranspose_stays_float() -> None:
     text = "g (float[1,4,3,3] x) => (float[i,j,k,l] y) { y = ConvTranspose(x, w) }"
     assert ops(dynamic(model(text, 13, w=random(4, 2, 2, 2)))) == ["ConvTranspose"]
+
+
+def test_depthwise_convolutions_stay_float() -> None:
+    text = "g (float[1,4,3,3] x) => (float[i,j,k,l] y) { y = Conv<group=4>(x, w) }"
+    assert ops(dynamic(model(text, 13, w=random(4, 1, 2, 2)))) == ["Conv"]
+    # Two channels per group are no longer depthwise.
+    text = text.replace("group=4", "group=2")
+    assert "ConvInteger" in ops(dynamic(model(text, 13, w=random(4, 2, 2, 2))))

@@ -1,5 +1,6 @@
 """q8tool quantize: a float model becomes an eight-bit one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,7 @@ def _print(result: "Report") -> None:
     # What only float reads was never meant to become eight-bit.
     kept = [row for row in result.kept if row[1] != UNREAD]
     if kept and result.mode == "eightbit":
-        report.table(["stays float", "because"], kept)
+        report.table(["stays float", "because"], _by_reason(kept))
     for file, reason in result.ranging.skipped:
         report.note(f"skipped {file}: {reason}")
     before, after = result.sizes
@@ -143,6 +144,17 @@ def _print(result: "Report") -> None:
     if result.zipped is not None:
         rows.append(("weights zipped", f"{result.zipped:.1%} of their size"))
     report.facts([*rows, *_comparison(result.comparison), ("written", result.output)])
+
+
+def _by_reason(kept: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """One row per reason: the first node, and how many more there are; --json lists them all."""
+    nodes: dict[str, list[str]] = {}
+    for node, reason in kept:
+        nodes.setdefault(reason, []).append(node)
+    return [
+        (names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more", reason)
+        for reason, names in nodes.items()
+    ]
 
 
 def _comparison(found: "Comparison") -> list[tuple[str, object]]:

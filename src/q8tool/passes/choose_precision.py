@@ -1,7 +1,8 @@
 """Choose precision: which operators become eight-bit, and in which form.
 
 An operator with constant weights becomes eight-bit: static where the range of its input is known,
-dynamic (range taken at run time) where it is not. Everything else follows what it feeds: an Add,
+dynamic (range taken at run time) where it is not; a depthwise convolution of unknown range stays
+float, which is faster and more accurate. Everything else follows what it feeds: an Add,
 a pooling or a Sigmoid becomes eight-bit where an eight-bit operator behind it wants codes and all
 ranges are known; it stays float where only float reads it, so that the last layers lose nothing.
 
@@ -123,6 +124,8 @@ def _unit(
         if inputs_known:
             return unit
         if activations == (0,) and node.op_type in ("Conv", "MatMul", "Gemm"):
+            if _is_depthwise(node):
+                return "a range at run time would cost more than it saves"
             return replace(unit, form="dynamic")
         return "the range of its input is not known before run time"
     if not any(value.name in wanted for value in (unit.output, *node.outputs)):
@@ -130,6 +133,12 @@ def _unit(
     if not inputs_known or (kind != "same" and not is_known(unit.output)):
         return "a range is not known before run time"
     return unit
+
+
+def _is_depthwise(node: ir.Node) -> bool:
+    """One input channel per group: each value is read for a handful of products only."""
+    weights = constant(node.inputs[1])
+    return get_int(node, "group", 1) > 1 and weights is not None and weights.shape[1] == 1
 
 
 def _activations(node: ir.Node, kind: Quantization) -> tuple[int, ...] | str:
