@@ -37,6 +37,7 @@ from q8tool.passes.simplify import simplify
 from q8tool.passes.simulate_rounding import simulate_rounding
 from q8tool.passes.strip import strip
 from q8tool.passes.to_qoperator import to_qoperator
+from q8tool.passes.widen_floats import widen_floats
 from q8tool.pipelines.answers import Comparison, compare_answers
 from q8tool.pipelines.preprocessing import SpecOptions
 from q8tool.pipelines.progress import Progress, silent
@@ -170,7 +171,7 @@ def _prepared(original: ir.Model) -> tuple[ir.Model, list[Change]]:
     """freeze's passes: what is left is what runs."""
     model = original.clone()
     changes = [*lift_weights(model), *inline_functions(model), *set_inference_mode(model)]
-    changes += simplify(model)
+    changes += [*widen_floats(model), *simplify(model)]
     model, raised = raise_opset(model)
     return model, [*changes, *raised]
 
