@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import InlinePass
 
 from q8tool.errors import InputError
+from q8tool.model.qlinear import has_foreign_operators, standardize_operators
 
 __all__ = ["Graph", "Node", "TensorInfo", "read_graph"]
 
@@ -88,9 +89,10 @@ def read_graph(model: ir.Model) -> Graph:
 
     Raises InputError for a missing operator set, and for a value that is read and never computed.
     """
-    if model.functions:
+    if model.functions or has_foreign_operators(model):
         model = model.clone()
         InlinePass()(model)
+        standardize_operators(model)
     graph = model.graph
     opsets = {_domain(name): version for name, version in model.opset_imports.items()}
     initializers = dict(graph.initializers)

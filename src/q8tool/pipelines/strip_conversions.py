@@ -23,6 +23,7 @@ from q8tool.model.change import Change
 from q8tool.model.check import check
 from q8tool.model.files import check_output
 from q8tool.model.graph import is_quantized, node_label, op_counts
+from q8tool.model.qlinear import standardize_operators
 from q8tool.model.shapes import infer_shapes
 from q8tool.numerics.compare import max_abs_difference
 from q8tool.passes.cancel_conversions import why_kept
@@ -97,8 +98,9 @@ def run(options: Options, progress: Progress = silent) -> Report:
             "q8tool quantize makes an eight-bit model of it",
         )
     model = original.clone()
+    changes = standardize_operators(model)
     infer_shapes(model)
-    changes = strip(model)
+    changes += strip(model)
     check(model, str(options.output_path))
     progress("comparing with the original", 0, 1)
     difference = _prove(original, model, changes, options.threads) if changes else 0.0
