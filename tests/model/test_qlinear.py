@@ -100,6 +100,20 @@ def test_same_answers(model: onnx.ModelProto) -> None:
             assert np.abs(result.astype(int) - expected).max() <= 1
 
 
+def test_scales_per_column_before_the_standard_had_them() -> None:
+    model = foreign(
+        "QGemm", {"x": codes(3, 8)}, {**PARAMS, **WEIGHTS, "ys": f32(9)},
+        "x xs xz w ws wz b ys yz", transB=1,
+    )  # fmt: skip
+    feeds = {"x": codes(3, 8, seed=3)}
+    expected = Session(model).run(feeds)["y"]
+    model.opset_import[0].version = 11
+    standard = ir.from_proto(model)
+    standardize_operators(standard)
+    check(standard, "model")
+    assert np.abs(Session(standard).run(feeds)["y"].astype(int) - expected).max() <= 1
+
+
 def test_what_nobody_knows_stays() -> None:
     weights = {**PARAMS, "channels": i32(1)}
     model = ir.from_proto(foreign("QLinearAveragePool", X, weights, UNARY, channels_last=1))

@@ -47,7 +47,7 @@ def standardize_operators(model: ir.Model) -> list[Change]:
             write = _writer_of(node)
             if write is None or not isinstance(graph, ir.Graph):
                 continue
-            new = _Writer(graph, node, names)
+            new = _Writer(graph, node, names, model.opset_imports.get("", 0))
             if write(new, node):
                 new.finish()
                 label = node.name or node.op_type
@@ -59,10 +59,11 @@ def standardize_operators(model: ir.Model) -> list[Change]:
 
 
 class _Writer:
-    """Nodes that take the place of one."""
+    """Nodes that take the place of one, in a model of the given opset."""
 
-    def __init__(self, graph: ir.Graph, node: ir.Node, names: Names) -> None:
+    def __init__(self, graph: ir.Graph, node: ir.Node, names: Names, opset: int) -> None:
         self._graph, self._node, self._names = graph, node, names
+        self._opset = opset
         self._nodes: list[ir.Node] = []
 
     def add(
@@ -76,7 +77,18 @@ class _Writer:
         return node.outputs[0]
 
     def real(self, coded: Coded, axis: int | None = None) -> ir.Value:
-        """What codes, scale and zero point stand for."""
+        """What codes, scale and zero point stand for.
+
+        axis   that of a scale per channel, which DequantizeLinear has since opset 13; before, what
+               stands for constants is computed here
+        """
+        arrays = [constant(value) for value in coded]
+        if axis is not None and self._opset < 13 and all(array is not None for array in arrays):
+            codes, scale, *rest = (np.asarray(array) for array in arrays)
+            dims = [-1 if d == axis else 1 for d in range(codes.ndim)]
+            centred = codes.astype(np.float32) - (rest[0].reshape(dims) if rest else 0)
+            name = coded[0].name if coded[0] is not None else ""
+            return self.constant(f"{name}_real", np.float32(centred * scale.reshape(dims)))
         attributes = {} if axis is None else {"axis": ir.AttrInt64("axis", axis)}
         return self.add("DequantizeLinear", coded, attributes)
 

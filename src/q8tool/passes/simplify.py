@@ -9,6 +9,7 @@ from q8tool.model.change import Change
 from q8tool.passes.clean_graph import clean_graph
 from q8tool.passes.drop_identities import drop_identities
 from q8tool.passes.fold_batchnorm import fold_batchnorm
+from q8tool.passes.fold_branches import fold_branches
 from q8tool.passes.fold_constants import fold_constants
 from q8tool.passes.fold_scales import fold_scales
 from q8tool.passes.fold_shapes import fold_shapes
@@ -21,8 +22,8 @@ __all__ = ["simplify"]
 def simplify(model: ir.Model) -> list[Change]:
     """Lift, inline, drop, fold and clean, in place; shapes are inferred on the way."""
     changes = [*lift_weights(model), *inline_functions(model), *drop_identities(model)]
-    while folded := [*fold_constants(model), *fold_shapes(model)]:
-        changes += folded
+    while folded := [*fold_constants(model), *fold_shapes(model), *fold_branches(model)]:
+        changes += [*folded, *drop_identities(model)]
     changes += fold_batchnorm(model)
     changes += fold_scales(model)
     changes += clean_graph(model)
