@@ -267,3 +267,14 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write()
     assert names(tmp_path) == []
+
+
+def test_outputs_without_a_shape_get_the_inferred_one(tmp_path: Path) -> None:
+    made = proto(TEXT, w=random(50, 40))
+    made.graph.output[0].ClearField("type")
+    made.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    path = tmp_path / "m.onnx"
+    path.write_bytes(made.SerializeToString())
+    output = io.load(path).graph.outputs[0]
+    assert output.shape is not None
+    assert list(output.shape) == [2, 40]

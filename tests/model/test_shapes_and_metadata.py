@@ -121,3 +121,12 @@ def test_labels_as_ultralytics_writes_them() -> None:
     for other in ("", "{1: 'dog'}", "__import__('os')", "cat, dog"):
         graph.metadata_props["names"] = other
         assert metadata.labels(graph) is None
+
+
+def test_sequences_are_no_tensors() -> None:
+    text = """g (float[1,4] x) => (float[1,2] y) {
+        s = SplitToSequence<axis=1>(x, n)  a = SequenceAt(s, i)  y = Neg(a) }"""
+    made = model(text, n=i64(2), i=i64(1))
+    infer_shapes(made)
+    check(made, "model")
+    assert static_shape(made.graph.node(1).outputs[0]) == (1, 2)

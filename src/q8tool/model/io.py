@@ -14,7 +14,7 @@ from q8tool.model.external import (
     save_with_data,
 )
 from q8tool.model.files import check_output, write_atomically
-from q8tool.model.shapes import absurd_value
+from q8tool.model.shapes import absurd_value, fill_output_shapes
 from q8tool.model.weights_on_disk import CutModel, cut_large_weights, restore_weights
 
 __all__ = ["EXTERNAL_LIMIT", "file_bytes", "from_proto", "load", "save", "to_proto"]
@@ -49,7 +49,7 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     # The checker reads the bytes themselves where it can: no third copy of the weights.
     is_checked = _text_format(path) is None and b"location" not in data
     if is_checked:
-        _check_structure(data, path)
+        data = _checked(data, path)
     proto = _parsed(data, path)
     del data
     has_external = check_external_data(proto, path)
@@ -120,6 +120,19 @@ def _not_onnx(data: bytes) -> str:
     if all(letter.isprintable() or letter.isspace() for letter in head[:-1]):
         return "is a text file, not an ONNX model"
     return "is not an ONNX model, or is damaged or truncated"
+
+
+def _checked(data: bytes, path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a model that is valid, or becomes so once its outputs have shapes."""
+    try:
+        _check_structure(data, path)
+    except InputError:
+        proto = _parsed(data, path)
+        if not fill_output_shapes(proto):
+            raise
+        data = proto.SerializeToString()
+        _check_structure(data, path)
+    return data
 
 
 def _check_structure(model: onnx.ModelProto | bytes, path: str | os.PathLike[str]) -> None:

@@ -3,13 +3,25 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-__all__ = ["absurd_value", "dimension_names", "fix_dimensions", "infer_shapes", "static_shape"]
+__all__ = [
+    "absurd_value",
+    "dimension_names",
+    "fill_output_shapes",
+    "fix_dimensions",
+    "infer_shapes",
+    "static_shape",
+]
 
 # More elements than any tensor of a usable model has.
 _MOST_ELEMENTS = 2**40
+# Their results are no tensors.
+_SEQUENCE_OPS = frozenset(
+    {"SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SplitToSequence"}
+)
 
 
 def infer_shapes(model: ir.Model, *, through_values: bool = True) -> None:
@@ -29,8 +41,29 @@ def infer_shapes(model: ir.Model, *, through_values: bool = True) -> None:
         _infer(probe, through_values=True)
     names = frozenset(dimension_names(model))
     for value, inferred in zip(_computed(model), _computed(probe), strict=True):
+        if _is_sequence(value):
+            continue
         value.type = inferred.type or value.type
         value.shape = _merged(value.shape, inferred.shape, names)
+
+
+def fill_output_shapes(proto: onnx.ModelProto) -> bool:
+    """Give outputs without a shape, which the standard wants, the inferred one; True if any got it.
+
+    Runtimes take such files, and some exporters write them.
+    """
+    bare = [value for value in proto.graph.output if not value.type.tensor_type.HasField("shape")]
+    if not bare:
+        return False
+    try:
+        inferred = onnx.shape_inference.infer_shapes(proto)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        return False
+    found = {value.name: value.type for value in inferred.graph.output}
+    known = [value for value in bare if found[value.name].tensor_type.HasField("shape")]
+    for value in known:
+        value.type.CopyFrom(found[value.name])
+    return bool(known)
 
 
 def absurd_value(model: ir.Model) -> ir.Value | None:
@@ -44,6 +77,15 @@ def absurd_value(model: ir.Model) -> ir.Value | None:
 
 def _infer(model: ir.Model, *, through_values: bool) -> None:
     ShapeInferencePass(check_type=False, strict_mode=False, data_prop=through_values)(model)
+    for value in _computed(model):
+        if _is_sequence(value) and not value.is_graph_output():
+            # The pass takes them for tensors of their elements' type.
+            value.type = value.shape = None
+
+
+def _is_sequence(value: ir.Value) -> bool:
+    producer = value.producer()
+    return producer is not None and producer.domain == "" and producer.op_type in _SEQUENCE_OPS
 
 
 def _is_absurd(shape: ir.Shape | None) -> bool:
