@@ -14,7 +14,7 @@ from q8tool import Session
 from q8tool.engine.session import TensorInfo
 from q8tool.errors import InputError, UnsupportedError, UsageError
 from tests.build import run_onnxruntime
-from tests.graphs import f32, i64, proto
+from tests.graphs import f32, i64, proto, u8
 
 CHAIN = "chain (float[N, 3] x) => (float[N, 3] y) { a = Relu(x) b = Neg(a) y = Exp(b) }"
 X = f32([[-1.0, 2.0, 0.5], [3.0, -4.0, 0.0]])
@@ -313,3 +313,35 @@ def test_int8_and_bool_cross_the_boundary() -> None:
     ):
         assert result.dtype == wanted.dtype
         np.testing.assert_array_equal(result, wanted)
+
+
+def test_long_chains_of_functions_of_codes() -> None:
+    """Each is a table until a float is asked for in the end; no call goes as deep as the chain."""
+    links = " ".join(f"t{i + 1} = Tanh(t{i})" for i in range(600))
+    model = proto(
+        f"""chain (uint8[3] c) => (float[3] y) {{
+            t0 = DequantizeLinear(c, s, z) {links} y = Neg(t600) }}""",
+        s=f32(0.1),
+        z=u8(3),
+    )
+    codes = np.asarray([0, 13, 255], np.uint8)
+    np.testing.assert_allclose(
+        Session(model).run({"c": codes})["y"],
+        run_onnxruntime(model, {"c": codes})[0],
+        rtol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("link", ["c{} = Add(c{}, c{})", "c{} = Mul(c{}, half)"])
+def test_constants_made_of_constants(link: str) -> None:
+    """Neither computed again for every way through them, nor as deep as the chain."""
+    links = " ".join(link.format(i, i - 1, i - 2) for i in range(2, 400))
+    large = np.zeros(2000, np.float32)
+    model = proto(
+        f"g (float[2000] x) => (float[2000] y) {{ {links} y = Add(x, c399) }}",
+        c0=large,
+        c1=large,
+        half=f32([0.5]),
+    )
+    x = np.arange(2000, dtype=np.float32)
+    np.testing.assert_array_equal(Session(model).run({"x": x})["y"], x)

@@ -23,6 +23,8 @@ __all__ = ["Fact", "known_facts"]
 Array = NDArray[Any]
 # Constants up to this size are shown to shape inference; those that matter are shapes and axes.
 _SMALL = 1024
+# Chains of so many foldable nodes are computed link by link: calls inside calls have a limit.
+_DEEPEST = 40
 _RANDOM = frozenset(
     [
         "RandomNormal",
@@ -87,12 +89,13 @@ def known_facts(
          constants of the same name give way
     """
     facts = {name: Fact(dtype, shape) for name, (dtype, shape) in fed.items()}
+    makers: dict[str, _Folded] = {}
     for name, read in graph.constants.items():
         if name not in facts:
             facts[name] = Fact(*graph.constant_types[name], read)
     opset_imports = [helper.make_opsetid(d, v) for d, v in graph.opsets.items()]
     for node in graph.nodes:
-        folded = _folded(graph, node, facts)
+        folded = _folded(graph, node, facts, makers)
         types = (
             {} if folded is not None and _is_eager(node) else _inferred(node, facts, opset_imports)
         )
@@ -100,6 +103,8 @@ def known_facts(
             if name:
                 fact = _output_fact(types.get(name), folded, position)
                 facts[name] = fact if fact.shape is not None else _without_rule(node, facts) or fact
+                if folded is not None:
+                    makers[name] = folded
     return facts
 
 
@@ -108,8 +113,13 @@ def _is_eager(node: Node) -> bool:
     return node.op_type in ("Constant", "Shape", "Size")
 
 
-def _folded(graph: Graph, node: Node, facts: dict[str, Fact]) -> "_Folded | None":
-    """The node's outputs as constants, or None if they depend on more than that."""
+def _folded(
+    graph: Graph, node: Node, facts: dict[str, Fact], makers: "Mapping[str, _Folded]"
+) -> "_Folded | None":
+    """The node's outputs as constants, or None if they depend on more than that.
+
+    makers  of those constants that are folded themselves
+    """
     if node.op_type in _RANDOM or node.proto.domain not in ("", "ai.onnx.ml"):
         return None
     read = [facts[name] for name in node.reads]
@@ -119,15 +129,29 @@ def _folded(graph: Graph, node: Node, facts: dict[str, Fact]) -> "_Folded | None
         read = [Fact(np.dtype(np.uint8), shape, lambda: np.broadcast_to(np.uint8(0), shape))]
     if not all(fact.is_constant for fact in read):
         return None
-    return _Folded(graph, node, read)
+    return _Folded(graph, node, read, [makers[name] for name in node.reads if name in makers])
 
 
 class _Folded:
-    """Runs a node of constants when one of its outputs is asked for; keeps small results."""
+    """Runs a node of constants when one of its outputs is asked for.
 
-    def __init__(self, graph: Graph, node: Node, inputs: list[Fact]) -> None:
+    Keeps small results, and those that another such node reads: else a graph in which constants
+    are made of constants would be computed again for every way through it.
+    """
+
+    def __init__(
+        self, graph: Graph, node: Node, inputs: list[Fact], before: "list[_Folded]"
+    ) -> None:
         self._graph, self._node, self._inputs = graph, node, inputs
         self._outputs: list[Any] | None = None
+        self._is_kept = False
+        self._depth: int = 1 + max((maker._depth for maker in before), default=0)
+        for maker in before:
+            maker._is_kept = True
+        if self._depth > _DEEPEST:
+            self._depth = 1
+            for maker in before:
+                maker.output(0)
 
     def output(self, position: int) -> Array:
         if self._outputs is not None:
@@ -136,7 +160,7 @@ class _Folded:
         results = operator.run([fact.array() for fact in self._inputs])
         named = iter(results)
         outputs = [next(named) if name else None for name in self._node.outputs]
-        if sum(np.size(result) for result in results) <= _SMALL:
+        if self._is_kept or sum(np.size(result) for result in results) <= _SMALL:
             self._outputs = outputs
         return np.asarray(outputs[position])
 

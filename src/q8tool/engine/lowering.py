@@ -265,9 +265,25 @@ class Lowering:
             self.emit("dequantize", {"x": x}, {"y": y}, scale=scale, zero_point=zero_point)
             value.forms[layout] = y
         elif value.deferred is not None:
-            value.deferred()
+            for waiting in self._deferred_chain(value):
+                assert waiting.deferred is not None
+                waiting.deferred()
         if not value.forms:
             raise Declined(f"'{value.name}' has no float form")
+
+    def _deferred_chain(self, value: Value) -> list[Value]:
+        """A deferred value behind those that it is a function of and that wait as well.
+
+        One after the other, because each asking for the one before would go as deep as the chain.
+        """
+        chain = [value]
+        while True:
+            node = self.producers.get(chain[-1].name)
+            reads = [self._values[name] for name in node.reads] if node is not None else []
+            before = [source for source in reads if not source.is_constant]
+            if len(before) != 1 or not before[0].is_waiting:
+                return chain[::-1]
+            chain.append(before[0])
 
     def _flipped(self, x: Tensor, dtype: np.dtype[Any]) -> Tensor:
         """int8 as is <-> uint8, 128 higher."""

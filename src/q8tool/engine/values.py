@@ -122,6 +122,12 @@ class Value:
         return self.fact.is_constant
 
     @property
+    def is_waiting(self) -> bool:
+        """True if only its deferred steps can give it a form."""
+        is_affine = self.codes is not None and self.codes.is_affine
+        return self.deferred is not None and not self.forms and not is_affine
+
+    @property
     def is_float(self) -> bool:
         """True for float32."""
         return self.dtype == np.float32
