@@ -1,6 +1,8 @@
 """The command line as a whole: help, near misses, exit codes, interruption, closed pipes."""
 
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -176,6 +178,49 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
         assert process.stderr is not None
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+ENCODINGS = ["ascii", "latin-1", "utf-8"]
+
+
+@pytest.fixture
+def odd_name(tmp_path: Path) -> Path:
+    """A model in a file whose name few encodings have, and UTF-8 not either."""
+    path = tmp_path / os.fsdecode("blümchen 花 ".encode() + b"\xff.onnx")
+    text = "g (float[2,3] x) => (float[2,4] y) { y = MatMul(x, w) }"
+    io.save(model(text, w=random(3, 4)), path, force=False)
+    return path
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_any_text_on_any_terminal(odd_name: Path, encoding: str) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    for words in (("inspect", odd_name), ("freeze", "--input", odd_name, "--output", odd_name)):
+        done = subprocess.run(q8tool(*words), capture_output=True, env=environment, check=False)
+        assert done.returncode == (0 if words[0] == "inspect" else 2)
+        assert b"bug" not in done.stderr
+    text = subprocess.check_output(q8tool("inspect", odd_name, "--json"), env=environment)
+    assert json.loads(text.decode(encoding))["path"] == str(odd_name)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_error(odd_name: Path, closed: str) -> None:
+    for words, code in ((["inspect", odd_name], 0), (["inspect", "none"], 5), (["--help"], 0)):
+        line = f"{shlex.join(q8tool(*words))} {closed}"
+        done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, check=False)
+        assert done.returncode == code
+        assert b"Traceback" not in done.stderr
+        assert b"bug" not in done.stderr
+        assert b"error:" not in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full")
+@pytest.mark.parametrize("words", [["--version"], ["selftest", "--help"]])
+def test_a_full_disk_behind_stdout(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(q8tool(*words), stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 2
+    assert done.stderr == b"error: stdout cannot be written: no space left on device\n"
 
 
 def test_commands_are_imported_only_when_called_for() -> None:

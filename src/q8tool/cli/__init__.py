@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments   without the program's name; sys.argv if None
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    report.make_streams_ready()
     try:
         return _run(words)
     except (BrokenPipeError, SystemExit):

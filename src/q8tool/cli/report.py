@@ -1,6 +1,10 @@
 """What the user sees: tables and JSON on stdout; errors, notes and progress on stderr."""
 
+import codecs
+import errno
+import io
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +21,7 @@ __all__ = [
     "facts",
     "failure",
     "line",
+    "make_streams_ready",
     "note",
     "print_json",
     "progress",
@@ -31,6 +36,16 @@ _GAP = 3
 _NARROWEST = 12
 
 
+def make_streams_ready() -> None:
+    """Let stdout and stderr take any text: closed ones drop it, others escape what they lack."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def line(text: str = "") -> None:
     """One line of the result on stdout."""
     print(_plain(text))
@@ -38,7 +53,9 @@ def line(text: str = "") -> None:
 
 def print_json(report: Mapping[str, Any]) -> None:
     """The report as JSON on stdout, keys in the order of the report."""
-    print(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False))
+    # JSON has escapes of its own for what the terminal's encoding lacks.
+    is_ascii = codecs.lookup(sys.stdout.encoding or "ascii").name != "utf-8"
+    print(json.dumps(report, indent=2, ensure_ascii=is_ascii, allow_nan=False))
 
 
 def note(text: str) -> None:
@@ -68,6 +85,9 @@ def failure(problem: BaseException) -> int:
     if isinstance(problem, MemoryError):
         error("not enough memory")
         return 1
+    if isinstance(problem, OSError) and problem.errno == errno.ENOSPC and not problem.filename:
+        error("stdout cannot be written: no space left on device")
+        return 2
     error(f"{type(problem).__name__}: {problem}", "this is a bug; --debug shows where")
     return 1
 
