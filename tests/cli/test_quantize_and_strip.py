@@ -162,7 +162,7 @@ def test_exclude(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "code", "message"),
     [
         (["--exclude", "secondd"], 2, "hint: did you mean second?"),
-        (["--exclude", "op:Convv"], 2, "hint: did you mean Conv?"),
+        (["--exclude", "op:Convv"], 2, "hint: did you mean op:Conv?"),
         (["--exclude", "re:["], 2, "regular expression"),
         (["--mode", "eigthbit"], 2, "did you mean eightbit?"),
         (["--mode", "weigths"], 2, "did you mean weights?"),

@@ -42,8 +42,8 @@ def test_patterns(graph: ir.Model, pattern: str, outputs: str) -> None:
     ("pattern", "hint"),
     [
         ("head/rely", "did you mean head/relu?"),
-        ("op:Sigmoyd", "did you mean Sigmoid?"),
-        ("op:relu", "did you mean Relu?"),
+        ("op:Sigmoyd", "did you mean op:Sigmoid?"),
+        ("op:relu", "did you mean op:Relu?"),
         ("re:head", "did you mean head/gate?"),
         ("zzzzzzzz", ""),
     ],

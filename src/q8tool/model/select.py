@@ -34,16 +34,17 @@ def _name(node: ir.Node) -> str:
 def _matches(pattern: str, nodes: Sequence[tuple[str, ir.Node]]) -> list[ir.Node]:
     kind, _, rest = pattern.partition(":")
     if kind == "op":
-        candidates = sorted({node.op_type for _, node in nodes})
+        candidates = sorted({f"op:{node.op_type}" for _, node in nodes})
         found = [node for _, node in nodes if fnmatch.fnmatchcase(node.op_type, rest)]
     elif kind == "re":
         candidates, expression = [name for name, _ in nodes], _compiled(rest)
         found = [node for name, node in nodes if expression.fullmatch(name)]
     else:
-        candidates, rest = [name for name, _ in nodes], pattern
+        candidates = [name for name, _ in nodes]
         found = [node for name, node in nodes if fnmatch.fnmatchcase(name, pattern)]
     if not found:
-        near = difflib.get_close_matches(rest, candidates, n=1, cutoff=0.4)
+        wanted = rest if kind == "re" else pattern
+        near = difflib.get_close_matches(wanted, candidates, n=1, cutoff=0.4)
         raise UsageError(
             f"pattern '{pattern}' matches no node", f"did you mean {near[0]}?" if near else ""
         )
