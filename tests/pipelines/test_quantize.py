@@ -159,7 +159,7 @@ def test_excluded_nodes_stay_float(path: Path) -> None:
     assert conv.inputs[1].name == "w1"
     with pytest.raises(UsageError, match="matches no node") as caught:
         quantized(path, excluded=["op:Gem"])
-    assert caught.value.hint == "did you mean Gemm?"
+    assert caught.value.hint == "did you mean op:Gemm?"
     with pytest.raises(UsageError, match="excluded"):
         quantized(path, excluded=["*"])
 
@@ -325,8 +325,19 @@ def test_photos_that_cannot_be_read_are_skipped_and_listed_once(
     assert sorted(Path(file).name for file, _ in report.ranging.skipped) == [
         f"p{index:02}.png" for index in broken
     ]
+    assert {reason for _, reason in report.ranging.skipped} == {"not a photo"}
     assert report.comparison.is_random == (broken == (0, 5, 10))
     assert json.dumps(report.to_json(), allow_nan=False)
+
+
+def test_a_model_that_takes_four_photos_at_once(path: Path) -> None:
+    text = "g (float[4,3,16,16] x) => (float[4,8,14,14] y) { c = Conv(x, w) y = Relu(c) }"
+    io.save(model(text, w=random(8, 3, 3, 3)), path, force=True)
+    folder = photos(path.parent / "photos", 6)
+    report, _ = quantized(path, images=[folder], preprocessing=SpecOptions("unit"))
+    assert report.static == 1
+    assert report.comparison.samples == 2
+    assert not report.comparison.is_random
 
 
 def test_no_photo_can_be_read(path: Path) -> None:

@@ -19,7 +19,7 @@ from q8tool.errors import UnsupportedError, UsageError
 from q8tool.model import io
 from q8tool.ops.host import HostOperator
 
-__all__ = ["Session", "StepInfo", "TensorInfo"]
+__all__ = ["Session", "StepInfo", "TensorInfo", "refuse_unknown_operators"]
 
 Array = npt.NDArray[Any]
 # Programs for so many different input shapes are kept.
@@ -58,7 +58,7 @@ class Session:
         outputs = [info.name for info in self._graph.outputs]
         self._wanted = list(dict.fromkeys([*outputs, *observe]))
         self._check_names(observe)
-        _refuse_unknown_operators(self._graph)
+        refuse_unknown_operators(self._graph)
         self._programs: OrderedDict[Any, Program] = OrderedDict()
         self._lock = threading.Lock()
         self._last = self._program(self._assumed_feeds()) if self._is_static() or strict else None
@@ -161,8 +161,8 @@ class Session:
         }
 
 
-def _refuse_unknown_operators(graph: Graph) -> None:
-    """Says at once, and not at the first run, that nobody implements an operator."""
+def refuse_unknown_operators(graph: Graph) -> None:
+    """Raises UnsupportedError for an operator that nobody implements, before any run needs it."""
     seen = set(LOWERINGS)
     for node in graph.nodes:
         if (node.domain, node.op_type) not in seen:

@@ -74,10 +74,12 @@ def compare_answers(
     samples  makes a fresh iterator; None, or one without samples: random input instead.
     """
     is_random = samples is None or next(samples(), None) is None
-    source = _random_samples(reference) if is_random or samples is None else samples
-    wanted, float_time = _run_all(reference, source, threads)
+    session = Session(reference, threads=threads)
+    source = _random_samples(reference, session) if is_random or samples is None else samples
+    wanted, float_time = _run_all(session, source)
     progress("comparing with the float model", 1, 2)
-    actual, eight_bit_time = _run_all(model, source, threads)
+    del session
+    actual, eight_bit_time = _run_all(Session(model, threads=threads), source)
     progress("comparing with the float model", 2, 2)
     pairs = {name: (wanted[name], actual[name]) for name in wanted}
     each = {name: (_noise([pair]), _equal([pair])) for name, pair in pairs.items()}
@@ -93,10 +95,9 @@ def compare_answers(
 
 
 def _run_all(
-    model: ir.Model, samples: Callable[[], Iterator[Sample]], threads: int | None
+    session: Session, samples: Callable[[], Iterator[Sample]]
 ) -> tuple[dict[str, Answer], float]:
     """Sample name -> outputs, and the fastest run in ms: the first sample is run a few times."""
-    session = Session(model, threads=threads)
     answers: dict[str, Answer] = {}
     fastest = math.inf
     for sample in samples():
@@ -108,8 +109,8 @@ def _run_all(
     return answers, fastest
 
 
-def _random_samples(model: ir.Model) -> Callable[[], Iterator[Sample]]:
-    size, _, _ = first_run(model, Session(model))
+def _random_samples(model: ir.Model, session: Session) -> Callable[[], Iterator[Sample]]:
+    size, _, _ = first_run(model, session)
 
     def samples() -> Iterator[Sample]:
         for seed in range(RANDOM_SAMPLES):

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
 
+from q8tool import __version__
 from q8tool.model.metadata import set_note, set_preprocess
 from q8tool.pipelines.answers import Comparison
 from q8tool.pipelines.range_sources import Ranging
@@ -23,7 +23,7 @@ def note_quantization(
     The preprocessing goes under q8tool.preprocess where it is known.
     """
     recipe: dict[str, Any] = {
-        "version": _version(),
+        "version": __version__,
         "mode": mode,
         "ranges": ranging.source,
         "source_sha256": _sha256(source),
@@ -34,13 +34,6 @@ def note_quantization(
     set_note(model, "quantize", json.dumps(recipe, sort_keys=True))
     if ranging.preprocessing is not None:
         set_preprocess(model, ranging.preprocessing.spec.to_dict())
-
-
-def _version() -> str:
-    try:
-        return version("q8tool")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _sha256(path: Path) -> str:

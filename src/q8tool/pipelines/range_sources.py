@@ -16,7 +16,8 @@ import onnx_ir as ir
 from q8tool.calibrate.collect import Sample, collect
 from q8tool.calibrate.observers import Method
 from q8tool.calibrate.ranges import Ranges, load_ranges
-from q8tool.engine.session import Session, TensorInfo
+from q8tool.engine.graph import TensorInfo, read_graph
+from q8tool.engine.session import refuse_unknown_operators
 from q8tool.errors import InputError, UsageError
 from q8tool.image.load import find_photos
 from q8tool.model.graph import constant
@@ -86,7 +87,9 @@ def find_ranges(
     """All that can be known about the ranges of a simplified float model before run time."""
     if sum([bool(options.images), options.data is not None, options.ranges is not None]) > 1:
         raise UsageError("--images, --data and --ranges exclude each other", "give one of them")
-    inputs = Session(model).inputs
+    graph = read_graph(model)
+    refuse_unknown_operators(graph)
+    inputs = graph.inputs
     given: Ranges = dict(_checked_inputs(options.input_ranges, inputs))
     samples, spec = _samples(model, inputs, options)
     if spec is not None:
@@ -130,7 +133,7 @@ def _samples(
     paths = find_photos(options.images)
     info = image_input(inputs)
     chosen = choose_spec(model, info, options.preprocessing, paths)
-    return PhotoSamples(paths, info.name, chosen.spec, []), chosen
+    return PhotoSamples(paths, info, chosen.spec), chosen
 
 
 def _measure(

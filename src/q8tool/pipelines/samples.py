@@ -6,7 +6,7 @@ comparison of float and eight-bit answers runs on it.
 
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from q8tool.calibrate.collect import Sample
 from q8tool.engine.session import TensorInfo
 from q8tool.errors import InputError
 from q8tool.image.load import load_photo
-from q8tool.image.preprocess import to_tensor
 from q8tool.image.spec import Spec
+from q8tool.pipelines.preprocessing import photo_feeds
 
 __all__ = ["ArraySamples", "PhotoSamples", "held_back", "load_arrays"]
 
@@ -37,12 +37,15 @@ def held_back(count: int) -> tuple[list[int], list[int]]:
 
 @dataclass
 class PhotoSamples:
-    """Photos, decoded when they are asked for. skipped: (file, reason) of those that failed."""
+    """Photos for one input, decoded when they are asked for.
+
+    skipped  (file, reason) of those that failed
+    """
 
     paths: Sequence[Path]
-    input_name: str
+    info: TensorInfo
     spec: Spec
-    skipped: list[tuple[str, str]]
+    skipped: list[tuple[str, str]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -52,13 +55,13 @@ class PhotoSamples:
         for index in indices:
             path = self.paths[index]
             try:
-                tensor = to_tensor(load_photo(path), self.spec)
+                photo = load_photo(path)
             except InputError as error:
-                note = (str(path), error.message)
+                note = (str(path), error.message.removeprefix(f"{path}: "))
                 if note not in self.skipped:
                     self.skipped.append(note)
                 continue
-            yield Sample(str(path), {self.input_name: tensor})
+            yield Sample(str(path), photo_feeds(photo, self.info, self.spec))
 
 
 @dataclass
