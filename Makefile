@@ -86,7 +86,7 @@ check-tsan: build/tsan/test_threads ## the pool and the executor under ThreadSan
 	$$(setarch -R true 2>/dev/null && echo setarch -R) build/tsan/test_threads
 
 check-symbols: $(ENGINE:csrc/%.c=build/gcc/%.o) ## every global symbol of the engine begins with q8_
-	@foreign=$$(nm -A --defined-only --extern-only $^ | grep -v ' q8_[a-z0-9_]*$$' || true); \
+	@foreign=$$(nm -A --defined-only --extern-only $^ | grep -v ' _\?q8_[a-z0-9_]*$$' || true); \
 	if [[ -n "$$foreign" ]]; then echo "$$foreign"; exit 1; fi
 
 bench-kernels: build/gcc/checkq8 ## kernels' speed: GOP/s, ratio to scalar, share of the peak

@@ -206,16 +206,6 @@ const q8_tensor *q8_plan_result(q8_plan *plan, int id, int dtype, int rank, cons
     return tensor;
 }
 
-const q8_tensor *q8_plan_scalar(q8_plan *plan, int id, int dtype, const char *what)
-{
-    const q8_tensor *tensor = q8_plan_operand(plan, id, dtype, -1, what);
-    if (tensor && tensor->count != 1) {
-        q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "%s: tensor %d is not a scalar", what, id);
-        return NULL;
-    }
-    return tensor;
-}
-
 /* ---- steps ---- */
 
 int64_t q8_split(int64_t total, int64_t least, int64_t *rows_per_part)

@@ -88,8 +88,6 @@ int q8_plan_fail(q8_plan *plan, q8_status status, const char *format, ...)
 const q8_tensor *q8_plan_operand(q8_plan *plan, int id, int dtype, int rank, const char *what);
 /* The same for a tensor that is written: constants are refused. */
 const q8_tensor *q8_plan_result(q8_plan *plan, int id, int dtype, int rank, const char *what);
-/* The same for a tensor of one element. */
-const q8_tensor *q8_plan_scalar(q8_plan *plan, int id, int dtype, const char *what);
 /* a * b into *product; false if negative or over INT64_MAX. */
 bool q8_multiply(int64_t a, int64_t b, int64_t *product);
 

@@ -16,12 +16,12 @@ int q8_conv_numbers_start(q8_plan *plan, const q8_conv *conv, q8_dtype y_dtype,
         .output = {y_dtype, conv->y_zero_point, conv->y_low, conv->y_high, conv->float_low,
                    conv->float_high},
     };
-    if (is_dynamic && !q8_plan_scalar(plan, conv->x_zero_point_tensor, Q8_U8, "conv"))
+    if (is_dynamic && q8_plan_scalar(plan, conv->x_zero_point_tensor, Q8_U8, conv->y, "conv"))
         return plan->status;
     if (conv->x_scale_tensor >= 0) {
         if (y_dtype != Q8_F32)
             return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "conv: a scale tensor needs floats in y");
-        if (!q8_plan_scalar(plan, conv->x_scale_tensor, Q8_F32, "conv"))
+        if (q8_plan_scalar(plan, conv->x_scale_tensor, Q8_F32, conv->y, "conv"))
             return plan->status;
     }
     if (!conv->weights || (y_dtype != Q8_S32 && !conv->multiplier))

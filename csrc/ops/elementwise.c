@@ -25,6 +25,16 @@ int q8_plan_apart(q8_plan *plan, const q8_tensor *x, const q8_tensor *y, bool in
     return Q8_OK;
 }
 
+int q8_plan_scalar(q8_plan *plan, int id, int dtype, int y, const char *what)
+{
+    const q8_tensor *scalar = q8_plan_operand(plan, id, dtype, -1, what);
+    if (!scalar)
+        return plan->status;
+    if (scalar->count != 1)
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "%s: tensor %d is not a scalar", what, id);
+    return q8_plan_apart(plan, scalar, &plan->tensors[y], false, what);
+}
+
 int64_t q8_plan_elementwise(q8_plan *plan, int x, int x_dtype, int y, int y_dtype,
                             const char *what)
 {

@@ -31,14 +31,14 @@ static int check_numbers(q8_plan *plan, const q8_matmul *matmul, const q8_output
     const int32_t codes[] = {matmul->a_zero_point_tensor, matmul->b_zero_point_tensor};
     const int32_t scales[] = {matmul->a_scale_tensor, matmul->b_scale_tensor};
     for (int i = 0; i < 2; i++) {
-        if (codes[i] >= 0 && !q8_plan_scalar(plan, codes[i], Q8_U8, "matmul"))
+        if (codes[i] >= 0 && q8_plan_scalar(plan, codes[i], Q8_U8, matmul->y, "matmul"))
             return plan->status;
         if (scales[i] < 0)
             continue;
         if (output->dtype != Q8_F32)
             return q8_plan_fail(plan, Q8_ERROR_ARGUMENT,
                                 "matmul: a scale tensor needs floats in y");
-        if (!q8_plan_scalar(plan, scales[i], Q8_F32, "matmul"))
+        if (q8_plan_scalar(plan, scales[i], Q8_F32, matmul->y, "matmul"))
             return plan->status;
     }
     if (codes[0] < 0)

@@ -81,6 +81,10 @@ int64_t q8_split_elements(int64_t count, int64_t *per_part);
 int q8_plan_apart(q8_plan *plan, const q8_tensor *x, const q8_tensor *y, bool in_place,
                   const char *what);
 
+/* Refuses a number known at run time that is not one element of dtype, or that shares memory with
+ * y: parts would read it while others write there. */
+int q8_plan_scalar(q8_plan *plan, int id, int dtype, int y, const char *what);
+
 /* Checks the operands of a step that makes element i of y from element i of x: ids, types, equal
  * counts, no harmful overlap. Returns the number of elements or a negative status. */
 int64_t q8_plan_elementwise(q8_plan *plan, int x, int x_dtype, int y, int y_dtype,

@@ -53,6 +53,8 @@ CALLS: list[tuple[str, Callable[[Plan, dict[str, int]], object]]] = [
     ("axis", lambda p, t: p.softmax_f32(t["scale"], t["scale"])),
     ("elements", lambda p, t: p.layer_norm_f32(t["f32"], t["scale"], None, t["f32b"], epsilon=0)),
     ("overlap", lambda p, t: layer_norm_in_place(p, t)),
+    ("overlap", lambda p, t: number_inside_result(p, t, "conv")),
+    ("overlap", lambda p, t: number_inside_result(p, t, "matmul")),
 ]
 
 
@@ -81,6 +83,22 @@ def resize(plan: Plan, tensors: dict[str, int], **changed: Any) -> object:
 
 def layer_norm_in_place(plan: Plan, tensors: dict[str, int]) -> object:
     return plan.layer_norm_f32(tensors["f32"], tensors["row"], None, tensors["f32"], epsilon=0.0)
+
+
+def number_inside_result(plan: Plan, tensors: dict[str, int], step: str) -> object:
+    """A zero point known at run time where the result is written."""
+    inside = plan.tensor(np.uint8, [], 768)
+    if step == "matmul":
+        a, y = plan.tensor(np.uint8, [1, 4, 8], 896), plan.tensor(np.uint8, [1, 4, 4], 768)
+        b = plan.tensor(np.uint8, [1, 8, 4], 960)
+        return plan.matmul(a, b, y, a_zero_point_tensor=inside)
+    return plan.conv(
+        tensors["image"],
+        tensors["result"],
+        np.ones((8, 2, 2, 8), np.int8),
+        multiplier=np.ones(8, np.float32),
+        x_zero_point_tensor=inside,
+    )
 
 
 def tensors_of(plan: Plan) -> dict[str, int]:
