@@ -29,6 +29,7 @@ __all__ = [
     "float_weights",
     "give_output_name",
     "output_channel_axis",
+    "take_over",
 ]
 
 _CODE_TYPES = {
@@ -200,3 +201,17 @@ class ConversionWriter:
         dtype = np.dtype(params.dtype)
         scale = self.initializer(f"{base}_s", params.scale)
         return scale, self.initializer(f"{base}_z", params.zero_point.astype(dtype))
+
+
+def take_over(writer: ConversionWriter, node: ir.Node, result: ir.Value) -> None:
+    """result replaces the node's output, under its name."""
+    old = node.outputs[0]
+    if old.is_graph_output():
+        give_output_name(writer, old, result)
+        old.replace_all_uses_with(result)
+        writer.graph.remove(node, safe=True)
+        return
+    old.replace_all_uses_with(result)
+    writer.graph.remove(node, safe=True)
+    name, old.name = old.name, writer.name(f"{old.name}_float")
+    result.name = name

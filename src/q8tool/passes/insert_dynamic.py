@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from q8tool.model.change import Change
 from q8tool.model.graph import get_int, node_label
 from q8tool.passes.choose_precision import Choice
-from q8tool.passes.conversions import ConversionWriter, float_weights, give_output_name
+from q8tool.passes.conversions import ConversionWriter, float_weights, take_over
 
 __all__ = ["insert_dynamic"]
 
@@ -78,7 +78,7 @@ def _rewrite(writer: ConversionWriter, node: ir.Node, codes: ir.Node, per_channe
             _float_node(writer, "Add", [nodes[-1].outputs[0], bias], f"{name}_biased", result)
         )
     writer.graph.insert_before(node, nodes)
-    _take_over(writer, node, nodes[-1].outputs[0])
+    take_over(writer, node, nodes[-1].outputs[0])
 
 
 def _channel_shape(node: ir.Node, weights: NDArray[np.float32]) -> tuple[int, ...]:
@@ -98,17 +98,3 @@ def _float_node(
     like: ir.Value | None,
 ) -> ir.Node:
     return writer.new(op_type, inputs, name, shape=None if like is None else like.shape)
-
-
-def _take_over(writer: ConversionWriter, node: ir.Node, result: ir.Value) -> None:
-    """result replaces the node's output, under its name."""
-    old = node.outputs[0]
-    if old.is_graph_output():
-        give_output_name(writer, old, result)
-        old.replace_all_uses_with(result)
-        writer.graph.remove(node, safe=True)
-        return
-    old.replace_all_uses_with(result)
-    writer.graph.remove(node, safe=True)
-    name, old.name = old.name, writer.name(f"{old.name}_float")
-    result.name = name

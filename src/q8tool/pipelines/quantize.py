@@ -25,6 +25,7 @@ from q8tool.passes.inline_functions import inline_functions
 from q8tool.passes.insert_conversions import insert_conversions
 from q8tool.passes.insert_dynamic import insert_dynamic
 from q8tool.passes.lift_weights import lift_weights
+from q8tool.passes.quantize_storage import quantize_storage
 from q8tool.passes.quantize_weights import (
     SMALLEST,
     quantize_weights,
@@ -210,6 +211,7 @@ def _rewrite(
     else:
         changes = insert_conversions(model, choice, ranging.ranges, per_channel)
         changes += insert_dynamic(model, choice, per_channel)
+        changes += quantize_storage(model, excluded)
         if options.strip:
             changes += strip(model)
         if options.format == "qoperator":
