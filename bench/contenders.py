@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["ENGINES", "Runner", "make_runner"]
@@ -58,18 +57,3 @@ ENGINES: dict[str, Callable[[Path, int], Runner]] = {
 def make_runner(engine: str, model: Path, threads: int) -> Runner:
     """A function that runs the model once with the given feeds on so many threads."""
     return ENGINES[engine](model, threads)
-
-
-def random_feeds(model: Path) -> dict[str, NDArray[Any]]:
-    """Seeded random input, batch 1, for every input of the model."""
-    from q8tool import Session
-
-    generator = np.random.default_rng(0)
-    feeds: dict[str, NDArray[Any]] = {}
-    for info in Session(model).inputs:
-        dims = [dim if isinstance(dim, int) else 1 for dim in info.shape or ()]
-        if info.dtype.kind == "f":
-            feeds[info.name] = generator.uniform(-1, 1, dims).astype(info.dtype)
-        else:
-            feeds[info.name] = generator.integers(0, 2, dims).astype(info.dtype)
-    return feeds

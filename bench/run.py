@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.contenders import random_feeds
 from bench.prepare import Files, data_dir, prepare
+from q8tool.model import io
+from q8tool.pipelines.agreement import random_feeds
 
 RUNS_PER_ROUND = 5
 DEFAULT_MODELS = ("mobilenet_v1_0.75_224", "mobilenet_v1_0.25_224", "mobilenet_v2_1.0_224")
@@ -117,7 +118,7 @@ def main() -> None:
         files = prepare(model, arguments.cache, arguments.preset)
         with tempfile.TemporaryDirectory() as folder:
             feeds = Path(folder) / "feeds.npz"
-            np.savez(feeds, allow_pickle=False, **random_feeds(model))
+            np.savez(feeds, allow_pickle=False, **random_feeds(io.load(model)))
             for threads in arguments.threads:
                 row = measure(files, threads, arguments.rounds, feeds)
                 rows.append((files.name, threads, row))

@@ -17,6 +17,7 @@ from onnx import helper, numpy_helper, shape_inference
 from q8tool.engine.graph import Graph, Node
 from q8tool.errors import InputError
 from q8tool.ops.host import HostOperator
+from q8tool.ops.registry import RANDOM_OPS
 
 __all__ = ["Fact", "known_facts"]
 
@@ -25,16 +26,6 @@ Array = NDArray[Any]
 _SMALL = 1024
 # Chains of so many foldable nodes are computed link by link: calls inside calls have a limit.
 _DEEPEST = 40
-_RANDOM = frozenset(
-    [
-        "RandomNormal",
-        "RandomNormalLike",
-        "RandomUniform",
-        "RandomUniformLike",
-        "Multinomial",
-        "Bernoulli",
-    ]
-)
 
 
 class Fact:
@@ -120,7 +111,7 @@ def _folded(
 
     makers  of those constants that are folded themselves
     """
-    if node.op_type in _RANDOM or node.proto.domain not in ("", "ai.onnx.ml"):
+    if node.op_type in RANDOM_OPS or node.proto.domain not in ("", "ai.onnx.ml"):
         return None
     read = [facts[name] for name in node.reads]
     if node.op_type in ("Shape", "Size") and read[0].shape is not None:

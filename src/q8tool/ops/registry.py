@@ -18,7 +18,19 @@ from typing import Literal
 
 import onnx_ir as ir
 
-__all__ = ["OpRow", "Quantization", "known_range", "row", "rows"]
+__all__ = ["RANDOM_OPS", "OpRow", "Quantization", "known_range", "row", "rows"]
+
+RANDOM_OPS = frozenset(
+    {
+        "Bernoulli",
+        "Multinomial",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+    }
+)
+"""Operators that draw at random: what they compute is never constant."""
 
 Quantization = Literal["weights", "same", "table", "binary", "concat", "pool", "none"]
 Bounds = tuple[float | None, float | None]

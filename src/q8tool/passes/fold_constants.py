@@ -21,25 +21,14 @@ from q8tool.model import shapes
 from q8tool.model.change import Change
 from q8tool.model.graph import constant, get_int, make_initializer, node_label
 from q8tool.ops.host import HostOperator
+from q8tool.ops.registry import RANDOM_OPS
 
 __all__ = ["MAX_GROWTH", "fold_constants", "replace_by_constants"]
 
 # Bytes by which a folded result may exceed what it is computed from.
 MAX_GROWTH = 65536
 
-_NEVER = frozenset(
-    {
-        "Bernoulli",
-        "Constant",
-        "DequantizeLinear",
-        "Dropout",
-        "Multinomial",
-        "RandomNormal",
-        "RandomNormalLike",
-        "RandomUniform",
-        "RandomUniformLike",
-    }
-)
+_NEVER = RANDOM_OPS | {"Constant", "DequantizeLinear", "Dropout"}
 # Their results can be any size, whatever goes in.
 _GROWING = frozenset(
     {"ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample"}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from q8tool.calibrate.collect import Sample
 from q8tool.engine.session import Session
-from q8tool.numerics.compare import sqnr_db
+from q8tool.numerics.compare import sqnr_db, top1_agreement
 from q8tool.pipelines.agreement import first_run, random_feeds
 from q8tool.pipelines.progress import Progress
 
@@ -152,5 +152,5 @@ def _agreement(pairs: Sequence[tuple[Answer, Answer]]) -> float | None:
         name, scores = next(iter(reference.items()))
         if len(reference) != 1 or scores.ndim != 2 or scores.dtype.kind != "f" or scores.size < 2:
             return None
-        same.append(np.array_equal(scores.argmax(axis=-1), answer[name].argmax(axis=-1)))
+        same.append(top1_agreement(scores, answer[name]))
     return float(np.mean(same)) if same else None
