@@ -17,6 +17,9 @@
 #define Q8_MAX_RANK 8
 #define Q8_ALIGNMENT 64
 
+/* Sizes go from int64_t to size_t and back. */
+_Static_assert(sizeof(size_t) == sizeof(int64_t), "64-bit systems only");
+
 typedef struct {
     q8_dtype dtype;
     int rank;

@@ -9,7 +9,7 @@
 
 #include "ops.h"
 
-#define BLOCK 4096
+#define BLOCK 4096 /* elements: two operands gathered as floats take 32 KiB of scratch */
 
 typedef enum { CONTIGUOUS, CONSTANT, GATHERED } operand_kind;
 

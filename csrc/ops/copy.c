@@ -9,7 +9,7 @@
 #include "transpose.h"
 
 #define TILE_ELEMENTS Q8_PART_ELEMENTS
-#define SQUARE 128
+#define SQUARE 128 /* a square of floats, read and written, stays in the second cache */
 
 typedef struct {
     int64_t count, x, y; /* indices, and the elements from one to the next on both sides */

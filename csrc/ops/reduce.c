@@ -7,7 +7,7 @@
 
 #include "ops.h"
 
-#define PIECE 1024
+#define PIECE 1024 /* floats along inner: a piece, its squares and its sums fit the first cache */
 
 typedef struct {
     int op, x, y;

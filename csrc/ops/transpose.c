@@ -47,7 +47,7 @@ static inline void exchange(uint64_t *a, uint64_t *b, uint64_t mask, int shift)
     *a ^= changed << shift;
 }
 
-/* 8 x 8 bytes held in eight words, least significant byte first. */
+/* 8 x 8 bytes held in eight words, least significant byte first: not for a big-endian CPU. */
 static void transpose_8x8(const uint8_t *x, int64_t x_step, uint8_t *y, int64_t y_step)
 {
     uint64_t words[8];
@@ -105,7 +105,8 @@ void q8_transpose_plane(const q8_plane *plane, size_t bytes)
     const int64_t piece = bytes == 1 ? 8 : 4, block = bytes == 1 ? 64 : 16; /* a cache line */
     int64_t rows = plane->rows - plane->rows % piece;
     int64_t columns = plane->columns - plane->columns % piece;
-    if (bytes == 8 || rows == 0 || columns == 0) {
+    const bool has_pieces = bytes == 4 || (bytes == 1 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
+    if (!has_pieces || rows == 0 || columns == 0) {
         q8_copy_plane(plane, bytes);
         return;
     }
