@@ -90,7 +90,7 @@ class Program:
                 self._segments.append(_HostSegment(segment, operator))
             else:
                 self._segments.append(assembled(segment, outside, isa))
-        self._owned = {storage for storage in outside if self._is_fresh(storage)}
+        self._owned = outside & self._fresh_storages()
 
     def infos(self) -> list[StepInfo]:
         """What every step does, in the order they run."""
@@ -130,10 +130,10 @@ class Program:
             best = np.minimum(best, times)
         return [replace(info, nanoseconds=int(ns)) for info, ns in zip(infos, best, strict=True)]
 
-    def _is_fresh(self, storage: Storage) -> bool:
-        """True if each run allocates it: then its array may be given away."""
-        writers = [s for s in self._segments if isinstance(s, NativeSegment)]
-        return any(tensor.storage is storage for s in writers for tensor in s.written)
+    def _fresh_storages(self) -> set[Storage]:
+        """Those that each run allocates: their arrays may be given away."""
+        native = [segment for segment in self._segments if isinstance(segment, NativeSegment)]
+        return {tensor.storage for segment in native for tensor in segment.written}
 
     def _collected(self, buffers: Mapping[Storage, Array]) -> dict[str, Array]:
         """The results; copies of those whose memory somebody else holds."""

@@ -27,24 +27,18 @@ def segments(steps: Sequence[Step]) -> list[Segment]:
     Alternates: every native step that can run, then every host step that can run.
     """
     needs = _dependencies(steps)
-    done: set[Step] = set()
-    waiting = list(steps)
+    # Native steps run in the even turns, host steps in the odd ones, each as early as it can.
+    turns: dict[Step, int] = {}
+    groups: dict[int, list[Step]] = {}
+    for step in steps:
+        earliest = max((turns[other] for other in needs[step]), default=0)
+        turns[step] = earliest + (earliest % 2 != isinstance(step, HostStep))
+        groups.setdefault(turns[step], []).append(step)
     result: list[Segment] = []
-    is_native_turn = True
-    while waiting:
-        chosen: list[Step] = []
-        for step in waiting:
-            if isinstance(step, NativeStep) == is_native_turn and needs[step] <= done:
-                chosen.append(step)
-                done.add(step)
-        if is_native_turn:
-            native = [step for step in chosen if isinstance(step, NativeStep)]
-            if native:
-                result.append(native)
-        else:
-            result.extend(step for step in chosen if isinstance(step, HostStep))
-        waiting = [step for step in waiting if step not in done]
-        is_native_turn = not is_native_turn
+    for _, group in sorted(groups.items()):
+        native = [step for step in group if isinstance(step, NativeStep)]
+        hosts = [step for step in group if isinstance(step, HostStep)]
+        result += [native] if native else hosts
     return result
 
 
