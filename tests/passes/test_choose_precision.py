@@ -50,7 +50,7 @@ def test_without_ranges_weights_are_dynamic_and_the_rest_is_float() -> None:
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        ("a = Conv(x, w) s = Sigmoid(a) m = Mul(a, s) y = Conv(m, w)", "a s m y"),  # SiLU
+        ("a = Conv(x, w) s = Sigmoid(x) m = Mul(a, s) y = Conv(m, w)", "a s m y"),  # SiLU
         (
             "a = Conv(x, w) p = GlobalAveragePool(a) e = Conv(p, w) g = Sigmoid(e) m = Mul(a, g) "
             "y = Conv(m, w)",
@@ -154,3 +154,33 @@ def test_subgraphs_and_empty_graphs_are_left_alone() -> None:
         then_branch = t () => (float[1,4,8,8] p) { p = Conv(x, w) },
         else_branch = e () => (float[1,4,8,8] q) { q = Neg(x) }>"""
     assert chosen(graph_of(body, k=f32(1))).units == []
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        "g = Sigmoid(a) t = Mul(a, g)",
+        "g = Sigmoid(a) t = Mul(g, a)",
+        "b = Add(a, k) c = Clip(b, k, k) g = Div(c, k) t = Mul(a, g)",
+        "b = Softplus(a) g = Tanh(b) t = Mul(a, g)",
+    ],
+)
+def test_a_value_times_a_function_of_it_is_one_table(gate: str) -> None:
+    choice = chosen(graph_of(f"a = Conv(x, w) {gate} y = Conv(t, w)", k=f32(6)))
+    assert forms(choice) == {"a": "Conv static", "t": "Mul static", "y": "Conv static"}
+    assert choice.wanted == {"x", "a", "t"}
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        "g = Sigmoid(x) t = Mul(a, g)",
+        "b = Mul(a, x) g = Sigmoid(b) t = Mul(a, g)",
+        "g = Sigmoid(a) h = Exp(g) i = Mul(h, g) t = Mul(a, i)",
+        "p = GlobalAveragePool(a) g = Sigmoid(p) t = Mul(a, g)",
+    ],
+)
+def test_gates_that_are_no_function_of_one_element_keep_their_codes(gate: str) -> None:
+    choice = chosen(graph_of(f"a = Conv(x, w) {gate} y = Conv(t, w)"))
+    assert "t" in forms(choice)
+    assert len(next(u for u in choice.units if u.output.name == "t").activations) == 2

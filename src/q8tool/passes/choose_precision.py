@@ -155,7 +155,44 @@ def _activations(node: ir.Node, kind: Quantization) -> tuple[int, ...] | str:
         return "its indices are read"
     if node.op_type == "Pad" and not _pads_with_zero(node):
         return "it pads with something else than 0"
-    return tuple(range(count))
+    gated = _gated_input(node)
+    return tuple(range(count)) if gated is None else (gated,)
+
+
+def _gated_input(node: ir.Node) -> int | None:
+    """Of x * f(x), such as x * Sigmoid(x), which input is x; None for other nodes.
+
+    All of it is one table of x's codes as long as nothing in between is rounded.
+    """
+    if node.op_type != "Mul":
+        return None
+    for index in (0, 1):
+        x, gate = node.inputs[index], node.inputs[1 - index]
+        if x is not None and gate is not None and gate is not x and _is_function_of(gate, x):
+            return index
+    return None
+
+
+def _is_function_of(value: ir.Value, x: ir.Value) -> bool:
+    """True if the value follows from x element by element, and nobody else sees a step of it."""
+    while value is not x:
+        producer = value.producer()
+        if producer is None or len(list(value.uses())) != 1 or value.is_graph_output():
+            return False
+        found = row(producer.domain, producer.op_type)
+        is_elementwise = found is not None and (
+            found.quantization in ("table", "binary") or producer.op_type == "Div"
+        )
+        varying = [v for v in producer.inputs if v is not None and not _is_number(v)]
+        if not is_elementwise or len(varying) != 1:
+            return False
+        value = varying[0]
+    return True
+
+
+def _is_number(value: ir.Value) -> bool:
+    array = constant(value)
+    return array is not None and array.size == 1
 
 
 def _weight_activations(node: ir.Node) -> tuple[int, ...] | str:
