@@ -2,10 +2,9 @@
 
     table, ids -> Gather -> y     ->     codes, ids -> Gather -> Cast -> Mul -> y
                                          scales, ids -> Gather ------------^
-    LSTM(x, W, R)                 ->     LSTM(x, DequantizeLinear(w), DequantizeLinear(r))
 
-Embedding tables have a scale per row and only the rows that are asked for are expanded; weights of
-recurrent operators have one per gate and unit. Arithmetic stays float.
+Embedding tables have a scale per row, and only the rows that are asked for are expanded. Weights of
+LSTM and its kin stay float: OpenVINO does not take them from a DequantizeLinear.
 """
 
 import numpy as np
@@ -17,7 +16,6 @@ from q8tool.model.graph import constant, get_int
 from q8tool.numerics.qparams import weight_params
 from q8tool.numerics.rounding import quantize
 from q8tool.passes.conversions import ConversionWriter, take_over
-from q8tool.passes.quantize_weights import RECURRENT
 
 __all__ = ["quantize_storage"]
 
@@ -26,7 +24,7 @@ _SMALLEST = 1024
 
 
 def quantize_storage(model: ir.Model, excluded: frozenset[ir.Node] = frozenset()) -> list[Change]:
-    """Store embedding tables and recurrent weights as int8, in place; main graph only."""
+    """Store embedding tables as int8, in place; main graph only."""
     writer = ConversionWriter(model.graph)
     changes = []
     for value in list(model.graph.initializers.values()):
@@ -38,12 +36,9 @@ def quantize_storage(model: ir.Model, excluded: frozenset[ir.Node] = frozenset()
             continue
         if not np.isfinite(array).all():
             continue
-        if array.ndim == 2 and all(_looks_up(node, value) for node in readers):
-            _store_table(writer, value, array, readers)
-        elif array.ndim == 3 and all(node.op_type in RECURRENT for node in readers):
-            _store_gates(writer, value, array)
-        else:
+        if array.ndim != 2 or not all(_looks_up(node, value) for node in readers):
             continue
+        _store_table(writer, value, array, readers)
         changes.append(Change("quantize_storage", value.name or "", "int8"))
     return changes
 
@@ -71,11 +66,3 @@ def _store_table(
         real = writer.new("Mul", factors, f"{name}_real", shape=y.shape)
         writer.graph.insert_before(node, [picked, cast, scale, real])
         take_over(writer, node, real.outputs[0])
-
-
-def _store_gates(writer: ConversionWriter, value: ir.Value, array: NDArray[np.float32]) -> None:
-    params = weight_params(array, 1)
-    node = writer.dequantized_constant(quantize(array, params), params, value.name or "weights")
-    first = next(iter(writer.graph))
-    writer.graph.insert_before(first, node)
-    value.replace_all_uses_with(node.outputs[0])

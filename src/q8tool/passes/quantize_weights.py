@@ -21,13 +21,11 @@ from q8tool.numerics.rounding import quantize_balanced
 from q8tool.ops.registry import row
 from q8tool.passes.conversions import ConversionWriter, output_channel_axis
 
-__all__ = ["RECURRENT", "SMALLEST", "quantize_weights", "round_weights", "zipped_share"]
+__all__ = ["SMALLEST", "quantize_weights", "round_weights", "zipped_share"]
 
 LEVELS = 256
 # What is smaller than this is not worth a node, its scales and a rounding error.
 SMALLEST = 64
-RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
-"""Operators whose inputs 1 and 2 are weights: directions, gates x units, inputs."""
 
 
 def quantize_weights(
@@ -82,24 +80,20 @@ def _weights(model: ir.Model, excluded: frozenset[ir.Node]) -> list[tuple[ir.Val
     """Float initializers that operators read as weights, with their output-channel axis."""
     found: dict[ir.Value, int] = {}
     for node in model.graph:
-        for value, axis in _read_as_weights(node) if node not in excluded else []:
-            array = constant(value)
-            if value is None or array is None or array.dtype != np.float32:
-                continue
-            if array.ndim >= 2 and array.size >= SMALLEST and np.isfinite(array).all():
-                found.setdefault(value, min(axis, array.ndim - 1))
+        described = row(node.domain, node.op_type)
+        is_table = node.op_type == "Gather"
+        if described is None or not (described.quantization == "weights" or is_table):
+            continue
+        index = 0 if is_table else 1
+        value = node.inputs[index]
+        array = constant(value)
+        if value is None or array is None or array.dtype != np.float32 or node in excluded:
+            continue
+        if array.ndim >= 2 and array.size >= SMALLEST and np.isfinite(array).all():
+            found.setdefault(
+                value, 0 if is_table else min(output_channel_axis(node), array.ndim - 1)
+            )
     return list(found.items())
-
-
-def _read_as_weights(node: ir.Node) -> list[tuple[ir.Value | None, int]]:
-    described = row(node.domain, node.op_type)
-    if node.op_type in RECURRENT and node.domain == "":
-        return [(value, 1) for value in node.inputs[1:3]]
-    if node.op_type == "Gather" and node.domain == "":
-        return [(node.inputs[0], 0)]
-    if described is not None and described.quantization == "weights":
-        return [(node.inputs[1], output_channel_axis(node))]
-    return []
 
 
 def _snapped(array: NDArray[np.float32], levels: int) -> NDArray[np.float32]:
