@@ -169,6 +169,7 @@ def test_a_value_times_a_function_of_it_is_one_table(gate: str) -> None:
     choice = chosen(graph_of(f"a = Conv(x, w) {gate} y = Conv(t, w)", k=f32(6)))
     assert forms(choice) == {"a": "Conv static", "t": "Mul static", "y": "Conv static"}
     assert choice.wanted == {"x", "a", "t"}
+    assert choice.kept == []
 
 
 @pytest.mark.parametrize(

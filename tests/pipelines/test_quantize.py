@@ -68,7 +68,8 @@ def distance(path: Path, graph: ir.Model) -> float:
 
 def test_with_data_everything_is_static(path: Path) -> None:
     report, graph = quantized(path, data=data(path))
-    assert (report.static, report.dynamic) == (16, 0)
+    # All but the Sigmoid of silu, which is inside its product's table.
+    assert (report.static, report.dynamic) == (15, 0)
     assert report.kept == []
     assert report.ranging.source == "16 samples, minmax"
     assert report.comparison.samples == 4

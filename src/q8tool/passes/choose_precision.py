@@ -88,10 +88,12 @@ def choose_precision(
 ) -> Choice:
     """The choice for the main graph. is_known: whether a value's range is known before run time."""
     choice = Choice()
-    left_out = set(excluded)
+    left_out, inside = set(excluded), set[ir.Node]()  # inside: steps of another unit's table
     for node in reversed(list(model.graph)):
         found = row(node.domain, node.op_type)
         if found is None or found.quantization == "none":
+            continue
+        if node in inside:
             continue
         if node in left_out:
             choice.kept.append((node, "excluded"))
@@ -102,6 +104,9 @@ def choose_precision(
                 choice.kept.append((node, unit))
             continue
         choice.units.append(unit)
+        gate = _gate(node)
+        if gate is not None:
+            inside.update(gate[1])
         if unit.form == "static":
             choice.wanted.update(value.name or "" for value in unit.inputs)
     choice.units.reverse()
@@ -155,39 +160,42 @@ def _activations(node: ir.Node, kind: Quantization) -> tuple[int, ...] | str:
         return "its indices are read"
     if node.op_type == "Pad" and not _pads_with_zero(node):
         return "it pads with something else than 0"
-    gated = _gated_input(node)
-    return tuple(range(count)) if gated is None else (gated,)
+    gate = _gate(node)
+    return tuple(range(count)) if gate is None else (gate[0],)
 
 
-def _gated_input(node: ir.Node) -> int | None:
-    """Of x * f(x), such as x * Sigmoid(x), which input is x; None for other nodes.
+def _gate(node: ir.Node) -> tuple[int, list[ir.Node]] | None:
+    """Of x * f(x), such as x * Sigmoid(x), which input is x and the nodes of f; else None.
 
     All of it is one table of x's codes as long as nothing in between is rounded.
     """
     if node.op_type != "Mul":
         return None
     for index in (0, 1):
-        x, gate = node.inputs[index], node.inputs[1 - index]
-        if x is not None and gate is not None and gate is not x and _is_function_of(gate, x):
-            return index
+        x, value = node.inputs[index], node.inputs[1 - index]
+        steps = _steps_between(x, value) if x is not None and value is not None else None
+        if steps:
+            return index, steps
     return None
 
 
-def _is_function_of(value: ir.Value, x: ir.Value) -> bool:
-    """True if the value follows from x element by element, and nobody else sees a step of it."""
+def _steps_between(x: ir.Value, value: ir.Value) -> list[ir.Node] | None:
+    """The nodes by which a value follows from x element by element, if nobody else sees a step."""
+    steps: list[ir.Node] = []
     while value is not x:
         producer = value.producer()
         if producer is None or len(list(value.uses())) != 1 or value.is_graph_output():
-            return False
+            return None
         found = row(producer.domain, producer.op_type)
         is_elementwise = found is not None and (
             found.quantization in ("table", "binary") or producer.op_type == "Div"
         )
         varying = [v for v in producer.inputs if v is not None and not _is_number(v)]
         if not is_elementwise or len(varying) != 1:
-            return False
+            return None
+        steps.append(producer)
         value = varying[0]
-    return True
+    return steps
 
 
 def _is_number(value: ir.Value) -> bool:
