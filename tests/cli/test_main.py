@@ -8,13 +8,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
+import click
 import pytest
 
 from q8tool import cli, errors
+from q8tool.calibrate.observers import METHODS
 from q8tool.cli import main
 from q8tool.cli.group import LazyGroup
+from q8tool.cli.quantize import command as quantize_command
+from q8tool.image.spec import PRESETS, Resize
 from q8tool.model import io
+from q8tool.pipelines.quantize import MODES
 from tests.graphs import model, random
 
 COMMANDS = [
@@ -178,6 +184,20 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
         assert process.stderr is not None
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+def test_choices_of_options_are_those_of_the_pipelines() -> None:
+    """The commands spell them out, because help must not wait for the pipelines."""
+    options = {param.name: param for param in quantize_command.params}
+    for name, known in (
+        ("mode", MODES),
+        ("calibration", METHODS),
+        ("preset", PRESETS),
+        ("resize", get_args(Resize)),
+    ):
+        choice = options[name].type
+        assert isinstance(choice, click.Choice)
+        assert set(choice.choices) == set(known)
 
 
 ENCODINGS = ["ascii", "latin-1", "utf-8"]

@@ -19,6 +19,7 @@ __all__ = [
     "is_quantized",
     "make_initializer",
     "node_label",
+    "node_name",
     "op_counts",
     "replace_uses",
 ]
@@ -150,5 +151,9 @@ def op_counts(model: ir.Model) -> dict[str, int]:
 
 def node_label(node: ir.Node) -> str:
     """How messages call a node: its operator and its name, or its first output's."""
-    name = node.name or next((value.name for value in node.outputs if value.name), None)
-    return f"{node.op_type} '{name}'"
+    return f"{node.op_type} '{node_name(node)}'"
+
+
+def node_name(node: ir.Node) -> str:
+    """The node's name, or its first output's; "" if neither has one."""
+    return node.name or next((value.name for value in node.outputs if value.name), "")

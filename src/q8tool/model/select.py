@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from q8tool.errors import UsageError
+from q8tool.model.graph import node_name
 
 __all__ = ["select_nodes"]
 
@@ -23,12 +24,8 @@ def select_nodes(model: ir.Model, patterns: Sequence[str]) -> dict[str, list[ir.
     A node without a name goes by its first output's. Raises UsageError for a pattern that matches
     nothing, with the nearest name, and for a regular expression that is none.
     """
-    nodes = [(_name(node), node) for node in model.graph]
+    nodes = [(node_name(node), node) for node in model.graph]
     return {pattern: _matches(pattern, nodes) for pattern in patterns}
-
-
-def _name(node: ir.Node) -> str:
-    return node.name or next((value.name for value in node.outputs if value.name), "")
 
 
 def _matches(pattern: str, nodes: Sequence[tuple[str, ir.Node]]) -> list[ir.Node]:
