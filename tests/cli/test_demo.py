@@ -105,7 +105,7 @@ def test_a_file_and_a_folder_that_cannot_be_made(
     assert main(["demo", str(tmp_path / "file")]) == 2
     assert capsys.readouterr().err == f"error: {tmp_path}/file: is no folder\n"
     assert main(["demo", str(tmp_path / "file" / "deeper")]) == 2
-    assert "Not a directory" in capsys.readouterr().err
+    assert "not a directory" in capsys.readouterr().err
 
 
 def test_a_failing_command_stops_it_with_its_exit_code(

@@ -35,7 +35,7 @@ def test_files_without_labels(tmp_path: Path, data: bytes, reason: str) -> None:
 def test_labels_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_labels(tmp_path / "l")
-    with pytest.raises(InputError, match="labels cannot be read: Is a directory"):
+    with pytest.raises(InputError, match="labels cannot be read: is a directory"):
         read_labels(tmp_path)
 
 

@@ -46,7 +46,7 @@ def load_ranges(path: Path) -> Ranges:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
-        raise InputError(f"{path}: cannot read the ranges: {reason}") from error
+        raise InputError(f"{path}: cannot read the ranges: {reason.lower()}") from error
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:

@@ -62,7 +62,8 @@ def run(options: Options, progress: Progress = silent) -> int:
             shutil.copyfileobj(source, target)
         return _draw(folder, progress)
     except OSError as error:
-        raise UsageError(f"{error.filename or folder}: {error.strerror}") from error
+        reason = (error.strerror or str(error)).lower()
+        raise UsageError(f"{error.filename or folder}: {reason}") from error
 
 
 def _check_folder(folder: Path, force: bool) -> None:

@@ -20,7 +20,9 @@ def read_labels(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: labels must be text in UTF-8, one per line") from error
     except OSError as error:
-        raise InputError(f"{path}: labels cannot be read: {error.strerror}") from error
+        raise InputError(
+            f"{path}: labels cannot be read: {(error.strerror or str(error)).lower()}"
+        ) from error
     labels = [line.strip() for line in text.rstrip().splitlines()]
     if not labels:
         raise InputError(f"{path}: holds no labels")
