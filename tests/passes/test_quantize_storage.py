@@ -15,7 +15,7 @@ TABLES = """g (int64[N,3] ids) => (float[N,3,8] y, float[N,3,8] again, float[8,6
 def spread(*shape: int) -> Array:
     """Rows of very different size."""
     rows = np.float32(10) ** np.linspace(-3, 2, shape[0], dtype=np.float32)
-    return random(*shape) * rows.reshape(-1, *[1] * (len(shape) - 1))
+    return np.asarray(random(*shape) * rows.reshape(-1, *[1] * (len(shape) - 1)), np.float32)
 
 
 def test_tables_have_a_scale_per_row() -> None:

@@ -51,7 +51,7 @@ def test_brain_floats_behind_a_cast() -> None:
     before = model(text)
     value = before.graph.inputs.pop()
     tensor = onnx.helper.make_tensor("w", onnx.TensorProto.BFLOAT16, [4, 3], numbers.ravel())
-    value.const_value = ir.from_proto(tensor)
+    value.const_value = ir.serde.deserialize_tensor(tensor)
     before.graph.register_initializer(value)
     assert len(widen_floats(before)) == 1
     weights = before.graph.initializers["w"].const_value
