@@ -1,5 +1,5 @@
-/* selftest.h - what the parts of the selftest share (selftest.c, selftest_codes.c,
- * selftest_f32.c). */
+/* selftest.h - what the parts of the selftest share: selftest.c asks selftest_codes.c and
+ * selftest_f32.c, which draw and compare through selftest_session.c. */
 #ifndef Q8_SELFTEST_H
 #define Q8_SELFTEST_H
 
