@@ -101,10 +101,12 @@ NATIVE := $(ENGINE) $(wildcard csrc/*.h csrc/*/*.h csrc/*/*.inc)
 # What builds the package; pip 25.1 is the first that knows dependency groups.
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
-	$(PIP) install --upgrade "pip>=25.1" setuptools cffi
 
-# Only what a user gets, so that a forgotten dependency shows. Compiles the engine in place.
+# Only what a user gets, so that a forgotten dependency shows. Compiles the engine in place; an
+# environment that uv made has no pip.
 .venv/.package: pyproject.toml setup.py build_ffi.py csrc/CFLAGS $(NATIVE) | .venv/bin/python
+	@.venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip
+	$(PIP) install --upgrade "pip>=25.1" setuptools cffi
 	$(PIP) install --no-build-isolation --editable .
 	@touch $@
 
