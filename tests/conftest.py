@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-# The onnxruntime that expected values come from. Python 3.10 has only older ones, which lack
-# operators and compute some eight-bit products otherwise.
+# The onnxruntime that expected values come from. Python 3.10 has only older ones: 1.23 lacks
+# operators and misses the formula of QLinearConv in one of ten small cases.
 OLDEST_ORACLE = (1, 30)
 
 
@@ -49,11 +49,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Skips what fails against an onnxruntime that is too old to say what is right."""
+    """Skips what fails against an onnxruntime that is too old to say what is right.
+
+    Under CI=true nothing is skipped: there the oracle has to be new enough.
+    """
     try:
         return (yield)
     except Exception:
-        if _compares_with_onnxruntime(item) and _oracle() < OLDEST_ORACLE:
+        is_old = _compares_with_onnxruntime(item) and _oracle() < OLDEST_ORACLE
+        if is_old and os.environ.get("CI") != "true":
             pytest.skip(f"onnxruntime {version('onnxruntime')} is too old to compare with")
         raise
 
