@@ -15,6 +15,7 @@ from q8tool.calibrate.ranges import ranges_text
 from q8tool.errors import InputError, Q8Error, UsageError
 from q8tool.model import io, metadata
 from q8tool.model.graph import is_quantized, op_counts
+from q8tool.passes.choose_precision import choose_precision
 from q8tool.passes.simplify import simplify
 from q8tool.pipelines import quantize
 from q8tool.pipelines.preprocessing import SpecOptions
@@ -169,8 +170,9 @@ def test_a_ranges_file_gives_the_graph_that_the_data_gave(path: Path) -> None:
     found = io.load(path)
     simplify(found)
     options = RangeOptions(data=data(path))
-    ranging = find_ranges(found, options, frozenset(), lambda stage, done, total: None)
-    names = set(ranging.choice.tensors())
+    ranging = find_ranges(found, options, (), lambda stage, done, total: None)
+    choice = choose_precision(found, lambda value: True)
+    names = set(choice.tensors())
     text = ranges_text({k: v for k, v in ranging.ranges.items() if k in names})
     path.with_name("r.json").write_text(text)
     _, by_data = quantized(path, data=data(path))

@@ -7,49 +7,28 @@ load -> simplify -> ranges (file, operators, photos; else at run time) -> choose
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import onnx_ir as ir
 
 from q8tool.calibrate.observers import Method
-from q8tool.errors import InputError, Q8Error, UsageError
+from q8tool.errors import InputError
 from q8tool.model import io
 from q8tool.model.change import Change
 from q8tool.model.check import check
 from q8tool.model.files import check_output
-from q8tool.model.graph import is_quantized, node_label, op_counts
+from q8tool.model.graph import is_quantized, node_label, node_name, op_counts
 from q8tool.model.select import select_nodes
-from q8tool.passes.choose_precision import UNREAD, Choice
-from q8tool.passes.clean_graph import clean_graph
-from q8tool.passes.inline_functions import inline_functions
-from q8tool.passes.insert_conversions import insert_conversions
-from q8tool.passes.insert_dynamic import insert_dynamic
-from q8tool.passes.lift_weights import lift_weights
-from q8tool.passes.quantize_storage import quantize_storage
-from q8tool.passes.quantize_weights import (
-    SMALLEST,
-    quantize_weights,
-    round_weights,
-    zipped_share,
-)
-from q8tool.passes.raise_opset import raise_opset
-from q8tool.passes.set_inference_mode import set_inference_mode
-from q8tool.passes.simplify import simplify
-from q8tool.passes.simulate_rounding import simulate_rounding
-from q8tool.passes.strip import strip
-from q8tool.passes.to_qoperator import to_qoperator
-from q8tool.passes.widen_floats import widen_floats
+from q8tool.passes.choose_precision import Choice
+from q8tool.passes.quantize_weights import zipped_share
 from q8tool.pipelines.answers import Comparison, compare_answers
 from q8tool.pipelines.preprocessing import SpecOptions
 from q8tool.pipelines.progress import Progress, silent
 from q8tool.pipelines.provenance import note_quantization
 from q8tool.pipelines.range_sources import RangeOptions, Ranging, find_ranges
+from q8tool.pipelines.rewriting import MODES, Form, Format, Mode, prepared, rewritten
 
 __all__ = ["MODES", "Mode", "Options", "Report", "run"]
-
-Mode = Literal["eightbit", "weights", "weights-rounded", "round", "simulate"]
-MODES: tuple[Mode, ...] = ("eightbit", "weights", "weights-rounded", "round", "simulate")
-Format = Literal["qdq", "qoperator"]
 
 
 @dataclass(frozen=True)
@@ -133,12 +112,12 @@ def run(options: Options, progress: Progress = silent) -> Report:
     _refuse_quantized(original, options.input_path)
     size = io.file_bytes(original, options.input_path)
     counts, opset = op_counts(original), original.opset_imports.get("", 0)
-    model, changes = _prepared(original)
-    excluded = _excluded(model, options.excluded)
-    ranging = find_ranges(model, _range_options(options), excluded, progress)
-    float_model = model.clone()
-    choice = ranging.choice
-    changes += _rewrite(model, options, ranging, excluded)
+    float_model, changes = prepared(original)
+    excluded = _excluded(float_model, options.excluded)
+    ranging = find_ranges(float_model, _range_options(options), excluded, progress)
+    form = Form(options.mode, options.format, options.per_channel, options.strip)
+    found = rewritten(float_model, form, ranging.ranges, excluded)
+    model, choice = found.model, found.choice
     check(model, str(options.output_path))
     comparison = compare_answers(float_model, model, ranging.held_back, options.threads, progress)
     note_quantization(model, options.mode, options.input_path, ranging, comparison)
@@ -154,7 +133,7 @@ def run(options: Options, progress: Progress = silent) -> Report:
         kept=[(node_label(node), reason) for node, reason in choice.kept],
         ranging=ranging,
         comparison=comparison,
-        changes=changes,
+        changes=[*changes, *found.changes],
         opset=(opset, model.opset_imports.get("", 0)),
         zipped=zipped_share(model) if options.mode == "weights-rounded" else None,
     )
@@ -168,18 +147,9 @@ def _refuse_quantized(model: ir.Model, path: Path) -> None:
         )
 
 
-def _prepared(original: ir.Model) -> tuple[ir.Model, list[Change]]:
-    """freeze's passes: what is left is what runs."""
-    model = original.clone()
-    changes = [*lift_weights(model), *inline_functions(model), *set_inference_mode(model)]
-    changes += [*widen_floats(model), *simplify(model)]
-    model, raised = raise_opset(model)
-    return model, [*changes, *raised]
-
-
-def _excluded(model: ir.Model, patterns: Sequence[str]) -> frozenset[ir.Node]:
+def _excluded(model: ir.Model, patterns: Sequence[str]) -> frozenset[str]:
     found = select_nodes(model, patterns)
-    return frozenset(node for nodes in found.values() for node in nodes)
+    return frozenset(node_name(node) for nodes in found.values() for node in nodes)
 
 
 def _range_options(options: Options) -> RangeOptions:
@@ -194,47 +164,6 @@ def _range_options(options: Options) -> RangeOptions:
         measures=options.mode not in ("weights", "weights-rounded"),
         delivered=options.mode == "round",
     )
-
-
-def _rewrite(
-    model: ir.Model, options: Options, ranging: Ranging, excluded: frozenset[ir.Node]
-) -> list[Change]:
-    per_channel, choice = options.per_channel, ranging.choice
-    if options.mode == "weights":
-        changes = quantize_weights(model, excluded, per_channel)
-    elif options.mode == "weights-rounded":
-        changes = round_weights(model, excluded)
-    elif options.mode in ("round", "simulate"):
-        changes = simulate_rounding(
-            model, choice, ranging.ranges, per_channel, rounds_weights=options.mode == "simulate"
-        )
-    else:
-        changes = insert_conversions(model, choice, ranging.ranges, per_channel)
-        changes += insert_dynamic(model, choice, per_channel)
-        changes += quantize_storage(model, excluded)
-        if options.strip:
-            changes += strip(model)
-        if options.format == "qoperator":
-            changes += to_qoperator(model)
-    if not changes:
-        raise _nothing_quantized(choice, options)
-    # Without strip every operator keeps conversions of its own; what nobody reads goes.
-    return [*changes, *clean_graph(model, merges=options.strip)]
-
-
-def _nothing_quantized(choice: Choice, options: Options) -> Q8Error:
-    """Why no operator became eight-bit: what was excluded, what has no form, what is no float32."""
-    if options.excluded:
-        return UsageError("nothing to quantize: the excluded nodes are all that could be eight-bit")
-    if options.mode in ("weights", "weights-rounded"):
-        return InputError(
-            f"nothing to quantize: no operator has float32 weights of {SMALLEST} numbers or more"
-        )
-    reasons = [(node, why) for node, why in choice.kept if why != UNREAD]
-    if not reasons:
-        return InputError("nothing to quantize: no operator has constant weights")
-    node, why = reasons[0]
-    return InputError(f"nothing to quantize: {node_label(node)} stays float, {why}")
 
 
 def _count(choice: Choice, form: str) -> int:

@@ -6,7 +6,7 @@
 """
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from q8tool.engine.graph import TensorInfo, read_graph
 from q8tool.engine.session import refuse_unknown_operators
 from q8tool.errors import InputError, UsageError
 from q8tool.image.load import find_photos
-from q8tool.model.graph import constant
-from q8tool.passes.choose_precision import Choice, choose_precision
+from q8tool.model.graph import constant, node_name
+from q8tool.passes.choose_precision import choose_precision
 from q8tool.passes.known_ranges import known_ranges
 from q8tool.pipelines.preprocessing import (
     ChosenSpec,
@@ -57,7 +57,7 @@ class RangeOptions:
 
 @dataclass(frozen=True)
 class Ranging:
-    """The ranges of all values that have one, the choice that follows, and what to compare on.
+    """The ranges of all values that have one, and what to compare on.
 
     source     for people: "80 photos, minmax"
     held_back  makes a fresh iterator over the samples that calibration did not see; None: no data
@@ -65,7 +65,6 @@ class Ranging:
     """
 
     ranges: Ranges
-    choice: Choice
     source: str
     preprocessing: ChosenSpec | None
     held_back: Callable[[], Iterator[Sample]] | None
@@ -82,9 +81,12 @@ class Ranging:
 
 
 def find_ranges(
-    model: ir.Model, options: RangeOptions, excluded: frozenset[ir.Node], progress: Progress
+    model: ir.Model, options: RangeOptions, excluded: Collection[str], progress: Progress
 ) -> Ranging:
-    """All that can be known about the ranges of a simplified float model before run time."""
+    """All that can be known about the ranges of a prepared float model before run time.
+
+    excluded  names of nodes that stay float, whose ranges are not needed
+    """
     if sum([bool(options.images), options.data is not None, options.ranges is not None]) > 1:
         raise UsageError("--images, --data and --ranges exclude each other", "give one of them")
     graph = read_graph(model)
@@ -103,10 +105,8 @@ def find_ranges(
         count = len(held_back(len(samples))[0]) - len(_skipped(samples))
         source = f"{count} samples, {options.method}"
     ranges = known_ranges(model, {**measured, **given})
-    choice = choose_precision(model, lambda value: value.name in ranges, excluded)
     return Ranging(
         ranges=ranges,
-        choice=choice,
         source=source,
         preprocessing=spec,
         held_back=None if samples is None else lambda: samples.at(held_back(len(samples))[1]),
@@ -140,11 +140,12 @@ def _measure(
     model: ir.Model,
     samples: PhotoSamples | ArraySamples,
     options: RangeOptions,
-    excluded: frozenset[ir.Node],
+    excluded: Collection[str],
     progress: Progress,
 ) -> Ranges:
     """Observes what would be eight-bit if every range were known."""
-    choice = choose_precision(model, lambda value: True, excluded)
+    left_out = [node for node in model.graph if node_name(node) in excluded]
+    choice = choose_precision(model, lambda value: True, left_out)
     names = choice.tensors(options.delivered)
     names = [name for name in names if name not in options.input_ranges]
     indices = held_back(len(samples))[0]
