@@ -1,17 +1,18 @@
 """Builds the plan of a native segment: places in the arena, ids of tensors, calls in order."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from q8tool.engine.arena import Lifetime, place
 from q8tool.engine.explain import StepInfo, native_info
+from q8tool.engine.plan_store import Journal
+from q8tool.engine.program import NativeSegment
 from q8tool.engine.tensors import NativeStep, Storage, Tensor
 from q8tool.errors import NativeError
 from q8tool.native import Plan
 
-__all__ = ["NativeSegment", "RefusedStep", "assembled"]
+__all__ = ["RefusedStep", "assembled"]
 
 
 class RefusedStep(Exception):  # noqa: N818 - handled by compiling again
@@ -23,46 +24,41 @@ class RefusedStep(Exception):  # noqa: N818 - handled by compiling again
         self.error = error
 
 
-@dataclass(eq=False)
-class NativeSegment:
-    """A plan and what each run binds to it.
-
-    bound   tensors that lie outside its arena, in the order of their ids
-    written storages among them that it writes
-    infos   one per C step of the plan
-    """
-
-    plan: Plan
-    bound: list[Tensor]
-    written: list[Tensor]
-    infos: list[StepInfo]
-
-
 def assembled(
-    steps: Sequence[NativeStep], outside: Collection[Storage], isa: str | None
+    steps: Sequence[NativeStep],
+    outside: Collection[Storage],
+    isa: str | None,
+    journal: Journal | None = None,
 ) -> NativeSegment:
     """The plan of these steps; storages in `outside` are bound at each run.
 
+    journal  receives every call
+
     Raises RefusedStep if C does not take one of them.
     """
-    builder = _Builder(steps, outside, isa)
+    builder = _Builder(steps, outside, isa, journal)
     for step in steps:
         builder.add(step)
-    builder.plan.finish(builder.arena_bytes)
+    builder.finish()
     return NativeSegment(builder.plan, builder.bound, builder.written(), builder.infos)
 
 
 class _Builder:
     def __init__(
-        self, steps: Sequence[NativeStep], outside: Collection[Storage], isa: str | None
+        self,
+        steps: Sequence[NativeStep],
+        outside: Collection[Storage],
+        isa: str | None,
+        journal: Journal | None,
     ) -> None:
         self.plan = Plan(isa)
+        self._journal = journal
         self.bound: list[Tensor] = []
         self.infos: list[StepInfo] = []
         self._steps = steps
         self._outside = outside
         self._ids: dict[tuple[Storage, np.dtype[np.generic], tuple[int, ...]], int] = {}
-        self._offsets, self.arena_bytes = self._places()
+        self._offsets, self._arena_bytes = self._places()
 
     def add(self, step: NativeStep) -> None:
         """Calls the plan's method for one step."""
@@ -73,9 +69,17 @@ class _Builder:
             indices = getattr(self.plan, step.method)(**ids, **arguments)
         except NativeError as error:
             raise RefusedStep(step, error) from error
+        if self._journal is not None:
+            self._journal.step(step.method, {**ids, **arguments})
         for index in indices:
             name, macs = self.plan.step_name(index), self.plan.step_macs(index)
             self.infos.append(native_info(step, name, macs))
+
+    def finish(self) -> None:
+        """Makes the plan ready to run."""
+        self.plan.finish(self._arena_bytes)
+        if self._journal is not None:
+            self._journal.finish_plan(self._arena_bytes)
 
     def written(self) -> list[Tensor]:
         """One tensor of each storage outside the arena that a step writes."""
@@ -96,12 +100,18 @@ class _Builder:
 
     def _new_id(self, tensor: Tensor, dtype: np.dtype[np.generic]) -> int:
         if tensor.array is not None:
-            array = np.ascontiguousarray(tensor.array).view(dtype)
-            return self.plan.constant(array.reshape(tensor.shape))
+            array = np.ascontiguousarray(tensor.array).view(dtype).reshape(tensor.shape)
+            if self._journal is not None:
+                self._journal.constant(array)
+            return self.plan.constant(array)
+        offset = None
         if tensor.storage in self._outside:
             self.bound.append(Tensor(tensor.storage, dtype, tensor.shape))
-            return self.plan.tensor(dtype, tensor.shape, None)
-        return self.plan.tensor(dtype, tensor.shape, self._offsets[tensor.storage])
+        else:
+            offset = self._offsets[tensor.storage]
+        if self._journal is not None:
+            self._journal.tensor(dtype, tensor.shape, offset)
+        return self.plan.tensor(dtype, tensor.shape, offset)
 
     def _places(self) -> tuple[dict[Storage, int], int]:
         """Arena offsets of the storages that only this segment touches, and the arena's size."""

@@ -15,27 +15,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import InlinePass
 
+from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import InputError
 from q8tool.model.qlinear import has_foreign_operators, standardize_operators
 
-__all__ = ["Graph", "Node", "TensorInfo", "read_graph"]
+__all__ = ["Graph", "Node", "read_graph"]
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """An input or output of a model.
-
-    dtype  object for strings, and for sequences and the like
-    shape  numbers, names of symbolic dimensions, or None where nothing is known; a tensor whose
-           rank is unknown has shape None
-    """
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int | str | None, ...] | None
-    is_tensor: bool = True
 
 
 @dataclass(eq=False)

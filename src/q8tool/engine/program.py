@@ -1,30 +1,29 @@
-"""A program: a graph compiled for inputs of given shapes, as segments that run in turn.
+"""A program: a model compiled for inputs of given shapes, as segments that run in turn.
 
-    graph + shapes -> facts -> steps -> segments -> plans
+    feeds -> segment -> segment -> ... -> results
 
 A native segment is one Plan and one C call. Storages that only one native segment touches lie in
-its arena; all others are numpy arrays that each run binds to the plans.
+its arena; all others are numpy arrays that each run binds to the plans. compilation.py makes
+programs from graphs, plan_store.py from files; running one needs neither.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from q8tool.engine.assemble import NativeSegment, RefusedStep, assembled
 from q8tool.engine.explain import StepInfo, host_info
-from q8tool.engine.facts import known_facts
-from q8tool.engine.graph import Graph, Node
-from q8tool.engine.lowerings import new_lowering
-from q8tool.engine.schedule import Segment, segments, without_unread
 from q8tool.engine.tensors import HostStep, Storage, Tensor
 from q8tool.errors import UnsupportedError
-from q8tool.ops.host import HostOperator
+from q8tool.native import Plan
 
-__all__ = ["Program", "Signature"]
+if TYPE_CHECKING:
+    from q8tool.ops.host import HostOperator
+
+__all__ = ["HostSegment", "NativeSegment", "Program", "Signature"]
 
 Array = NDArray[Any]
 # Types and shapes of the inputs; None for sequences and the like.
@@ -32,71 +31,54 @@ Signature = Mapping[str, tuple[np.dtype[Any] | None, tuple[int, ...] | None]]
 
 
 @dataclass(eq=False)
-class _HostSegment:
+class HostSegment:
     """One node on the host."""
 
     step: HostStep
-    operator: HostOperator
+    operator: "HostOperator"
+
+
+@dataclass(eq=False)
+class NativeSegment:
+    """A plan and what each run binds to it.
+
+    bound    tensors that lie outside its arena, in the order of their ids
+    written  one tensor of each storage among them that it writes
+    infos    one per C step of the plan
+    """
+
+    plan: Plan
+    bound: list[Tensor]
+    written: list[Tensor]
+    infos: list[StepInfo]
 
 
 class Program:
-    """Built once for the types and shapes in `fed`, run as often as wanted.
+    """Built once for inputs of certain types and shapes, run as often as wanted.
 
-    wanted  names of the values that run returns
-    isa     None: the best of this CPU
-
-    Raises UnsupportedError for an operator that nobody implements.
+    segments  in the order they run
+    inputs    where each fed array goes, by name
+    results   the values that run returns, by name
+    outside   storages that lie in no arena
     """
 
     def __init__(
-        self, graph: Graph, fed: Signature, wanted: Sequence[str], isa: str | None
-    ) -> None:
-        refused: dict[Node, str] = {}
-        while True:
-            try:
-                self._compile(graph, fed, wanted, isa, refused)
-                return
-            except RefusedStep as refusal:
-                nodes = refusal.step.nodes
-                if not nodes or nodes[0] in refused:
-                    raise refusal.error from refusal
-                refused[nodes[0]] = str(refusal)
-
-    def _compile(
         self,
-        graph: Graph,
-        fed: Signature,
-        wanted: Sequence[str],
-        isa: str | None,
-        refused: Mapping[Node, str],
+        segments: Sequence[HostSegment | NativeSegment],
+        inputs: Mapping[str, Tensor],
+        results: Mapping[str, Tensor],
+        outside: Collection[Storage],
     ) -> None:
-        """Everything from the graph to plans; nodes in `refused` go to the host for that reason."""
-        facts = known_facts(graph, fed)
-        lowering = new_lowering(graph, facts, wanted, refused)
-        self._inputs: dict[str, Tensor] = {}
-        for name in fed:
-            self._inputs[name] = lowering.outer_form(lowering.value(name))
-        lowering.run()
-        self._results = {name: lowering.result(name) for name in wanted}
-        steps = without_unread(lowering.steps, self._results.values())
-        ordered = segments(steps)
-        ends = [*self._inputs.values(), *self._results.values()]
-        outside = _shared_storages(ordered, ends)
-        self._segments: list[NativeSegment | _HostSegment] = []
-        for segment in ordered:
-            if isinstance(segment, HostStep):
-                node = segment.node
-                operator = HostOperator(node.proto, node.reads, graph.opsets)
-                self._segments.append(_HostSegment(segment, operator))
-            else:
-                self._segments.append(assembled(segment, outside, isa))
-        self._owned = outside & self._fresh_storages()
+        self.segments = segments
+        self.inputs = inputs
+        self.results = results
+        self._owned = self._fresh_storages().intersection(outside)
 
     def infos(self) -> list[StepInfo]:
         """What every step does, in the order they run."""
         result: list[StepInfo] = []
-        for segment in self._segments:
-            if isinstance(segment, _HostSegment):
+        for segment in self.segments:
+            if isinstance(segment, HostSegment):
                 result.append(host_info(segment.step))
             else:
                 result.extend(segment.infos)
@@ -109,8 +91,8 @@ class Program:
 
         times  receives the nanoseconds of every step that infos lists
         """
-        buffers = {tensor.storage: feeds[name] for name, tensor in self._inputs.items()}
-        for segment in self._segments:
+        buffers = {tensor.storage: feeds[name] for name, tensor in self.inputs.items()}
+        for segment in self.segments:
             if isinstance(segment, NativeSegment):
                 _run_native(segment, buffers, threads, times)
             else:
@@ -132,33 +114,20 @@ class Program:
 
     def _fresh_storages(self) -> set[Storage]:
         """Those that each run allocates: their arrays may be given away."""
-        native = [segment for segment in self._segments if isinstance(segment, NativeSegment)]
+        native = [segment for segment in self.segments if isinstance(segment, NativeSegment)]
         return {tensor.storage for segment in native for tensor in segment.written}
 
     def _collected(self, buffers: Mapping[Storage, Array]) -> dict[str, Array]:
         """The results; copies of those whose memory somebody else holds."""
         results: dict[str, Array] = {}
         given: set[Storage] = set()
-        for name, tensor in self._results.items():
+        for name, tensor in self.results.items():
             array = _array(tensor, buffers)
             if tensor.storage not in self._owned or tensor.storage in given:
                 array = array.copy() if isinstance(array, np.ndarray) else array
             given.add(tensor.storage)
             results[name] = array
         return results
-
-
-def _shared_storages(ordered: Sequence[Segment], ends: Sequence[Tensor]) -> set[Storage]:
-    """Storages that more than one segment, a host step or the caller touches."""
-    outside = {tensor.storage for tensor in ends}
-    seen: dict[Storage, int] = {}
-    for index, segment in enumerate(ordered):
-        steps = [segment] if isinstance(segment, HostStep) else segment
-        for step in steps:
-            for tensor in (*step.inputs, *step.outputs):
-                if isinstance(step, HostStep) or seen.setdefault(tensor.storage, index) != index:
-                    outside.add(tensor.storage)
-    return outside
 
 
 def _array(tensor: Tensor, buffers: Mapping[Storage, Array]) -> Array:
@@ -186,7 +155,7 @@ def _run_native(
     times.extend(int(ns) for ns in step_ns)
 
 
-def _run_on_host(segment: _HostSegment, buffers: dict[Storage, Array]) -> None:
+def _run_on_host(segment: HostSegment, buffers: dict[Storage, Array]) -> None:
     step = segment.step
     results = segment.operator.run([_array(tensor, buffers) for tensor in step.inputs])
     for tensor, result in zip(step.outputs, results, strict=True):

@@ -4,22 +4,22 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-import onnx_ir as ir
 
 from q8tool.engine.explain import StepInfo
-from q8tool.engine.graph import Graph, TensorInfo, read_graph
-from q8tool.engine.lowerings import LOWERINGS
 from q8tool.engine.program import Program
+from q8tool.engine.source import Source
+from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import UnsupportedError, UsageError
-from q8tool.model import io
-from q8tool.ops.host import HostOperator
 
-__all__ = ["Session", "StepInfo", "TensorInfo", "refuse_unknown_operators"]
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+
+__all__ = ["Session", "StepInfo", "TensorInfo"]
 
 Array = npt.NDArray[Any]
 # Programs for so many different input shapes are kept.
@@ -37,12 +37,13 @@ class Session:
     observe  names of intermediate values that run returns as well, in ONNX layout
 
     A model is compiled for the shapes of its inputs: at once if all are known, else at the first
-    run with new shapes. Several threads may call run at the same time.
+    run with new shapes. What a file was compiled to is kept for the next process (plan_cache.py).
+    Several threads may call run at the same time.
     """
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | ir.Model | onnx.ModelProto,
+        model: "str | os.PathLike[str] | ir.Model | onnx.ModelProto",
         threads: int | None = None,
         isa: str | None = None,
         *,
@@ -51,14 +52,13 @@ class Session:
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError(f"{threads} threads cannot run anything", "give at least 1")
-        self._graph = read_graph(_loaded(model))
+        self._source = Source(model)
         self._threads = threads or _cores()
         self._isa = isa
         self._strict = strict
-        outputs = [info.name for info in self._graph.outputs]
+        outputs = [info.name for info in self.outputs]
         self._wanted = list(dict.fromkeys([*outputs, *observe]))
         self._check_names(observe)
-        refuse_unknown_operators(self._graph)
         self._programs: OrderedDict[Any, Program] = OrderedDict()
         self._lock = threading.Lock()
         self._last = self._program(self._assumed_feeds()) if self._is_static() or strict else None
@@ -66,12 +66,23 @@ class Session:
     @property
     def inputs(self) -> list[TensorInfo]:
         """What run must be fed; initializers that are inputs as well are not among it."""
-        return [info for info in self._graph.inputs if info.name not in self._graph.optional]
+        summary = self._source.summary
+        return [info for info in summary.inputs if info.name not in summary.optional]
 
     @property
     def outputs(self) -> list[TensorInfo]:
         """What run returns."""
-        return list(self._graph.outputs)
+        return list(self._source.summary.outputs)
+
+    @property
+    def metadata_props(self) -> Mapping[str, str]:
+        """The model's notes: labels, preprocessing, provenance."""
+        return self._source.summary.metadata_props
+
+    @property
+    def probabilities(self) -> frozenset[str]:
+        """Names of the outputs that come from Softmax or a sigmoid."""
+        return self._source.summary.probabilities
 
     def run(
         self, feeds: Mapping[str, npt.ArrayLike], outputs: Sequence[str] | None = None
@@ -116,7 +127,7 @@ class Session:
             program = self._programs.get(signature)
             if program is None:
                 fed = {name: (dtype, shape) for name, dtype, shape in signature}
-                program = Program(self._graph, fed, self._wanted, self._isa)
+                program = self._source.program(fed, self._wanted, self._isa)
                 if self._strict:
                     _refuse_host_steps(program)
                 self._programs[signature] = program
@@ -128,10 +139,11 @@ class Session:
     def _checked(self, feeds: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
         """C-contiguous arrays of the model's types, in the order of its inputs."""
         arrays: dict[str, Array] = {}
-        for info in self._graph.inputs:
+        summary = self._source.summary
+        for info in summary.inputs:
             if info.name in feeds:
                 arrays[info.name] = _converted(info, feeds[info.name])
-            elif info.name not in self._graph.optional:
+            elif info.name not in summary.optional:
                 raise UsageError(f"input '{info.name}' is missing", f"feed {_names(self.inputs)}")
         if len(arrays) != len(feeds):
             unknown = sorted(set(feeds) - set(arrays))
@@ -141,10 +153,11 @@ class Session:
         return arrays
 
     def _check_names(self, observe: Sequence[str]) -> None:
-        known = {name for node in self._graph.nodes for name in node.outputs}
-        known.update(self._graph.constants, (info.name for info in self._graph.inputs))
-        for name in [*(info.name for info in self._graph.outputs), *observe]:
-            if name not in known:
+        for name in observe:
+            graph = self._source.graph
+            if not any(name in node.outputs for node in graph.nodes) and (
+                name not in graph.constants and all(name != info.name for info in graph.inputs)
+            ):
                 raise UsageError(f"the model has no value '{name}'")
 
     def _is_static(self) -> bool:
@@ -159,23 +172,6 @@ class Session:
             )
             for info in self.inputs
         }
-
-
-def refuse_unknown_operators(graph: Graph) -> None:
-    """Raises UnsupportedError for an operator that nobody implements, before any run needs it."""
-    seen = set(LOWERINGS)
-    for node in graph.nodes:
-        if (node.domain, node.op_type) not in seen:
-            HostOperator(node.proto, node.reads, graph.opsets)
-            seen.add((node.domain, node.op_type))
-
-
-def _loaded(model: str | os.PathLike[str] | ir.Model | onnx.ModelProto) -> ir.Model:
-    if isinstance(model, ir.Model):
-        return model
-    if isinstance(model, onnx.ModelProto):
-        return ir.from_proto(model)
-    return io.load(model)
 
 
 def _cores() -> int:

@@ -7,12 +7,13 @@ program is assembled: in the arena of one native segment, or in an array of its 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from q8tool.engine.graph import Node
+if TYPE_CHECKING:
+    from q8tool.engine.graph import Node
 
 __all__ = [
     "HostStep",
@@ -94,7 +95,7 @@ class NativeStep:
     reads: dict[str, Tensor | None]
     writes: dict[str, Tensor]
     arguments: dict[str, Any]
-    nodes: tuple[Node, ...]
+    nodes: "tuple[Node, ...]"
     reason: str = ""
 
     @property
@@ -116,11 +117,11 @@ class HostStep:
     reason   why C does not do it
     """
 
-    node: Node
+    node: "Node"
     inputs: list[Tensor]
     outputs: list[Tensor]
     reason: str
-    nodes: tuple[Node, ...] = field(init=False)
+    nodes: "tuple[Node, ...]" = field(init=False)
 
     def __post_init__(self) -> None:
         self.nodes = (self.node,)

@@ -17,13 +17,23 @@ from q8tool.model.files import check_output, write_atomically
 from q8tool.model.shapes import absurd_value, fill_output_shapes
 from q8tool.model.weights_on_disk import CutModel, cut_large_weights, restore_weights
 
-__all__ = ["EXTERNAL_LIMIT", "file_bytes", "from_proto", "load", "save", "to_proto"]
+__all__ = [
+    "EXTERNAL_LIMIT",
+    "file_bytes",
+    "from_proto",
+    "load",
+    "reads_other_files",
+    "save",
+    "to_proto",
+]
 
 # Above this many bytes of weights they go to a file of their own; protobuf ends at 2 GB.
 EXTERNAL_LIMIT = 1_500_000_000
 
 # From this size on, large weights stay in the file.
 _CUT_FROM = 1_000_000
+
+_OTHER_FILES = "q8tool.other_files"
 
 _TEXT_FORMATS = {
     ".json": "json",
@@ -64,7 +74,13 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     if has_external:
         ir.external_data.set_base_dir(model.graph, Path(path).resolve().parent)
         bring_small_tensors_in(model)
+        model.meta[_OTHER_FILES] = True
     return model
+
+
+def reads_other_files(model: ir.Model) -> bool:
+    """Whether weights of a loaded model lie in files of their own."""
+    return bool(model.meta.get(_OTHER_FILES))
 
 
 def _cut(path: Path) -> CutModel | None:

@@ -3,14 +3,16 @@
 import ast
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import onnx_ir as ir
+from typing import TYPE_CHECKING, Any, Protocol
 
 from q8tool.errors import InputError
 
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
 __all__ = [
     "PREFIX",
+    "Annotated",
     "labels",
     "notes",
     "preprocess",
@@ -24,7 +26,15 @@ _LABELS = "q8tool.labels"
 _PREPROCESS = "q8tool.preprocess"
 
 
-def labels(model: ir.Model) -> list[str] | None:
+class Annotated(Protocol):
+    """Whatever has a model's metadata: an onnx_ir.Model, a Session."""
+
+    @property
+    def metadata_props(self) -> Mapping[str, str]:
+        """Notes by key."""
+
+
+def labels(model: Annotated) -> list[str] | None:
     """The class names by index, or None if the model carries none.
 
     Reads q8tool.labels (a JSON list) and else `names` as Ultralytics writes it (a Python dict of
@@ -39,12 +49,12 @@ def labels(model: ir.Model) -> list[str] | None:
     return found
 
 
-def set_labels(model: ir.Model, names: Sequence[str]) -> None:
+def set_labels(model: "ir.Model", names: Sequence[str]) -> None:
     """Store the class names, by index."""
     model.metadata_props[_LABELS] = json.dumps(list(names), ensure_ascii=False)
 
 
-def preprocess(model: ir.Model) -> dict[str, Any] | None:
+def preprocess(model: Annotated) -> dict[str, Any] | None:
     """How photos become the input tensor (docs/format.md), or None if the model does not say.
 
     Raises InputError if the note is not a JSON object.
@@ -58,18 +68,18 @@ def preprocess(model: ir.Model) -> dict[str, Any] | None:
     return found
 
 
-def set_preprocess(model: ir.Model, rules: Mapping[str, Any]) -> None:
+def set_preprocess(model: "ir.Model", rules: Mapping[str, Any]) -> None:
     """Store how photos become the input tensor; keys in a fixed order, so same rules same bytes."""
     model.metadata_props[_PREPROCESS] = json.dumps(dict(rules), sort_keys=True)
 
 
-def notes(model: ir.Model) -> dict[str, str]:
+def notes(model: Annotated) -> dict[str, str]:
     """All q8tool notes of the model without the prefix, sorted by key."""
     props = model.metadata_props
     return {key[len(PREFIX) :]: props[key] for key in sorted(props) if key.startswith(PREFIX)}
 
 
-def set_note(model: ir.Model, key: str, value: str) -> None:
+def set_note(model: "ir.Model", key: str, value: str) -> None:
     """Store one note of provenance under q8tool.KEY."""
     model.metadata_props[PREFIX + key] = value
 

@@ -13,10 +13,10 @@ from q8tool.engine.session import Session
 from q8tool.errors import InputError, UsageError
 from q8tool.image.load import Image
 from q8tool.image.spec import Spec
-from q8tool.model import io, metadata
+from q8tool.model import metadata
 from q8tool.pipelines.label_names import fit_labels
 from q8tool.pipelines.preprocessing import first_of_batch, image_input, photo_feeds
-from q8tool.pipelines.scores import gives_probabilities, probabilities
+from q8tool.pipelines.scores import probabilities
 
 __all__ = ["Classifier", "Scores"]
 
@@ -60,23 +60,22 @@ class Classifier:
         isa: str | None = None,
     ) -> None:
         self.path = path
-        self.model = io.load(path)
-        self.labels = labels or metadata.labels(self.model) or []
+        self.session = Session(path, threads=threads, isa=isa)
+        self.labels = labels or metadata.labels(self.session) or []
         self.applied_softmax = False
         self.warning = ""
-        self._session = Session(self.model, threads=threads, isa=isa)
-        self.input = image_input(self._session.inputs, input_layer, PICTURE, TYPES)
-        self._output = _chosen_output(self._session, output_layer)
-        self._gives_probabilities = gives_probabilities(self.model, self._output)
+        self.input = image_input(self.session.inputs, input_layer, PICTURE, TYPES)
+        self._output = _chosen_output(self.session, output_layer)
+        self._gives_probabilities = self._output in self.session.probabilities
         self._names: list[str] = []
 
     def scores(self, photo: Image, spec: Spec) -> Scores:
         """What the model says of the photo. Raises InputError if that is not a row of scores."""
         feeds = photo_feeds(photo, self.input, spec)
         if not self._names:
-            self._session.run(feeds)  # compiles for this shape, which is not to be timed
+            self.session.run(feeds)  # compiles for this shape, which is not to be timed
         start = time.perf_counter()
-        answers = self._session.run(feeds)[self._output]
+        answers = self.session.run(feeds)[self._output]
         milliseconds = (time.perf_counter() - start) * 1e3
         values, applied = probabilities(self._row(answers), self._gives_probabilities)
         self.applied_softmax = self.applied_softmax or applied
@@ -90,7 +89,7 @@ class Classifier:
         is_row = answer.size == max(answer.shape, default=0) > 1
         if answer.dtype.kind != "f" or not is_row:
             shape = " x ".join(map(str, answers.shape)) or "a single number"
-            others = [info.name for info in self._session.outputs if info.name != self._output]
+            others = [info.name for info in self.session.outputs if info.name != self._output]
             raise InputError(
                 f"{self.path}: output '{self._output}' ({answers.dtype}, {shape}) is not one score "
                 "per class",

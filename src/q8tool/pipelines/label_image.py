@@ -128,7 +128,7 @@ def run(options: Options, progress: Progress = silent) -> Report:
     paths = find_photos(options.photos)
     labels = read_labels(options.labels) if options.labels else None
     classifier = _opened(options.graph, labels, options)
-    chosen = choose_spec(classifier.model, classifier.input, options.preprocessing, paths)
+    chosen = choose_spec(classifier.session, classifier.input, options.preprocessing, paths)
     ask = _asking(classifier, chosen.spec, options)
     answers, failed = [], []
     for done, path in enumerate(paths, 1):
@@ -173,7 +173,7 @@ def _asking(
 
 def _spec_like(spec: Spec, other: Classifier, flags: SpecOptions) -> Spec:
     """What the other model says of its input, and `spec` where it says nothing."""
-    own, source = stated_spec(other.model, other.input, flags)
+    own, source = stated_spec(other.session, other.input, flags)
     if source is not None or len(own.mean) != len(spec.mean):
         return own
     return replace(own, mean=spec.mean, std=spec.std, channels=spec.channels, resize=spec.resize)

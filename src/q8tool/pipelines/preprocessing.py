@@ -8,19 +8,22 @@ why, stands in the report, and quantize stores it in the file.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
-from q8tool.engine.session import Session, TensorInfo
+from q8tool.engine.session import Session
+from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import InputError, UsageError
 from q8tool.image.load import Image, load_photo
 from q8tool.image.preprocess import to_tensor
 from q8tool.image.spec import PRESETS, Resize, Spec
 from q8tool.model import metadata
-from q8tool.pipelines.scores import gives_probabilities, probabilities
+from q8tool.pipelines.scores import probabilities
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 __all__ = [
     "ChosenSpec",
@@ -114,7 +117,10 @@ def _named_input(
 
 
 def choose_spec(
-    model: ir.Model, info: TensorInfo, options: SpecOptions, photos: Sequence[Path]
+    model: "ir.Model | Session",
+    info: TensorInfo,
+    options: SpecOptions,
+    photos: Sequence[Path],
 ) -> ChosenSpec:
     """How photos become the input `info`. Flags win over metadata value by value.
 
@@ -127,7 +133,7 @@ def choose_spec(
 
 
 def stated_spec(
-    model: ir.Model, info: TensorInfo, options: SpecOptions
+    model: metadata.Annotated, info: TensorInfo, options: SpecOptions
 ) -> tuple[Spec, Stated | None]:
     """What flags and metadata say, and which of them says how pixels become numbers."""
     stored = metadata.preprocess(model)
@@ -178,15 +184,17 @@ def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
     return values * channels if len(values) == 1 else values
 
 
-def _tried(model: ir.Model, info: TensorInfo, spec: Spec, photos: Sequence[Path]) -> ChosenSpec:
+def _tried(
+    model: "ir.Model | Session", info: TensorInfo, spec: Spec, photos: Sequence[Path]
+) -> ChosenSpec:
     """The preset with the best score; the first, which most models want, unless clearly beaten."""
     pictures = _readable(photos)
     usual = next(iter(PRESETS))
     if len(pictures) < FEWEST_PHOTOS:
         return ChosenSpec(_with_flags(spec, SpecOptions(usual)), "assumed", usual)
-    session = Session(model)
+    session = model if isinstance(model, Session) else Session(model)
     output = session.outputs[0].name
-    are_probabilities = gives_probabilities(model, output)
+    are_probabilities = output in session.probabilities
     scores = {}
     for preset in PRESETS:
         tried = _with_flags(spec, SpecOptions(preset))

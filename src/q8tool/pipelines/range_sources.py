@@ -16,8 +16,9 @@ import onnx_ir as ir
 from q8tool.calibrate.collect import Sample, collect
 from q8tool.calibrate.observers import Method
 from q8tool.calibrate.ranges import Ranges, load_ranges
-from q8tool.engine.graph import TensorInfo, read_graph
-from q8tool.engine.session import refuse_unknown_operators
+from q8tool.engine.graph import read_graph
+from q8tool.engine.operators import refuse_unknown_operators
+from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import InputError, UsageError
 from q8tool.image.load import find_photos
 from q8tool.model.graph import constant, node_name

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from q8tool.calibrate.collect import Sample
-from q8tool.engine.session import TensorInfo
+from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import InputError
 from q8tool.image.load import load_photo
 from q8tool.image.spec import Spec

@@ -1,0 +1,92 @@
+"""Compiles a graph for inputs of given shapes.
+
+graph + shapes -> facts -> steps -> segments -> plans -> Program
+"""
+
+from collections.abc import Mapping, Sequence
+
+from q8tool.engine.assemble import RefusedStep, assembled
+from q8tool.engine.facts import known_facts
+from q8tool.engine.graph import Graph, Node
+from q8tool.engine.lowerings import new_lowering
+from q8tool.engine.plan_store import Journal
+from q8tool.engine.program import HostSegment, NativeSegment, Program, Signature
+from q8tool.engine.schedule import Segment, segments, without_unread
+from q8tool.engine.tensors import HostStep, Storage, Tensor
+from q8tool.ops.host import HostOperator
+
+__all__ = ["compiled"]
+
+
+def compiled(
+    graph: Graph,
+    fed: Signature,
+    wanted: Sequence[str],
+    isa: str | None,
+    journal: Journal | None = None,
+) -> Program:
+    """The program for inputs of the types and shapes in `fed`.
+
+    wanted   names of the values that it returns
+    isa      None: the best of this CPU
+    journal  receives every call that built the plan, if the program is a single plan; else it
+             stays empty
+
+    Raises UnsupportedError for an operator that nobody implements.
+    """
+    refused: dict[Node, str] = {}
+    while True:
+        try:
+            return _compiled(graph, fed, wanted, isa, refused, journal)
+        except RefusedStep as refusal:
+            nodes = refusal.step.nodes
+            if not nodes or nodes[0] in refused:
+                raise refusal.error from refusal
+            refused[nodes[0]] = str(refusal)
+
+
+def _compiled(
+    graph: Graph,
+    fed: Signature,
+    wanted: Sequence[str],
+    isa: str | None,
+    refused: Mapping[Node, str],
+    journal: Journal | None,
+) -> Program:
+    """One attempt; nodes in `refused` go to the host for that reason."""
+    facts = known_facts(graph, fed)
+    lowering = new_lowering(graph, facts, wanted, refused)
+    inputs = {name: lowering.outer_form(lowering.value(name)) for name in fed}
+    lowering.run()
+    results = {name: lowering.result(name) for name in wanted}
+    steps = without_unread(lowering.steps, results.values())
+    ordered = segments(steps)
+    outside = _shared_storages(ordered, [*inputs.values(), *results.values()])
+    if journal is not None:
+        journal.clear()
+    is_one_plan = len(ordered) == 1 and not isinstance(ordered[0], HostStep)
+    kept = journal if is_one_plan else None
+    made: list[HostSegment | NativeSegment] = []
+    for segment in ordered:
+        if isinstance(segment, HostStep):
+            node = segment.node
+            made.append(HostSegment(segment, HostOperator(node.proto, node.reads, graph.opsets)))
+        else:
+            made.append(assembled(segment, outside, isa, kept))
+    program = Program(made, inputs, results, outside)
+    if kept is not None:
+        kept.finish(program)
+    return program
+
+
+def _shared_storages(ordered: Sequence[Segment], ends: Sequence[Tensor]) -> set[Storage]:
+    """Storages that more than one segment, a host step or the caller touches."""
+    outside = {tensor.storage for tensor in ends}
+    seen: dict[Storage, int] = {}
+    for index, segment in enumerate(ordered):
+        steps = [segment] if isinstance(segment, HostStep) else segment
+        for step in steps:
+            for tensor in (*step.inputs, *step.outputs):
+                if isinstance(step, HostStep) or seen.setdefault(tensor.storage, index) != index:
+                    outside.add(tensor.storage)
+    return outside

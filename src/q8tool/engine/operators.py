@@ -1,0 +1,16 @@
+"""Which operators somebody here implements."""
+
+from q8tool.engine.graph import Graph
+from q8tool.engine.lowerings import LOWERINGS
+from q8tool.ops.host import HostOperator
+
+__all__ = ["refuse_unknown_operators"]
+
+
+def refuse_unknown_operators(graph: Graph) -> None:
+    """Raises UnsupportedError for an operator that nobody implements, before any run needs it."""
+    seen = set(LOWERINGS)
+    for node in graph.nodes:
+        if (node.domain, node.op_type) not in seen:
+            HostOperator(node.proto, node.reads, graph.opsets)
+            seen.add((node.domain, node.op_type))

@@ -1,0 +1,179 @@
+"""The plan cache: what a model was compiled to, kept for the next process.
+
+A model's file is known by its SHA-256; what is kept is valid for this very build of the package
+and instruction set. Files are written beside their place and renamed, so that processes never see
+half of one; a damaged one counts as absent; the longest unused go when the folder grows too large.
+
+Q8_CACHE names the folder ("off": nothing is kept); else it is q8tool/ in the user's cache folder.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO
+
+import q8tool
+from q8tool.engine.plan_store import Journal, read_described, read_program, write_described
+from q8tool.engine.program import Program, Signature
+from q8tool.engine.summary import Summary
+from q8tool.errors import Q8Error
+from q8tool.native import cpu
+
+__all__ = ["PlanCache", "cache_folder", "cached_plans"]
+
+# Reading a larger model's bytes to know it takes longer than is won.
+_LARGEST_MODEL = 256 << 20
+_LARGEST_ENTRY = 128 << 20
+_LARGEST_FOLDER = 512 << 20
+_CHUNK = 1 << 20
+
+
+def cache_folder() -> Path | None:
+    """Where q8tool may keep what it can make again; None: nowhere."""
+    given = os.environ.get("Q8_CACHE", "")
+    if given == "off":
+        return None
+    if given:
+        return Path(given)
+    if sys.platform == "darwin":
+        return Path("~/Library/Caches/q8tool").expanduser()
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(base if Path(base).is_absolute() else "~/.cache").expanduser() / "q8tool"
+
+
+def cached_plans(path: Path) -> "PlanCache | None":
+    """The plans of a model file; None if none are kept of it, now or later."""
+    with suppress(OSError, RuntimeError):
+        folder = cache_folder()
+        if folder is not None and path.is_file() and path.stat().st_size <= _LARGEST_MODEL:
+            return PlanCache(folder / "plans", path)
+    return None
+
+
+class PlanCache:
+    """Kept plans of one model file. Nothing here fails: what cannot be kept is made again."""
+
+    def __init__(self, folder: Path, path: Path) -> None:
+        self._folder = folder
+        self._path = path
+        self._model = _digest(path)
+
+    def is_current(self) -> bool:
+        """Whether the file still is what it was when this object was made."""
+        try:
+            return _digest(self._path) == self._model
+        except OSError:
+            return False
+
+    def summary(self) -> Summary | None:
+        """The model's summary, if it is kept."""
+        described = read_described(self._read(self._place("summary")))
+        return None if described is None else Summary.from_json(described)
+
+    def keep_summary(self, summary: Summary) -> None:
+        """Keeps it; types that numpy itself does not have are left."""
+        if all(info.dtype.kind in "biufO" for info in (*summary.inputs, *summary.outputs)):
+            with self._written(self._place("summary")) as file:
+                if file is not None:
+                    write_described(file, summary.to_json())
+
+    def program(self, fed: Signature, wanted: Sequence[str], isa: str | None) -> Program | None:
+        """The program for these inputs, if it is kept."""
+        data = self._read(self._program_place(fed, wanted, isa))
+        try:
+            return read_program(data, isa)
+        except (Q8Error, ArithmeticError, LookupError, TypeError, ValueError):
+            return None  # whole, yet not ours: somebody else's file of that name
+
+    @contextmanager
+    def journal(
+        self, fed: Signature, wanted: Sequence[str], isa: str | None
+    ) -> Iterator[Journal | None]:
+        """Keeps the program whose making the journal sees; None where that is impossible."""
+        with self._written(self._program_place(fed, wanted, isa)) as file:
+            yield None if file is None else Journal(file)
+
+    # ---- inside ----
+
+    def _place(self, what: str) -> Path:
+        key = hashlib.sha256("\n".join([self._model, _build(), what]).encode())
+        return self._folder / key.hexdigest()
+
+    def _program_place(self, fed: Signature, wanted: Sequence[str], isa: str | None) -> Path:
+        return self._place(json.dumps([_plain(fed), list(wanted), cpu.check_isa(isa)]))
+
+    def _read(self, place: Path) -> bytes:
+        """A file's bytes, none if there is no such file."""
+        try:
+            data = place.read_bytes()
+            os.utime(place)  # it was used: others go first
+        except OSError:
+            return b""
+        return data
+
+    @contextmanager
+    def _written(self, place: Path) -> Iterator[BinaryIO | None]:
+        """A file that gets its name when it is complete; None where none can be written."""
+        temporary = place.with_name(f"{place.name}.{os.urandom(4).hex()}.tmp")
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = temporary.open("w+b")
+        except OSError:
+            yield None
+            return
+        try:
+            with file:
+                yield file
+            self._accept(temporary, place)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def _accept(self, temporary: Path, place: Path) -> None:
+        with suppress(OSError):
+            size = temporary.stat().st_size
+            is_whole = read_described(temporary.read_bytes()) is not None
+            if is_whole and size <= _LARGEST_ENTRY:
+                temporary.replace(place)
+                _make_room(self._folder)
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(_CHUNK):
+            digest.update(data)
+    return digest.hexdigest()
+
+
+@cache
+def _build() -> str:
+    """What tells this build of the package from others: version, sizes and times of its files."""
+    root = Path(__file__).parents[1]
+    entries = [
+        (entry.name, entry.stat().st_size, entry.stat().st_mtime_ns)
+        for room in ("engine", "model", "native", "ops")
+        for entry in os.scandir(root / room)
+        if entry.name.endswith((".py", ".so"))
+    ]
+    return json.dumps([q8tool.__version__, sorted(entries)])
+
+
+def _plain(fed: Signature) -> Mapping[str, object]:
+    return {name: [str(dtype), shape] for name, (dtype, shape) in fed.items()}
+
+
+def _make_room(folder: Path) -> None:
+    """Removes the longest unused files until the rest is small enough."""
+    files = [(e.stat().st_mtime_ns, e.stat().st_size, e.path) for e in os.scandir(folder)]
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if total <= _LARGEST_FOLDER:
+            return
+        Path(path).unlink(missing_ok=True)
+        total -= size

@@ -1,0 +1,106 @@
+"""Where a session's programs come from: the plan cache, or a graph that is read when needed.
+
+What compiles is imported only then: a process that finds its plans in the cache never loads onnx.
+"""
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from q8tool.engine.plan_cache import PlanCache, cached_plans
+from q8tool.engine.program import Program, Signature
+from q8tool.engine.summary import Summary
+from q8tool.errors import InputError
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+
+    from q8tool.engine.graph import Graph
+
+__all__ = ["Source"]
+
+
+class Source:
+    """A model: a path, an onnx_ir.Model or an onnx.ModelProto.
+
+    Raises InputError for a file that is no usable model, UnsupportedError for an operator that
+    nobody implements; a file that changes while it is in use is an InputError, too.
+    """
+
+    def __init__(self, model: "str | os.PathLike[str] | ir.Model | onnx.ModelProto") -> None:
+        self._model = model
+        self._plans: PlanCache | None = None
+        if isinstance(model, str | os.PathLike):
+            self._plans = cached_plans(Path(model))
+        kept = None if self._plans is None else self._plans.summary()
+        self._is_known = kept is not None
+        self.summary: Summary = kept or self._read_summary()
+
+    @cached_property
+    def graph(self) -> "Graph":
+        """The model's graph, read when it is first asked for."""
+        from q8tool.engine.graph import read_graph
+        from q8tool.engine.operators import refuse_unknown_operators
+
+        graph = read_graph(self._loaded)
+        known = {name for node in graph.nodes for name in node.outputs}
+        known.update(graph.constants, (info.name for info in graph.inputs))
+        for info in graph.outputs:
+            if info.name not in known:
+                raise InputError(f"nothing computes the model's output '{info.name}'")
+        refuse_unknown_operators(graph)
+        return graph
+
+    def program(self, fed: Signature, wanted: Sequence[str], isa: str | None) -> Program:
+        """The program for inputs of these types and shapes that returns the wanted values."""
+        kept = None if self._plans is None else self._plans.program(fed, wanted, isa)
+        if kept is not None:
+            return kept
+        from q8tool.engine.compilation import compiled
+
+        graph = self.graph
+        if self._plans is None:
+            return compiled(graph, fed, wanted, isa)
+        with self._plans.journal(fed, wanted, isa) as journal:
+            return compiled(graph, fed, wanted, isa, journal)
+
+    # ---- inside ----
+
+    @cached_property
+    def _loaded(self) -> "ir.Model":
+        import onnx_ir as ir
+
+        if isinstance(self._model, ir.Model):
+            return self._model
+        if not isinstance(self._model, str | os.PathLike):
+            return ir.from_proto(self._model)
+        from q8tool.model import io
+
+        model = io.load(self._model)
+        if self._plans is not None and not self._plans.is_current():
+            if self._is_known:
+                raise InputError(f"{self._model}: the file has changed since it was opened")
+            self._plans = None
+        if io.reads_other_files(model):
+            self._plans = None
+        return model
+
+    def _read_summary(self) -> Summary:
+        """Of the graph; kept for the next process."""
+        from q8tool.model.probabilities import gives_probabilities
+
+        graph = self.graph
+        outputs = self._loaded.graph.outputs
+        summary = Summary(
+            inputs=tuple(graph.inputs),
+            outputs=tuple(graph.outputs),
+            optional=graph.optional,
+            metadata_props=dict(self._loaded.metadata_props),
+            probabilities=frozenset(v.name or "" for v in outputs if gives_probabilities(v)),
+        )
+        if self._plans is not None:
+            self._plans.keep_summary(summary)
+        return summary
