@@ -8,6 +8,7 @@ typedef struct {
     const q8_plan *plan;
     const q8_step *step;
     void *const *bound;
+    int threads;
 } context;
 
 static void run_part(void *given, int64_t part, int thread)
@@ -18,6 +19,7 @@ static void run_part(void *given, int64_t part, int thread)
         .arena = c->plan->arena,
         .bound = c->bound,
         .scratch = c->plan->scratch + (size_t)thread * c->plan->scratch_bytes,
+        .threads = c->threads,
     };
     c->step->run(c->step, &run, part);
 }
@@ -73,13 +75,15 @@ static int ensure_scratch(q8_plan *plan, int threads)
     return Q8_OK;
 }
 
-static void run_step(context *c, int threads)
+static void run_step(context *c)
 {
-    if (threads == 1 || c->step->parts == 1)
-        for (int64_t part = 0; part < c->step->parts; part++)
+    const q8_step *step = c->step;
+    const int64_t parts = step->parts_for ? step->parts_for(step, c->threads) : step->parts;
+    if (c->threads == 1 || parts == 1)
+        for (int64_t part = 0; part < parts; part++)
             run_part(c, part, 0);
     else
-        q8_parallel(threads, c->step->parts, run_part, c);
+        q8_parallel(c->threads, parts, run_part, c);
 }
 
 int q8_plan_run(q8_plan *plan, int bound_count, void *const *bound, const int64_t *bound_bytes,
@@ -101,9 +105,9 @@ int q8_plan_run(q8_plan *plan, int bound_count, void *const *bound, const int64_
     for (int i = 0; i < plan->step_count; i++) {
         if (stop && __atomic_load_n(stop, __ATOMIC_RELAXED))
             return refuse(plan, Q8_ERROR_STATE, "stopped before step %d", i);
-        context c = {plan, &plan->steps[i], bound};
+        context c = {plan, &plan->steps[i], bound, threads};
         int64_t start = step_ns ? q8_nanoseconds() : 0;
-        run_step(&c, threads);
+        run_step(&c);
         if (step_ns)
             step_ns[i] = q8_nanoseconds() - start;
     }

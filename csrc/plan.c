@@ -269,6 +269,16 @@ static int check_places(q8_plan *plan, int64_t arena_bytes)
     return Q8_OK;
 }
 
+static void find_next_weights(q8_plan *plan)
+{
+    q8_bytes next = {NULL, 0};
+    for (int i = plan->step_count - 1; i >= 0; i--) {
+        plan->steps[i].next = next;
+        if (plan->steps[i].weights.count)
+            next = plan->steps[i].weights;
+    }
+}
+
 int q8_plan_finish(q8_plan *plan, int64_t arena_bytes)
 {
     if (plan->status)
@@ -291,6 +301,7 @@ int q8_plan_finish(q8_plan *plan, int64_t arena_bytes)
         if (bytes > plan->scratch_bytes)
             plan->scratch_bytes = bytes;
     }
+    find_next_weights(plan);
     plan->finished = true;
     return Q8_OK;
 }

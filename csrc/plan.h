@@ -42,15 +42,24 @@ typedef struct {
     uint8_t *arena;
     void *const *bound;
     uint8_t *scratch; /* of this thread, step.scratch_bytes long, 64-byte aligned */
+    int threads;      /* of this run: parts are cut for them */
 } q8_run;
+
+typedef struct {
+    const uint8_t *at;
+    size_t count;
+} q8_bytes;
 
 typedef struct q8_step {
     void (*run)(const struct q8_step *step, const q8_run *run, int64_t part);
     int64_t parts;        /* >= 1 */
+    int64_t (*parts_for)(const struct q8_step *step, int threads); /* NULL: always parts */
     size_t scratch_bytes; /* per thread */
     void *state;          /* the driver's own struct, from q8_plan_allocate */
     char name[64];
     int64_t macs;
+    q8_bytes weights;     /* packed, if the step reads them in order from the first on */
+    q8_bytes next;        /* the weights of the next step that has some: worth fetching early */
 } q8_step;
 
 struct q8_plan {

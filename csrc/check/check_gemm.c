@@ -192,10 +192,12 @@ static void check_tile(const q8_gemm_table *table, geometry g)
     void *want = check_buffer("want", count * element, element);
     void *got = check_buffer("c", count * element, element);
 
+    /* The hint leads off the buffer: a kernel that reads it instead of fetching it dies. */
     q8_gemm_job job = {.m = g.m, .n = g.n, .taps = g.taps, .k = q8_padded_k(table, g.k),
                        .a = o.a, .a_step = o.a_step, .b = panel, .bias = bias,
                        .multiplier = g.codes ? multiplier : NULL, .zero_point = out.zero_point,
-                       .low = out.low, .high = out.high, .c = got, .c_step = c_step};
+                       .low = out.low, .high = out.high, .c = got, .c_step = c_step,
+                       .next = (const char *)got + count * element, .next_step = 4096};
     fill_want(g, &job, products, want);
     job.bias = kernel_bias(table, g, bias, sums);
     run_tile(table, &job);

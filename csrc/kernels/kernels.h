@@ -35,6 +35,10 @@ typedef struct {
     int32_t zero_point, low, high;
     void *c;                   /* uint8_t or int32_t, row i at c + i * c_step */
     size_t c_step;
+    /* A hint, which a kernel may ignore and never reads: what will be wanted soon and may be fetched
+     * into the second cache meanwhile, next_step bytes further after every two steps of K. */
+    const void *next;          /* NULL: nothing */
+    size_t next_step;
 } q8_gemm_job;
 
 /* A GEMM is chosen as a unit, because packing must match the kernel. */
@@ -135,6 +139,8 @@ typedef struct {
     float low, high;
     float *c;
     size_t c_step;
+    const void *next;          /* as q8_gemm_job */
+    size_t next_step;
 } q8_gemm_f32_job;
 
 typedef struct {

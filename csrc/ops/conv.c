@@ -78,6 +78,11 @@ static size_t lay_out_scratch(const q8_kernels *kernels, conv_state *state)
 
 static void run(const q8_step *step, const q8_run *run, int64_t part);
 
+static int64_t parts_for(const q8_step *step, int threads)
+{
+    return q8_product_parts(&((const conv_state *)step->state)->product, threads);
+}
+
 static int add_panels(q8_plan *plan, const q8_conv *conv, const q8_window *window,
                       const q8_conv_numbers *numbers)
 {
@@ -90,13 +95,14 @@ static int add_panels(q8_plan *plan, const q8_conv *conv, const q8_window *windo
     state->product = (q8_product){.window = *window, .groups = conv->groups, .element_bytes = 1};
     q8_product *product = &state->product;
     q8_product_cut(product, (q8_tile_shape){gemm->mr, gemm->nr, gemm->kr, 64});
-    step->parts = q8_product_parts(product);
+    step->parts_for = parts_for;
     step->macs = q8_product_macs(product);
     step->scratch_bytes = lay_out_scratch(plan->kernels, state);
     q8_product_name(step, window, conv->groups, gemm->name);
     if (q8_conv_numbers_copy(plan, conv, product, window->oc, &state->numbers) != Q8_OK ||
         pack_weights(plan, conv, state) != Q8_OK)
         return plan->status;
+    step->weights = (q8_bytes){state->panels, (size_t)product->panels * state->panel_bytes};
     q8_conv_numbers_fold(&state->numbers, product->panels * product->columns,
                          gemm->flips_a ? 128 : 0);
     return make_padding(plan, state);
@@ -129,6 +135,7 @@ typedef struct {
     q8_conv_now now;
     uint8_t *y;
     int32_t *row_sums;
+    q8_ahead ahead;
 } context;
 
 static void sum_rows(void *given, const q8_block *block)
@@ -140,7 +147,7 @@ static void sum_rows(void *given, const q8_block *block)
 
 static void run_panel(void *given, const q8_block *block, int64_t panel)
 {
-    const context *c = given;
+    context *c = given;
     const conv_state *state = c->state;
     const q8_product *product = &state->product;
     const q8_conv_numbers *numbers = &state->numbers;
@@ -164,6 +171,8 @@ static void run_panel(void *given, const q8_block *block, int64_t panel)
                         q8_element_bytes(numbers->output.dtype),
         .y_step = y_step,
         .tile = (int32_t *)(scratch + state->tile_at),
+        .panel_bytes = state->panel_bytes,
+        .ahead = &c->ahead,
     };
     q8_panel_run(&job, block);
 }
@@ -183,9 +192,11 @@ static void run(const q8_step *step, const q8_run *run, int64_t part)
         .now = now,
         .y = q8_write(run, q8_tensor_of(run, numbers->y)),
         .row_sums = (int32_t *)(run->scratch + state->sums_at),
+        .ahead = q8_ahead_of(&state->product, run, step, state->panel_bytes, part),
     };
     const q8_product_walk walk = {
         .product = &state->product,
+        .threads = run->threads,
         .picture = {.x = q8_read(run, q8_tensor_of(run, numbers->x)),
                     .padding = padding,
                     .padding_byte = (uint8_t)now.x_zero_point,

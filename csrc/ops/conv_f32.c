@@ -51,6 +51,7 @@ static void run_conv(const q8_step *step, const q8_run *run, int64_t part)
                     .pixel_bytes = (size_t)window->c * sizeof(float),
                     .channel_bytes =
                         (size_t)(window->c / state->product.groups) * sizeof(float)},
+        .threads = run->threads,
         .scratch = run->scratch,
         .panel = run_panel,
         .context = &c,
@@ -82,6 +83,11 @@ static int pack_weights(q8_plan *plan, const q8_conv_f32 *conv, conv_state *stat
     return Q8_OK;
 }
 
+static int64_t parts_for(const q8_step *step, int threads)
+{
+    return q8_product_parts(&((const conv_state *)step->state)->product, threads);
+}
+
 static int add_panels(q8_plan *plan, const q8_conv_f32 *conv, const q8_window *window)
 {
     const q8_f32_table *f32 = &plan->kernels->f32;
@@ -97,7 +103,7 @@ static int add_panels(q8_plan *plan, const q8_conv_f32 *conv, const q8_window *w
         .high = conv->high,
     };
     q8_product_cut(&state->product, (q8_tile_shape){f32->gemm_mr, f32->gemm_nr, 1, 16});
-    step->parts = q8_product_parts(&state->product);
+    step->parts_for = parts_for;
     step->macs = q8_product_macs(&state->product);
     step->scratch_bytes = q8_product_scratch(&state->product);
     q8_product_name(step, window, conv->groups, f32->gemm_name);

@@ -199,7 +199,7 @@ static void run_product(const q8_step *step, const q8_run *run, int64_t part)
     context c = {
         .state = state,
         .run = run,
-        .batch = part / q8_product_parts(&state->shape.product),
+        .batch = part / q8_product_parts(&state->shape.product, run->threads),
         .a_zero_point = code_now(run, state->a_zero_point_tensor, state->a_zero_point),
         .b_zero_point = code_now(run, state->b_zero_point_tensor, state->b_zero_point) - 128,
         .multiplier = state->multiplier * (scale_now(run, state->a_scale_tensor) *

@@ -56,7 +56,7 @@ static void run_panel(void *given, const q8_block *block, int64_t panel)
 static void run_product(const q8_step *step, const q8_run *run, int64_t part)
 {
     const product_state *state = step->state;
-    context c = {state, run, part / q8_product_parts(&state->shape.product)};
+    context c = {state, run, part / q8_product_parts(&state->shape.product, run->threads)};
     q8_matmul_walk(&state->shape, run, part, 0, NULL, run_panel, &c);
 }
 

@@ -40,15 +40,21 @@ q8_step *q8_matmul_append_pack(q8_plan *plan, const q8_matmul_shape *shape, size
     return step;
 }
 
+static int64_t parts_for(const q8_step *step, int threads)
+{
+    const q8_matmul_shape *shape = step->state;
+    return shape->batches * q8_product_parts(&shape->product, threads);
+}
+
 q8_step *q8_matmul_append_product(q8_plan *plan, const q8_matmul_shape *shape, size_t state_bytes,
                                   void (*run)(const q8_step *, const q8_run *, int64_t),
                                   const char *kernel)
 {
     const q8_product *product = &shape->product;
-    q8_step *step =
-        q8_plan_append(plan, state_bytes, shape->batches * q8_product_parts(product), run);
+    q8_step *step = q8_plan_append(plan, state_bytes, 1, run);
     if (!step)
         return NULL;
+    step->parts_for = parts_for;
     *(q8_matmul_shape *)step->state = *shape;
     if (!q8_multiply(q8_product_macs(product), shape->batches, &step->macs))
         step->macs = INT64_MAX;
@@ -79,11 +85,12 @@ void q8_matmul_walk(const q8_matmul_shape *shape, const q8_run *run, int64_t par
                     void (*panel)(void *, const q8_block *, int64_t), void *context)
 {
     const q8_product *product = &shape->product;
-    const int64_t parts = q8_product_parts(product), batch = part / parts;
+    const int64_t parts = q8_product_parts(product, run->threads), batch = part / parts;
     const size_t row_bytes = product->depth * product->element_bytes;
     const uint8_t *a = q8_read(run, q8_tensor_of(run, shape->a));
     const q8_product_walk walk = {
         .product = product,
+        .threads = run->threads,
         .picture = {.x = a + (size_t)(batch * product->rows) * row_bytes,
                     .padding_byte = padding_byte,
                     .pixel_bytes = row_bytes,

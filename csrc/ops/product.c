@@ -6,10 +6,10 @@
 /* A block and a panel of weights share the second cache: 256 KiB of at least 512. */
 #define BLOCK_BYTES (256 * 1024)
 #define MOST_TILES_IN_BLOCK 16
-/* A part below this costs more to hand to a thread than it saves; more parts than this balance no
- * better. */
+/* A part below this costs more to hand to a thread than it saves. */
 #define PART_NS 8000
-#define MOST_PARTS 32
+/* Several, so that a thread that was disturbed leaves work to the others. */
+#define PARTS_PER_THREAD 4
 /* Weights that are used once come from memory at about this pace. */
 #define BYTES_PER_NS 16
 /* Taps with fewer bytes than this are copied together: a pointer per tap costs more. */
@@ -70,38 +70,21 @@ int64_t q8_product_macs(const q8_product *product)
                : INT64_MAX;
 }
 
-/* Parts that are worth having. */
-static int64_t wanted_parts(const q8_product *product, int macs_per_ns)
+static int64_t worthwhile_parts(const q8_product *product, int macs_per_ns)
 {
     const int64_t weights = product->panels * product->columns * (int64_t)product->depth;
     const int64_t ns = q8_product_macs(product) / macs_per_ns +
                        weights * (int64_t)product->element_bytes / BYTES_PER_NS;
-    return ns / PART_NS < 1 ? 1 : q8_least(ns / PART_NS, MOST_PARTS);
+    return ns / PART_NS < 1 ? 1 : ns / PART_NS;
 }
 
-/* Blocks as large as the cache allows, but so many that all wanted parts exist. */
-static void cut_rows(q8_product *product, int64_t mr, int64_t wanted)
+/* The most rows of a block: as many tiles as share the cache with a panel. */
+static int64_t most_block_rows(const q8_product *product)
 {
     const int64_t row_bytes = (int64_t)(product->depth * product->element_bytes);
-    int64_t tiles = BLOCK_BYTES / row_bytes / mr;
-    tiles = tiles < 1 ? 1 : q8_least(tiles, MOST_TILES_IN_BLOCK);
-    int64_t blocks = q8_ceil_divide(product->rows, tiles * mr);
-    /* Columns are cut, too, but each piece would copy the rows again. */
-    const int64_t least = product->gathers ? wanted : q8_ceil_divide(wanted, product->panels);
-    if (blocks < least)
-        blocks = q8_least(least, q8_ceil_divide(product->rows, mr));
-    product->block_rows = q8_ceil_divide(q8_ceil_divide(product->rows, blocks), mr) * mr;
-    product->blocks = q8_ceil_divide(product->rows, product->block_rows);
-}
-
-static void cut_parts(q8_product *product, int64_t wanted)
-{
-    product->blocks_per_part = product->blocks > wanted ? product->blocks / wanted : 1;
-    product->row_parts = q8_ceil_divide(product->blocks, product->blocks_per_part);
-    product->column_parts =
-        q8_least(product->panels, q8_ceil_divide(wanted, product->row_parts));
-    product->panels_per_part = q8_ceil_divide(product->panels, product->column_parts);
-    product->column_parts = q8_ceil_divide(product->panels, product->panels_per_part);
+    const int64_t mr = product->tile_rows, tiles = BLOCK_BYTES / row_bytes / mr;
+    const int64_t most = (tiles < 1 ? 1 : q8_least(tiles, MOST_TILES_IN_BLOCK)) * mr;
+    return q8_least(most, q8_ceil_divide(product->rows, mr) * mr);
 }
 
 void q8_product_cut(q8_product *product, q8_tile_shape shape)
@@ -120,14 +103,40 @@ void q8_product_cut(q8_product *product, q8_tile_shape shape)
     product->group_columns = w->oc / product->groups;
     product->group_panels = q8_ceil_divide(product->group_columns, product->columns);
     product->panels = product->group_panels * product->groups;
-    const int64_t wanted = wanted_parts(product, shape.macs_per_ns);
-    cut_rows(product, (int64_t)shape.mr, wanted);
-    cut_parts(product, wanted);
+    product->tile_rows = (int64_t)shape.mr;
+    product->block_rows = most_block_rows(product);
+    product->worthwhile_parts = worthwhile_parts(product, shape.macs_per_ns);
 }
 
-int64_t q8_product_parts(const q8_product *product)
+/* Into how many pieces rows and panels are cut. */
+typedef struct {
+    int64_t rows, panels;
+} cut;
+
+/* The operand that is larger is cut, so that each thread keeps its share of it in its own cache.
+ * Pieces of the columns would copy gathered rows again. */
+static cut cut_for(const q8_product *product, int threads)
 {
-    return product->row_parts * product->column_parts;
+    const int64_t wanted =
+        threads == 1 ? 1 : q8_least(product->worthwhile_parts, (int64_t)threads * PARTS_PER_THREAD);
+    const int64_t tiles = q8_ceil_divide(product->rows, product->tile_rows);
+    const bool columns_first =
+        product->panels * product->columns > product->rows && !product->gathers;
+    cut pieces = {1, 1};
+    if (columns_first) {
+        pieces.panels = q8_least(product->panels, wanted);
+        pieces.rows = q8_least(tiles, q8_ceil_divide(wanted, pieces.panels));
+    } else {
+        pieces.rows = q8_least(tiles, wanted);
+        pieces.panels = q8_least(product->panels, q8_ceil_divide(wanted, pieces.rows));
+    }
+    return pieces;
+}
+
+int64_t q8_product_parts(const q8_product *product, int threads)
+{
+    const cut pieces = cut_for(product, threads);
+    return pieces.rows * pieces.panels;
 }
 
 int64_t q8_panel_first(const q8_product *product, int64_t panel)
@@ -158,12 +167,10 @@ size_t q8_product_scratch(const q8_product *product)
     return total;
 }
 
-/* Makes a block's rows of one group ready. */
-static q8_block prepare(const q8_product_walk *walk, int64_t block, int64_t group)
+/* Makes rows first..first+rows-1 of one group ready. */
+static q8_block prepare(const q8_product_walk *walk, int64_t first, int64_t rows, int64_t group)
 {
     const q8_product *product = walk->product;
-    const int64_t first = block * product->block_rows;
-    const int64_t rows = q8_least(product->block_rows, product->rows - first);
     const size_t a_step = (size_t)product->block_rows;
     const void **a = (const void **)(void *)walk->scratch;
     q8_picture picture = walk->picture;
@@ -181,23 +188,47 @@ static q8_block prepare(const q8_product_walk *walk, int64_t block, int64_t grou
     return (q8_block){a, a_step, first, (size_t)rows};
 }
 
+/* All panels of a part, for one block of rows. */
+static void run_block(const q8_product_walk *walk, int64_t first, int64_t rows, q8_range panels)
+{
+    const q8_product *product = walk->product;
+    for (int64_t panel = panels.first; panel < panels.end;) {
+        const int64_t group = panel / product->group_panels;
+        const int64_t end = q8_least(panels.end, (group + 1) * product->group_panels);
+        const q8_block block = prepare(walk, first, rows, group);
+        if (walk->block)
+            walk->block(walk->context, &block);
+        for (; panel < end; panel++)
+            walk->panel(walk->context, &block, panel);
+    }
+}
+
+/* Piece `index` of `count` nearly equal ones of total. */
+static q8_range piece(int64_t index, int64_t count, int64_t total)
+{
+    return (q8_range){total * index / count, total * (index + 1) / count};
+}
+
 /* Parts with the same panels follow each other, so that these stay in the cache. */
+q8_range q8_product_panels(const q8_product *product, int threads, int64_t part)
+{
+    const cut pieces = cut_for(product, threads);
+    return piece(part / pieces.rows, pieces.panels, product->panels);
+}
+
 void q8_product_run(const q8_product_walk *walk, int64_t part)
 {
     const q8_product *product = walk->product;
-    const q8_range blocks =
-        q8_part_range(part % product->row_parts, product->blocks_per_part, product->blocks);
-    const q8_range panels =
-        q8_part_range(part / product->row_parts, product->panels_per_part, product->panels);
-    for (int64_t block = blocks.first; block < blocks.end; block++) {
-        for (int64_t panel = panels.first; panel < panels.end;) {
-            const int64_t group = panel / product->group_panels;
-            const int64_t end = q8_least(panels.end, (group + 1) * product->group_panels);
-            const q8_block rows = prepare(walk, block, group);
-            if (walk->block)
-                walk->block(walk->context, &rows);
-            for (; panel < end; panel++)
-                walk->panel(walk->context, &rows, panel);
-        }
+    const cut pieces = cut_for(product, walk->threads);
+    const int64_t mr = product->tile_rows, all = q8_ceil_divide(product->rows, mr);
+    const q8_range tiles = piece(part % pieces.rows, pieces.rows, all);
+    const q8_range panels = q8_product_panels(product, walk->threads, part);
+    const int64_t blocks = q8_ceil_divide((tiles.end - tiles.first) * mr, product->block_rows);
+    for (int64_t i = 0; i < blocks; i++) {
+        const q8_range block = piece(i, blocks, tiles.end - tiles.first);
+        const int64_t first = (tiles.first + block.first) * mr;
+        const int64_t end = q8_least((tiles.first + block.end) * mr, product->rows);
+        run_block(walk, first, end - first, panels);
     }
 }
+

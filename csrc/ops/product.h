@@ -4,7 +4,7 @@
  * A row of A is what one output pixel sees. The kernel gets it as one pointer per tap, or, where
  * the channels do not fill the kernel's steps of K or are few, as one copied row. Rows are cut
  * into blocks that fit the second cache together with a panel; a block's pointers are made once
- * and used for every panel. */
+ * and used for every panel. While a panel is used, the next one is fetched from memory. */
 #ifndef Q8_PRODUCT_H
 #define Q8_PRODUCT_H
 
@@ -17,10 +17,12 @@ typedef struct {
     size_t depth;      /* elements that one output sums: kernel_h * kernel_w * c / groups */
     bool gathers;      /* rows are copied: taps is 1 and k the padded depth */
     size_t taps, k;    /* as the kernel sees them */
-    int64_t rows, block_rows, blocks, blocks_per_part;
+    int64_t rows;
+    int64_t tile_rows; /* mr */
+    int64_t block_rows; /* at most, of one block */
     int64_t columns;   /* of a panel: nr */
-    int64_t group_columns, group_panels, panels, panels_per_part;
-    int64_t row_parts, column_parts;
+    int64_t group_columns, group_panels, panels;
+    int64_t worthwhile_parts; /* more would be too small to hand out */
 } q8_product;
 
 /* What a kernel's tile looks like, and how fast it is. */
@@ -46,7 +48,8 @@ void q8_product_name(q8_step *step, const q8_window *window, int64_t groups, con
 
 /* Fills everything from window, groups and element_bytes. */
 void q8_product_cut(q8_product *product, q8_tile_shape shape);
-int64_t q8_product_parts(const q8_product *product);
+/* How many parts there are for so many threads; one for one. */
+int64_t q8_product_parts(const q8_product *product, int threads);
 /* Bytes that q8_product_run needs of its scratch; a multiple of Q8_ALIGNMENT. */
 size_t q8_product_scratch(const q8_product *product);
 int64_t q8_product_macs(const q8_product *product);
@@ -65,6 +68,7 @@ typedef struct {
 /* What a driver gives: where A is and what to do with a block. */
 typedef struct {
     const q8_product *product;
+    int threads;        /* for which the parts were counted */
     q8_picture picture; /* of group 0; the rest follows */
     uint8_t *scratch;
     void (*block)(void *context, const q8_block *block); /* NULL, or called before its panels */
@@ -72,6 +76,16 @@ typedef struct {
     void *context;
 } q8_product_walk;
 void q8_product_run(const q8_product_walk *walk, int64_t part);
+/* The panels of a part. */
+q8_range q8_product_panels(const q8_product *product, int threads, int64_t part);
+
+/* Packed weights on their way into the second cache, a little with every tile: first what is left
+ * of this part's, then the beginning of the next step's. */
+typedef struct {
+    q8_bytes own, next;
+} q8_ahead;
+q8_ahead q8_ahead_of(const q8_product *product, const q8_run *run, const q8_step *step,
+                     size_t panel_bytes, int64_t part);
 
 /* ---- panels of codes (product_u8.c) ---- */
 
@@ -97,6 +111,8 @@ typedef struct {
     void *y;                          /* the block's first row in this panel */
     size_t y_step;                    /* elements */
     int32_t *tile;                    /* room for mr * nr */
+    size_t panel_bytes;
+    q8_ahead *ahead;                  /* NULL: b and its like are in the cache anyway */
 } q8_panel;
 /* Computes the rows of a block in one panel. */
 void q8_panel_run(const q8_panel *panel, const q8_block *block);

@@ -75,6 +75,55 @@ static void store_tile(const q8_panel *panel, size_t first, size_t rows)
     }
 }
 
+/* So far, or a panel, own weights are fetched ahead of the panel in use: far enough for memory to
+ * deliver, near enough to stay in the second cache. */
+#define MOST_AHEAD (64 * 1024)
+#define MOST_OF_NEXT (256 * 1024)
+#define LINE_BYTES 64
+
+q8_ahead q8_ahead_of(const q8_product *product, const q8_run *run, const q8_step *step,
+                     size_t panel_bytes, int64_t part)
+{
+    const q8_range panels = q8_product_panels(product, run->threads, part);
+    const q8_bytes own = {step->weights.at + (size_t)panels.first * panel_bytes,
+                          (size_t)(panels.end - panels.first) * panel_bytes};
+    const size_t count = step->next.count < MOST_OF_NEXT ? step->next.count : MOST_OF_NEXT;
+    return (q8_ahead){own, {step->next.at, count}};
+}
+
+/* Cuts off the first `count` bytes, or all if these are fewer, and returns them. */
+static q8_bytes take(q8_bytes *bytes, size_t count)
+{
+    const q8_bytes taken = {bytes->at, bytes->count < count ? bytes->count : count};
+    bytes->at += taken.count;
+    bytes->count -= taken.count;
+    return taken;
+}
+
+/* What a tile of this panel is to fetch, up to `count` bytes. */
+static q8_bytes next_of(const q8_panel *panel, size_t count)
+{
+    q8_ahead *ahead = panel->ahead;
+    const uint8_t *end = (const uint8_t *)panel->b + panel->panel_bytes;
+    if (!ahead)
+        return (q8_bytes){NULL, 0};
+    if (ahead->own.at < end)
+        take(&ahead->own, (size_t)(end - ahead->own.at));
+    if (!ahead->own.count)
+        return take(&ahead->next, count);
+    if ((size_t)(ahead->own.at - end) >= panel->panel_bytes + MOST_AHEAD)
+        return (q8_bytes){NULL, 0};
+    return take(&ahead->own, count);
+}
+
+static void set_next(const q8_panel *panel, size_t tiles, q8_gemm_job *job)
+{
+    const q8_bytes next = next_of(panel, panel->panel_bytes / tiles + LINE_BYTES);
+    const size_t turns = job->taps * job->k / (2 * panel->kernels->gemm->kr) + 1;
+    job->next = next.at;
+    job->next_step = (next.count + turns - 1) / turns;
+}
+
 void q8_panel_run(const q8_panel *panel, const q8_block *block)
 {
     const q8_gemm_table *gemm = panel->kernels->gemm;
@@ -94,7 +143,9 @@ void q8_panel_run(const q8_panel *panel, const q8_block *block)
         .high = output->high,
         .c_step = is_final ? panel->y_step : gemm->nr,
     };
+    const size_t tiles = (block->rows + gemm->mr - 1) / gemm->mr;
     for (size_t first = 0; first < block->rows; first += gemm->mr) {
+        set_next(panel, tiles, &job);
         job.m = block->rows - first < gemm->mr ? block->rows - first : gemm->mr;
         job.a = (const uint8_t *const *)(const void *)(block->a + first);
         job.c = is_final ? (uint8_t *)panel->y + first * panel->y_step * element_bytes
