@@ -1,18 +1,22 @@
 """Prepare: the eight-bit files that bench runs, made once per model and kept in a cache folder.
 
 ours.onnx   q8tool quantize --images, QDQ
+nodata.onnx q8tool quantize without photos
 ort.onnx    onnxruntime.quantization.quantize_static: QDQ, uint8 activations, int8 weights per
             channel, min/max over the same photos
+nncf.xml    nncf.quantize for OpenVINO, over the same photos; only where nncf is installed
 """
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from q8tool import Session
 from q8tool.image.load import find_photos, load_photo
 from q8tool.image.preprocess import to_tensor
 from q8tool.image.spec import PRESETS, Spec
@@ -31,7 +35,9 @@ class Files:
     name: str
     float_model: Path
     ours: Path
+    without_data: Path
     onnxruntime: Path
+    nncf: Path | None
 
 
 def data_dir() -> Path:
@@ -43,15 +49,22 @@ def prepare(model: Path, cache: Path, preset: str) -> Files:
     """Makes what is missing in cache/<model name>/."""
     folder = cache / model.stem
     folder.mkdir(parents=True, exist_ok=True)
-    files = Files(model.stem, model, folder / "ours.onnx", folder / "ort.onnx")
+    nncf = folder / "nncf.xml" if find_spec("nncf") else None
+    files = Files(
+        model.stem, model, folder / "ours.onnx", folder / "nodata.onnx", folder / "ort.onnx", nncf
+    )
     photos = find_photos([data_dir() / "imagenet"])[:: 500 // PHOTOS][:PHOTOS]
+    preprocessing = SpecOptions(preset)
     if not files.ours.exists():
-        options = quantize.Options(
-            model, files.ours, images=photos, preprocessing=SpecOptions(preset)
+        quantize.run(
+            quantize.Options(model, files.ours, images=photos, preprocessing=preprocessing)
         )
-        quantize.run(options)
+    if not files.without_data.exists():
+        quantize.run(quantize.Options(model, files.without_data, preprocessing=preprocessing))
     if not files.onnxruntime.exists():
         _by_onnxruntime(model, files.onnxruntime, photos, preset)
+    if nncf is not None and not nncf.exists():
+        _by_nncf(model, nncf, photos, preset)
     return files
 
 
@@ -65,21 +78,33 @@ class _Photos:
         return next(self._samples, None)
 
 
-def _by_onnxruntime(model: Path, output: Path, photos: list[Path], preset: str) -> None:
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    from q8tool import Session
-
+def _samples(model: Path, photos: list[Path], preset: str) -> Iterator[dict[str, Any]]:
     info = image_input(Session(model).inputs)
     height, width = (d if isinstance(d, int) else 224 for d in (info.shape or ())[2:4])
     mean, std = PRESETS[preset]
     spec = Spec((height, width), mean, std)
-    samples = ({info.name: np.asarray(to_tensor(load_photo(p), spec))} for p in photos)
+    return ({info.name: np.asarray(to_tensor(load_photo(p), spec))} for p in photos)
+
+
+def _by_onnxruntime(model: Path, output: Path, photos: list[Path], preset: str) -> None:
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
     ready = output.with_suffix(".pre.onnx")
     quant_pre_process(model, ready, skip_symbolic_shape=True)
     quantize_static(
-        ready, output, _Photos(samples), quant_format=QuantFormat.QDQ, per_channel=True,
-        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+        ready, output, _Photos(_samples(model, photos, preset)), quant_format=QuantFormat.QDQ,
+        per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
     )  # fmt: skip
     ready.unlink()
+
+
+def _by_nncf(model: Path, output: Path, photos: list[Path], preset: str) -> None:
+    import nncf
+    import openvino
+
+    samples = nncf.Dataset(list(_samples(model, photos, preset)))
+    network = openvino.Core().read_model(model)
+    openvino.save_model(
+        nncf.quantize(network, samples, subset_size=len(photos)), output, compress_to_fp16=False
+    )

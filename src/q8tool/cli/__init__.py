@@ -26,6 +26,8 @@ _BROKEN_PIPE = 141
         "strip-conversions": "q8tool.cli.strip_conversions",
         "label-image": "q8tool.cli.label_image",
         "inspect": "q8tool.cli.inspect",
+        "explain": "q8tool.cli.explain",
+        "bench": "q8tool.cli.bench",
         "selftest": "q8tool.cli.selftest",
         "demo": "q8tool.cli.demo",
     },

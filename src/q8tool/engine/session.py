@@ -53,7 +53,7 @@ class Session:
         if threads is not None and threads < 1:
             raise UsageError(f"{threads} threads cannot run anything", "give at least 1")
         self._source = Source(model)
-        self._threads = threads or _cores()
+        self.threads = threads or _cores()
         self._isa = isa
         self._strict = strict
         outputs = [info.name for info in self.outputs]
@@ -95,7 +95,7 @@ class Session:
         Raises UsageError for a missing or unknown input, a wrong type or shape, an unknown output.
         """
         arrays = self._checked(feeds)
-        results = self._program(arrays).run(arrays, self._threads)
+        results = self._program(arrays).run(arrays, self.threads)
         if outputs is None:
             return results
         for name in outputs:
@@ -116,7 +116,7 @@ class Session:
         feeds  None: zeros, symbolic dimensions 1
         """
         arrays = self._assumed_feeds() if feeds is None else self._checked(feeds)
-        return self._program(arrays).profile(arrays, self._threads, _PROFILE_RUNS)
+        return self._program(arrays).profile(arrays, self.threads, _PROFILE_RUNS)
 
     # ---- inside ----
 

@@ -2,23 +2,38 @@
 
 q8tool        our Session
 onnxruntime   InferenceSession on the CPU, all graph optimizations
-openvino      compiled for the CPU, latency hint
+openvino      compiled for the CPU, latency hint, float32 as everybody else (its default on some
+              CPUs is bfloat16)
 """
 
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-__all__ = ["ENGINES", "Runner", "make_runner"]
+from q8tool.errors import UsageError
+
+__all__ = ["ENGINES", "Feeds", "Runner", "check_engine", "make_runner"]
 
 Feeds = Mapping[str, NDArray[Any]]
 Runner = Callable[[Feeds], object]
 
 
+def check_engine(name: str) -> None:
+    """Raises UsageError if the engine is not installed."""
+    if find_spec(name) is None:
+        raise UsageError(f"{name} is not installed here", f"pip install {name}")
+
+
+def make_runner(engine: str, model: Path, threads: int) -> Runner:
+    """A function that runs the model once with the given feeds on so many threads."""
+    return ENGINES[engine](model, threads)
+
+
 def _q8tool(model: Path, threads: int) -> Runner:
-    from q8tool import Session
+    from q8tool.engine.session import Session
 
     return Session(model, threads=threads).run
 
@@ -38,7 +53,6 @@ def _openvino(model: Path, threads: int) -> Runner:
     import openvino
 
     core = openvino.Core()
-    # float32 as everybody else: its default on some CPUs is bfloat16.
     settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(
         model, "CPU", {**settings, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
@@ -52,8 +66,3 @@ ENGINES: dict[str, Callable[[Path, int], Runner]] = {
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
 }
-
-
-def make_runner(engine: str, model: Path, threads: int) -> Runner:
-    """A function that runs the model once with the given feeds on so many threads."""
-    return ENGINES[engine](model, threads)
