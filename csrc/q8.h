@@ -89,6 +89,9 @@ typedef struct {
     float float_low, float_high;        /* -inf, +inf: no clamp */
     int32_t x_scale_tensor;             /* -1, or f32 scalar known at run time (dynamic form) */
     int32_t x_zero_point_tensor;        /* -1, or u8 scalar known at run time */
+    /* y u8 and x_scale_tensor: the code (of y_scale, y_zero_point, y_low, y_high) of the f32 value,
+     * or one next to it, since float_bias may have been rounded; bias is NULL. */
+    float y_scale;
 } q8_conv;
 int q8_plan_add_conv(q8_plan *plan, const q8_conv *conv);
 

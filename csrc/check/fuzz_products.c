@@ -111,7 +111,8 @@ static void add_conv(fuzz_case *c, bool is_f32)
                     .float_bias = fuzz_chance(c, 2) ? fuzz_memory(c, outputs, 4) : NULL,
                     .float_low = -fuzz_float(c), .float_high = fuzz_float(c),
                     .x_scale_tensor = maybe_scalar(c, Q8_F32),
-                    .x_zero_point_tensor = maybe_scalar(c, Q8_U8)};
+                    .x_zero_point_tensor = maybe_scalar(c, Q8_U8),
+                    .y_scale = fuzz_float(c)};
     q8_plan_add_conv(c->plan, fuzz_chance(c, 128) ? NULL : &conv);
 }
 

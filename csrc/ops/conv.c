@@ -8,8 +8,7 @@ typedef struct {
     q8_conv_numbers numbers;
     const uint8_t *panels;
     size_t panel_bytes;
-    const uint8_t *padding; /* a pixel of zero points; NULL: made at run time */
-    size_t padding_at, bias_at, multiplier_at, sums_at, tile_at; /* in the scratch */
+    size_t sums_at, tile_at; /* in the scratch */
 } conv_state;
 
 /* ---- adding ---- */
@@ -26,10 +25,14 @@ static int64_t largest_weight(const q8_conv *conv, int64_t channels)
     return largest + 128;
 }
 
-static int check_sums(q8_plan *plan, const q8_conv *conv, const q8_window *window)
+static int check_sums(q8_plan *plan, const q8_conv *conv, const q8_window *window,
+                      q8_conv_numbers *numbers)
 {
-    int64_t depth = window->kernel_h * window->kernel_w * (window->c / conv->groups);
-    if (depth > INT32_MAX / (255 * largest_weight(conv, window->oc)))
+    const int64_t depth = window->kernel_h * window->kernel_w * (window->c / conv->groups);
+    const int64_t largest = 255 * largest_weight(conv, window->oc);
+    numbers->depth = depth;
+    numbers->largest_sum = depth * largest;
+    if (depth > INT32_MAX / largest)
         return q8_plan_fail(plan, Q8_ERROR_BOUNDS, "conv: a sum of %lld products may overflow",
                             (long long)depth);
     return Q8_OK;
@@ -52,27 +55,12 @@ static int pack_weights(q8_plan *plan, const q8_conv *conv, conv_state *state)
     return plan->status;
 }
 
-static int make_padding(q8_plan *plan, conv_state *state)
-{
-    if (state->numbers.x_zero_point_tensor >= 0)
-        return Q8_OK;
-    uint8_t *padding = q8_plan_allocate(plan, (int64_t)state->product.k, 1);
-    if (padding)
-        memset(padding, state->numbers.x_zero_point, state->product.k);
-    state->padding = padding;
-    return plan->status;
-}
-
 static size_t lay_out_scratch(const q8_kernels *kernels, conv_state *state)
 {
     const q8_product *product = &state->product;
-    const size_t nr = kernels->gemm->nr;
     size_t total = q8_product_scratch(product);
-    state->padding_at = q8_reserve(&total, product->k);
-    state->bias_at = q8_reserve(&total, nr * sizeof(int32_t));
-    state->multiplier_at = q8_reserve(&total, nr * sizeof(float));
     state->sums_at = q8_reserve(&total, (size_t)product->block_rows * sizeof(int32_t));
-    state->tile_at = q8_reserve(&total, kernels->gemm->mr * nr * sizeof(int32_t));
+    state->tile_at = q8_reserve(&total, kernels->gemm->mr * kernels->gemm->nr * sizeof(int32_t));
     return total;
 }
 
@@ -84,7 +72,7 @@ static int64_t parts_for(const q8_step *step, int threads)
 }
 
 static int add_panels(q8_plan *plan, const q8_conv *conv, const q8_window *window,
-                      const q8_conv_numbers *numbers)
+                      const q8_conv_numbers *numbers, q8_conv_now *now)
 {
     const q8_gemm_table *gemm = plan->kernels->gemm;
     q8_step *step = q8_plan_append(plan, sizeof(conv_state), 1, run);
@@ -99,18 +87,19 @@ static int add_panels(q8_plan *plan, const q8_conv *conv, const q8_window *windo
     step->macs = q8_product_macs(product);
     step->scratch_bytes = lay_out_scratch(plan->kernels, state);
     q8_product_name(step, window, conv->groups, gemm->name);
-    if (q8_conv_numbers_copy(plan, conv, product, window->oc, &state->numbers) != Q8_OK ||
+    if (q8_conv_numbers_copy(plan, conv, product, window->oc, (int64_t)product->k,
+                             &state->numbers) != Q8_OK ||
         pack_weights(plan, conv, state) != Q8_OK)
         return plan->status;
     step->weights = (q8_bytes){state->panels, (size_t)product->panels * state->panel_bytes};
-    q8_conv_numbers_fold(&state->numbers, product->panels * product->columns,
-                         gemm->flips_a ? 128 : 0);
-    return make_padding(plan, state);
+    q8_conv_numbers_fold(&state->numbers, gemm->flips_a ? 128 : 0);
+    return q8_conv_now_of(plan, conv, now, &state->numbers);
 }
 
 int q8_plan_add_conv(q8_plan *plan, const q8_conv *conv)
 {
     q8_conv_numbers numbers;
+    q8_conv_now *now;
     if (!conv)
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "conv: no descriptor");
     const q8_tensor *x = q8_plan_operand(plan, conv->x, Q8_U8, 4, "conv");
@@ -120,11 +109,12 @@ int q8_plan_add_conv(q8_plan *plan, const q8_conv *conv)
     const q8_window window = Q8_CONV_WINDOW(conv, x, y);
     if (q8_conv_check(plan, &window, conv->groups, x, y, "conv") != Q8_OK ||
         q8_conv_numbers_start(plan, conv, y->dtype, &numbers) != Q8_OK ||
-        check_sums(plan, conv, &window) != Q8_OK)
+        check_sums(plan, conv, &window, &numbers) != Q8_OK ||
+        q8_conv_now_append(plan, conv, &now) != Q8_OK)
         return plan->status;
     if (conv->groups > 1 && conv->groups == window.c && conv->groups == window.oc)
-        return q8_plan_add_depthwise(plan, conv, &window, &numbers);
-    return add_panels(plan, conv, &window, &numbers);
+        return q8_plan_add_depthwise(plan, conv, &window, &numbers, now);
+    return add_panels(plan, conv, &window, &numbers, now);
 }
 
 /* ---- running ---- */
@@ -132,7 +122,6 @@ int q8_plan_add_conv(q8_plan *plan, const q8_conv *conv)
 typedef struct {
     const conv_state *state;
     const q8_run *run;
-    q8_conv_now now;
     uint8_t *y;
     int32_t *row_sums;
     q8_ahead ahead;
@@ -141,8 +130,8 @@ typedef struct {
 static void sum_rows(void *given, const q8_block *block)
 {
     context *c = given;
-    q8_row_sums(c->run->plan->kernels, &c->state->product, block, c->now.x_zero_point,
-                c->row_sums);
+    q8_row_sums(c->run->plan->kernels, &c->state->product, block,
+                c->state->numbers.x_zero_point, c->row_sums);
 }
 
 static void run_panel(void *given, const q8_block *block, int64_t panel)
@@ -152,25 +141,24 @@ static void run_panel(void *given, const q8_block *block, int64_t panel)
     const q8_product *product = &state->product;
     const q8_conv_numbers *numbers = &state->numbers;
     const int64_t at = panel * product->columns;
-    const size_t nr = (size_t)product->columns, y_step = (size_t)product->window.oc;
-    uint8_t *scratch = c->run->scratch;
+    const size_t y_step = (size_t)product->window.oc;
     const q8_panel job = {
         .kernels = c->run->plan->kernels,
         .product = product,
         .output = &numbers->output,
         .b = state->panels + (size_t)panel * state->panel_bytes,
         .columns = q8_panel_width(product, panel),
-        .bias = q8_conv_bias(numbers, c->now, at, nr, (int32_t *)(scratch + state->bias_at)),
-        .multiplier = q8_conv_multiplier(numbers, c->now, at, nr,
-                                         (float *)(scratch + state->multiplier_at)),
+        .bias = numbers->bias + at,
+        .multiplier = numbers->multiplier ? numbers->multiplier + at : NULL,
         .float_bias = numbers->float_bias ? numbers->float_bias + at : NULL,
         .weight_zero_point = numbers->weight_zero_point ? numbers->weight_zero_point + at : NULL,
         .has_one_zero_point = numbers->has_one_zero_point,
+        .over_floats = numbers->over_floats,
         .row_sums = c->row_sums,
         .y = c->y + ((size_t)block->first * y_step + (size_t)q8_panel_first(product, panel)) *
                         q8_element_bytes(numbers->output.dtype),
         .y_step = y_step,
-        .tile = (int32_t *)(scratch + state->tile_at),
+        .tile = (int32_t *)(c->run->scratch + state->tile_at),
         .panel_bytes = state->panel_bytes,
         .ahead = &c->ahead,
     };
@@ -182,14 +170,9 @@ static void run(const q8_step *step, const q8_run *run, int64_t part)
     const conv_state *state = step->state;
     const q8_conv_numbers *numbers = &state->numbers;
     const q8_window *window = &state->product.window;
-    const q8_conv_now now = q8_conv_now_of(run, numbers);
-    const uint8_t *padding = state->padding;
-    if (!padding)
-        padding = memset(run->scratch + state->padding_at, now.x_zero_point, state->product.k);
     context c = {
         .state = state,
         .run = run,
-        .now = now,
         .y = q8_write(run, q8_tensor_of(run, numbers->y)),
         .row_sums = (int32_t *)(run->scratch + state->sums_at),
         .ahead = q8_ahead_of(&state->product, run, step, state->panel_bytes, part),
@@ -198,8 +181,8 @@ static void run(const q8_step *step, const q8_run *run, int64_t part)
         .product = &state->product,
         .threads = run->threads,
         .picture = {.x = q8_read(run, q8_tensor_of(run, numbers->x)),
-                    .padding = padding,
-                    .padding_byte = (uint8_t)now.x_zero_point,
+                    .padding = numbers->padding,
+                    .padding_byte = (uint8_t)numbers->x_zero_point,
                     .pixel_bytes = (size_t)window->c,
                     .channel_bytes = (size_t)(window->c / state->product.groups)},
         .scratch = run->scratch,

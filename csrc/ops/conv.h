@@ -6,42 +6,46 @@
 #include "product.h"
 
 /* Operands and the numbers of each output channel. The arrays have one value per column of the
- * driver's choice: padded to whole panels, or simply per channel. */
+ * driver's choice: panels of nr columns, padded, or one panel of all channels. What depends on
+ * x's scale or zero point may be known at run time only: then a step of its own writes it before
+ * the convolution's step reads it. */
 typedef struct {
-    int32_t x, y, x_scale_tensor, x_zero_point_tensor;
-    int32_t x_zero_point;             /* 0 if known at run time only */
+    int32_t x, y;
+    int32_t x_zero_point;
     q8_output output;
-    int32_t *bias;                    /* without what the zero point of x adds at run time */
+    int64_t columns;                  /* of all panels */
+    int64_t depth, largest_sum;       /* products in an acc; what |acc| can be, without bias */
+    const float *most_sum;            /* the same of each column; dynamic codes only */
+    int32_t *bias;
     int32_t *weight_sums;             /* of a column's weights */
     const int32_t *weight_zero_point; /* NULL: all 0 */
     bool has_one_zero_point;          /* of the weights, for all channels */
-    const float *multiplier;          /* NULL for s32 */
+    float *multiplier;                /* NULL for s32 */
     const float *float_bias;          /* NULL: none */
+    uint8_t *padding;                 /* padding_bytes of x_zero_point */
+    int64_t padding_bytes;
+    bool over_floats;                 /* in this run codes are made from floats */
 } q8_conv_numbers;
 
 /* Checks what does not depend on the geometry. Arrays stay NULL. */
 int q8_conv_numbers_start(q8_plan *plan, const q8_conv *conv, q8_dtype y_dtype,
                           q8_conv_numbers *numbers);
-/* Copies the arrays in the order of a product's columns, or as they are for product NULL. */
+/* Copies the arrays in the order of a product's columns, or as they are for product NULL, and
+ * makes room for padding_bytes of padding. */
 int q8_conv_numbers_copy(q8_plan *plan, const q8_conv *conv, const q8_product *product,
-                         int64_t channels, q8_conv_numbers *numbers);
-/* bias += (flip - x_zero_point) * weight_sums */
-void q8_conv_numbers_fold(q8_conv_numbers *numbers, int64_t columns, int32_t flip);
+                         int64_t channels, int64_t padding_bytes, q8_conv_numbers *numbers);
+/* bias += (flip - x_zero_point) * weight_sums, and fills the padding. */
+void q8_conv_numbers_fold(q8_conv_numbers *numbers, int32_t flip);
 
-/* The numbers of one run: zero point and scale of x may be known only now. */
-typedef struct {
-    int32_t x_zero_point;
-    float x_scale;
-} q8_conv_now;
-q8_conv_now q8_conv_now_of(const q8_run *run, const q8_conv_numbers *numbers);
-/* n values from column `at` on; buffers hold n values each. */
-const int32_t *q8_conv_bias(const q8_conv_numbers *numbers, q8_conv_now now, int64_t at, size_t n,
-                            int32_t *buffer);
-const float *q8_conv_multiplier(const q8_conv_numbers *numbers, q8_conv_now now, int64_t at,
-                                size_t n, float *buffer);
+/* Appends, before the convolution's own step, the step that makes the numbers of a run; *now
+ * stays NULL if everything is known. */
+typedef struct q8_conv_now q8_conv_now;
+int q8_conv_now_append(q8_plan *plan, const q8_conv *conv, q8_conv_now **now);
+/* Tells it what to make; after the fold. */
+int q8_conv_now_of(q8_plan *plan, const q8_conv *conv, q8_conv_now *now, q8_conv_numbers *numbers);
 
 /* depthwise.c: groups, C and OC are equal; everything has been checked. */
 int q8_plan_add_depthwise(q8_plan *plan, const q8_conv *conv, const q8_window *window,
-                          q8_conv_numbers *numbers);
+                          q8_conv_numbers *numbers, q8_conv_now *now);
 
 #endif

@@ -1,4 +1,5 @@
 /* conv_numbers.c - bias, multipliers and zero points of an eight-bit convolution, per channel. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "conv.h"
@@ -10,17 +11,16 @@ int q8_conv_numbers_start(q8_plan *plan, const q8_conv *conv, q8_dtype y_dtype,
     *numbers = (q8_conv_numbers){
         .x = conv->x,
         .y = conv->y,
-        .x_scale_tensor = conv->x_scale_tensor,
-        .x_zero_point_tensor = conv->x_zero_point_tensor,
         .x_zero_point = is_dynamic ? 0 : conv->x_zero_point,
-        .output = {y_dtype, conv->y_zero_point, conv->y_low, conv->y_high, conv->float_low,
-                   conv->float_high},
+        .output = {y_dtype, conv->y_zero_point, conv->y_low, conv->y_high, conv->y_scale,
+                   conv->float_low, conv->float_high},
     };
     if (is_dynamic && q8_plan_scalar(plan, conv->x_zero_point_tensor, Q8_U8, conv->y, "conv"))
         return plan->status;
     if (conv->x_scale_tensor >= 0) {
-        if (y_dtype != Q8_F32)
-            return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "conv: a scale tensor needs floats in y");
+        if (y_dtype == Q8_S32 || (y_dtype == Q8_U8 && (conv->bias || !(conv->y_scale > 0.0f))))
+            return q8_plan_fail(plan, Q8_ERROR_ARGUMENT,
+                                "conv: a scale tensor does not go with y or bias");
         if (q8_plan_scalar(plan, conv->x_scale_tensor, Q8_F32, conv->y, "conv"))
             return plan->status;
     }
@@ -56,14 +56,31 @@ static bool have_zero_point(const q8_conv *conv, int64_t channels, int32_t zero_
     return true;
 }
 
-int q8_conv_numbers_copy(q8_plan *plan, const q8_conv *conv, const q8_product *product,
-                         int64_t channels, q8_conv_numbers *numbers)
+/* Per channel: 255 times the sum of its weights' sizes. */
+static const float *most_sums(q8_plan *plan, const q8_conv *conv, int64_t channels, int64_t depth)
 {
-    const int64_t columns = product ? product->panels * product->columns : channels;
+    const int8_t *weights = conv->weights;
+    float *sums = q8_plan_allocate(plan, channels, sizeof(float));
+    for (int64_t c = 0; sums && c < channels; c++) {
+        int64_t sum = 0;
+        for (int64_t k = 0; k < depth; k++)
+            sum += abs(*weights++);
+        sums[c] = 255.0f * (float)sum;
+    }
+    return sums;
+}
+
+int q8_conv_numbers_copy(q8_plan *plan, const q8_conv *conv, const q8_product *product,
+                         int64_t channels, int64_t padding_bytes, q8_conv_numbers *numbers)
+{
     const bool is_s32 = numbers->output.dtype == Q8_S32;
+    const int64_t columns = product ? product->panels * product->columns : channels;
+    numbers->columns = columns;
     numbers->bias = conv->bias ? copy_numbers(plan, product, channels, conv->bias)
                                : q8_plan_allocate(plan, columns, sizeof(int32_t));
     numbers->weight_sums = q8_plan_allocate(plan, columns, sizeof(int32_t));
+    numbers->padding = q8_plan_allocate(plan, padding_bytes, 1);
+    numbers->padding_bytes = padding_bytes;
     if (conv->weight_zero_point && !have_zero_point(conv, channels, 0)) {
         numbers->weight_zero_point =
             copy_numbers(plan, product, channels, conv->weight_zero_point);
@@ -73,46 +90,17 @@ int q8_conv_numbers_copy(q8_plan *plan, const q8_conv *conv, const q8_product *p
     numbers->multiplier =
         copy_numbers(plan, product, channels, is_s32 ? NULL : conv->multiplier);
     numbers->float_bias = copy_numbers(plan, product, channels, conv->float_bias);
+    if (conv->x_scale_tensor >= 0 && numbers->output.dtype == Q8_U8)
+        numbers->most_sum = copy_numbers(plan, product, channels,
+                                         most_sums(plan, conv, channels, numbers->depth));
     return plan->status;
 }
 
-void q8_conv_numbers_fold(q8_conv_numbers *numbers, int64_t columns, int32_t flip)
+void q8_conv_numbers_fold(q8_conv_numbers *numbers, int32_t flip)
 {
     const uint32_t factor = (uint32_t)flip - (uint32_t)numbers->x_zero_point;
-    for (int64_t i = 0; i < columns; i++)
+    for (int64_t i = 0; i < numbers->columns; i++)
         numbers->bias[i] =
             (int32_t)((uint32_t)numbers->bias[i] + factor * (uint32_t)numbers->weight_sums[i]);
-}
-
-q8_conv_now q8_conv_now_of(const q8_run *run, const q8_conv_numbers *numbers)
-{
-    q8_conv_now now = {numbers->x_zero_point, 1.0f};
-    if (numbers->x_zero_point_tensor >= 0)
-        now.x_zero_point =
-            *(const uint8_t *)q8_read(run, q8_tensor_of(run, numbers->x_zero_point_tensor));
-    if (numbers->x_scale_tensor >= 0)
-        now.x_scale = *(const float *)q8_read(run, q8_tensor_of(run, numbers->x_scale_tensor));
-    return now;
-}
-
-const int32_t *q8_conv_bias(const q8_conv_numbers *numbers, q8_conv_now now, int64_t at, size_t n,
-                            int32_t *buffer)
-{
-    const int32_t *bias = numbers->bias + at, *sums = numbers->weight_sums + at;
-    if (numbers->x_zero_point_tensor < 0)
-        return bias;
-    for (size_t i = 0; i < n; i++)
-        buffer[i] =
-            (int32_t)((uint32_t)bias[i] - (uint32_t)now.x_zero_point * (uint32_t)sums[i]);
-    return buffer;
-}
-
-const float *q8_conv_multiplier(const q8_conv_numbers *numbers, q8_conv_now now, int64_t at,
-                                size_t n, float *buffer)
-{
-    if (numbers->x_scale_tensor < 0)
-        return numbers->multiplier ? numbers->multiplier + at : NULL;
-    for (size_t i = 0; i < n; i++)
-        buffer[i] = numbers->multiplier[at + (int64_t)i] * now.x_scale;
-    return buffer;
+    memset(numbers->padding, numbers->x_zero_point, (size_t)numbers->padding_bytes);
 }

@@ -48,8 +48,7 @@ typedef struct {
     q8_conv_numbers numbers;
     const int8_t *weights;
     const int8_t *ones;     /* NULL unless a weight has a zero point: gives the sums of x */
-    const uint8_t *padding; /* a pixel of zero points; NULL: made at run time */
-    size_t padding_at, bias_at, multiplier_at, sums_bias_at, sums_at, acc_at; /* in the scratch */
+    size_t sums_bias_at, sums_at, acc_at; /* in the scratch */
 } depthwise_state;
 
 static int make_weights(q8_plan *plan, const q8_conv *conv, const q8_window *window,
@@ -58,7 +57,6 @@ static int make_weights(q8_plan *plan, const q8_conv *conv, const q8_window *win
     const int64_t channels = window->c, count = state->shape.taps * channels;
     int8_t *weights = q8_plan_allocate(plan, count, 1);
     int8_t *ones = state->numbers.weight_zero_point ? q8_plan_allocate(plan, count, 1) : NULL;
-    uint8_t *padding = q8_plan_allocate(plan, channels, 1);
     if (plan->status)
         return plan->status;
     q8_depthwise_weights(window, 1, conv->weights, weights);
@@ -66,10 +64,8 @@ static int make_weights(q8_plan *plan, const q8_conv *conv, const q8_window *win
         state->numbers.weight_sums[i % channels] += weights[i];
     if (ones)
         memset(ones, 1, (size_t)count);
-    memset(padding, state->numbers.x_zero_point, (size_t)channels);
     state->weights = weights;
     state->ones = ones;
-    state->padding = state->numbers.x_zero_point_tensor < 0 ? padding : NULL;
     return Q8_OK;
 }
 
@@ -79,14 +75,11 @@ static size_t lay_out_scratch(depthwise_state *state)
     const size_t channels = (size_t)state->shape.channels;
     const size_t pixels = (size_t)state->shape.slide.pixels;
     q8_reserve(&total, state->shape.slide.pointer_bytes);
-    state->padding_at = q8_reserve(&total, channels);
-    state->bias_at = q8_reserve(&total, channels * sizeof(int32_t));
-    state->multiplier_at = q8_reserve(&total, channels * sizeof(float));
     if (state->ones) {
         state->sums_bias_at = q8_reserve(&total, channels * sizeof(int32_t));
         state->sums_at = q8_reserve(&total, pixels * channels * sizeof(int32_t));
     }
-    if (state->ones || state->numbers.output.dtype == Q8_F32)
+    if (state->ones || state->numbers.most_sum || state->numbers.output.dtype == Q8_F32)
         state->acc_at = q8_reserve(&total, pixels * channels * sizeof(int32_t));
     return total;
 }
@@ -94,7 +87,7 @@ static size_t lay_out_scratch(depthwise_state *state)
 static void run(const q8_step *step, const q8_run *run, int64_t part);
 
 int q8_plan_add_depthwise(q8_plan *plan, const q8_conv *conv, const q8_window *window,
-                          q8_conv_numbers *numbers)
+                          q8_conv_numbers *numbers, q8_conv_now *now)
 {
     q8_depthwise shape;
     q8_step *step = q8_depthwise_append(plan, window, sizeof(depthwise_state), run, &shape);
@@ -103,10 +96,12 @@ int q8_plan_add_depthwise(q8_plan *plan, const q8_conv *conv, const q8_window *w
     depthwise_state *state = step->state;
     state->shape = shape;
     state->numbers = *numbers;
-    if (q8_conv_numbers_copy(plan, conv, NULL, window->c, &state->numbers) != Q8_OK ||
+    if (q8_conv_numbers_copy(plan, conv, NULL, window->c, window->c, &state->numbers) != Q8_OK ||
         make_weights(plan, conv, window, state) != Q8_OK)
         return plan->status;
-    q8_conv_numbers_fold(&state->numbers, window->c, 0);
+    q8_conv_numbers_fold(&state->numbers, 0);
+    if (q8_conv_now_of(plan, conv, now, &state->numbers) != Q8_OK)
+        return plan->status;
     step->scratch_bytes = lay_out_scratch(state);
     return Q8_OK;
 }
@@ -123,12 +118,11 @@ static void correct(const q8_conv_numbers *numbers, size_t pixels, size_t channe
                                (uint32_t)numbers->weight_zero_point[c] * (uint32_t)sums[c]);
 }
 
-static void sum_taps(const depthwise_state *state, const q8_run *run, q8_conv_now now,
-                     q8_depthwise_job job)
+static void sum_taps(const depthwise_state *state, const q8_run *run, q8_depthwise_job job)
 {
     int32_t *bias = (int32_t *)(void *)(run->scratch + state->sums_bias_at);
     for (size_t c = 0; c < job.channels; c++)
-        bias[c] = -now.x_zero_point * (int32_t)job.taps;
+        bias[c] = -state->numbers.x_zero_point * (int32_t)job.taps;
     job.w = state->ones;
     job.bias = bias;
     job.multiplier = NULL;
@@ -138,7 +132,7 @@ static void sum_taps(const depthwise_state *state, const q8_run *run, q8_conv_no
 }
 
 /* The way over accumulators: floats, or weights with a zero point. */
-static void run_accumulators(const depthwise_state *state, const q8_run *run, q8_conv_now now,
+static void run_accumulators(const depthwise_state *state, const q8_run *run,
                              const q8_depthwise_job *given, uint8_t *y)
 {
     const q8_conv_numbers *numbers = &state->numbers;
@@ -149,23 +143,22 @@ static void run_accumulators(const depthwise_state *state, const q8_run *run, q8
     job.y_step = job.channels;
     run->plan->kernels->conv.depthwise(&job);
     if (state->ones) {
-        sum_taps(state, run, now, job);
+        sum_taps(state, run, job);
         correct(numbers, job.pixels, job.channels,
                 (const int32_t *)(const void *)(run->scratch + state->sums_at), acc);
     }
     for (size_t p = 0; p < job.pixels; p++, acc += job.channels)
-        q8_store_accumulators(run->plan->kernels, &numbers->output, job.channels, acc,
-                              given->multiplier, numbers->float_bias, y, p * job.channels);
+        q8_store_accumulators(run->plan->kernels, &numbers->output, numbers->over_floats,
+                              job.channels, acc, given->multiplier, numbers->float_bias, y,
+                              p * job.channels);
 }
 
-static void run_pixels(const depthwise_state *state, const q8_run *run, q8_conv_now now,
-                       q8_depthwise_job *job, uint8_t *y)
+static void run_pixels(const depthwise_state *state, const q8_run *run, q8_depthwise_job *job,
+                       uint8_t *y)
 {
-    const q8_output *output = &state->numbers.output;
-    job->multiplier = q8_conv_multiplier(&state->numbers, now, 0, job->channels,
-                                         (float *)(void *)(run->scratch + state->multiplier_at));
-    if (state->ones || output->dtype == Q8_F32) {
-        run_accumulators(state, run, now, job, y);
+    const q8_conv_numbers *numbers = &state->numbers;
+    if (state->ones || numbers->output.dtype == Q8_F32 || numbers->over_floats) {
+        run_accumulators(state, run, job, y);
         return;
     }
     job->y = y;
@@ -178,14 +171,10 @@ static void run(const q8_step *step, const q8_run *run, int64_t part)
     const depthwise_state *state = step->state;
     const q8_depthwise *shape = &state->shape;
     const q8_conv_numbers *numbers = &state->numbers;
-    const q8_conv_now now = q8_conv_now_of(run, numbers);
     const size_t channels = (size_t)shape->channels;
     const void **pointers = (const void **)(void *)run->scratch;
-    const uint8_t *padding = state->padding;
-    if (!padding)
-        padding = memset(run->scratch + state->padding_at, now.x_zero_point, channels);
     const q8_picture picture = {.x = q8_read(run, q8_tensor_of(run, numbers->x)),
-                                .padding = padding,
+                                .padding = numbers->padding,
                                 .pixel_bytes = channels};
     uint8_t *y = q8_write(run, q8_tensor_of(run, numbers->y));
     q8_depthwise_job job = {
@@ -194,8 +183,8 @@ static void run(const q8_step *step, const q8_run *run, int64_t part)
         .x = (const uint8_t *const *)(const void *)pointers,
         .x_step = shape->slide.x_step,
         .w = state->weights,
-        .bias = q8_conv_bias(numbers, now, 0, channels,
-                             (int32_t *)(void *)(run->scratch + state->bias_at)),
+        .bias = numbers->bias,
+        .multiplier = numbers->multiplier,
         .zero_point = numbers->output.zero_point,
         .low = numbers->output.low,
         .high = numbers->output.high,
@@ -205,7 +194,7 @@ static void run(const q8_step *step, const q8_run *run, int64_t part)
         count = q8_slide_count(&shape->slide, first, range.end);
         q8_slide_pointers(&shape->slide, &picture, first, count, pointers);
         job.pixels = (size_t)count;
-        run_pixels(state, run, now, &job,
+        run_pixels(state, run, &job,
                    y + (size_t)first * channels * q8_element_bytes(numbers->output.dtype));
     }
 }

@@ -103,7 +103,8 @@ int q8_plan_add_matmul(q8_plan *plan, const q8_matmul *matmul)
     if (!a || !b || !y)
         return plan->status;
     const q8_output output = {y->dtype,       matmul->y_zero_point, matmul->y_low,
-                              matmul->y_high, -INFINITY,            INFINITY};
+                              matmul->y_high, 1.0f,                 -INFINITY,
+                              INFINITY};
     q8_matmul_shape shape = {.a = matmul->a, .b = matmul->b, .y = matmul->y};
     const q8_tile_shape tile = {gemm->mr, gemm->nr, gemm->kr, 64};
     if (check_numbers(plan, matmul, &output) != Q8_OK ||

@@ -93,6 +93,7 @@ q8_ahead q8_ahead_of(const q8_product *product, const q8_run *run, const q8_step
 typedef struct {
     q8_dtype dtype; /* of y: u8, s32 or f32 */
     int32_t zero_point, low, high;
+    float scale; /* of codes that are made from floats */
     float float_low, float_high;
 } q8_output;
 
@@ -107,6 +108,7 @@ typedef struct {
     const float *float_bias;          /* NULL: none */
     const int32_t *weight_zero_point; /* NULL: all 0 */
     bool has_one_zero_point;          /* the same for all columns */
+    bool over_floats;                 /* u8: codes of the floats, multiplier as for floats */
     const int32_t *row_sums;          /* of a - zero point; with weight_zero_point only */
     void *y;                          /* the block's first row in this panel */
     size_t y_step;                    /* elements */
@@ -120,10 +122,11 @@ void q8_panel_run(const q8_panel *panel, const q8_block *block);
 void q8_row_sums(const q8_kernels *kernels, const q8_product *product, const q8_block *block,
                  int32_t zero_point, int32_t *sums);
 int q8_output_check(q8_plan *plan, const q8_output *output, const char *what);
-/* n accumulators to their place in y, `at` elements behind its beginning. */
-void q8_store_accumulators(const q8_kernels *kernels, const q8_output *output, size_t n,
-                           const int32_t *acc, const float *multiplier, const float *float_bias,
-                           void *y, size_t at);
+/* n accumulators to their place in y, `at` elements behind its beginning. over_floats: the
+ * multiplier makes floats, and codes of output->scale follow from these. */
+void q8_store_accumulators(const q8_kernels *kernels, const q8_output *output, bool over_floats,
+                           size_t n, const int32_t *acc, const float *multiplier,
+                           const float *float_bias, void *y, size_t at);
 
 /* ---- panels of floats (product_f32.c) ---- */
 

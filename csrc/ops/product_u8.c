@@ -5,6 +5,7 @@
  * point take the way over a small tile of int32:
  *     sum (a - za) (w - zw) = [sum a w - za sum w] - zw sum (a - za)
  * where the bracket is what the kernel computes, za sum w being part of its bias. */
+#include <math.h>
 #include <string.h>
 
 #include "product.h"
@@ -48,11 +49,37 @@ static void correct_row(const q8_panel *panel, uint32_t row_sum, int32_t *restri
     }
 }
 
-void q8_store_accumulators(const q8_kernels *kernels, const q8_output *output, size_t n,
-                           const int32_t *acc, const float *multiplier, const float *float_bias,
-                           void *y, size_t at)
+static void clamp_codes(size_t n, uint8_t *codes, uint8_t low, uint8_t high)
 {
-    if (output->dtype == Q8_U8)
+    for (size_t i = 0; (low > 0 || high < 255) && i < n; i++) {
+        const uint8_t code = codes[i] > low ? codes[i] : low;
+        codes[i] = code < high ? code : high;
+    }
+}
+
+/* Codes of acc * scale + float_bias. */
+static void store_rounded_floats(const q8_kernels *kernels, const q8_output *output, size_t n,
+                                 const int32_t *acc, const float *scale, const float *float_bias,
+                                 uint8_t *y)
+{
+    float values[256];
+    for (size_t done = 0, count; done < n; done += count) {
+        count = n - done < 256 ? n - done : 256;
+        kernels->vec.accumulator_to_f32(count, acc + done, scale + done,
+                                        float_bias ? float_bias + done : NULL, values, -INFINITY,
+                                        INFINITY);
+        kernels->vec.quantize(count, values, y + done, output->scale, output->zero_point);
+        clamp_codes(count, y + done, (uint8_t)output->low, (uint8_t)output->high);
+    }
+}
+
+void q8_store_accumulators(const q8_kernels *kernels, const q8_output *output, bool over_floats,
+                           size_t n, const int32_t *acc, const float *multiplier,
+                           const float *float_bias, void *y, size_t at)
+{
+    if (over_floats)
+        store_rounded_floats(kernels, output, n, acc, multiplier, float_bias, (uint8_t *)y + at);
+    else if (output->dtype == Q8_U8)
         kernels->vec.requantize(n, acc, multiplier, (uint8_t *)y + at, output->zero_point,
                                 output->low, output->high);
     else if (output->dtype == Q8_F32)
@@ -69,8 +96,8 @@ static void store_tile(const q8_panel *panel, size_t first, size_t rows)
         int32_t *acc = panel->tile + i * nr;
         if (panel->weight_zero_point)
             correct_row(panel, (uint32_t)panel->row_sums[first + i], acc);
-        q8_store_accumulators(panel->kernels, panel->output, panel->columns, acc,
-                              panel->multiplier, panel->float_bias, panel->y,
+        q8_store_accumulators(panel->kernels, panel->output, panel->over_floats, panel->columns,
+                              acc, panel->multiplier, panel->float_bias, panel->y,
                               (first + i) * panel->y_step);
     }
 }
@@ -128,7 +155,8 @@ void q8_panel_run(const q8_panel *panel, const q8_block *block)
 {
     const q8_gemm_table *gemm = panel->kernels->gemm;
     const q8_output *output = panel->output;
-    const bool is_final = output->dtype != Q8_F32 && !panel->weight_zero_point;
+    const bool is_final =
+        output->dtype != Q8_F32 && !panel->weight_zero_point && !panel->over_floats;
     const size_t element_bytes = q8_element_bytes(output->dtype);
     q8_gemm_job job = {
         .n = panel->columns,

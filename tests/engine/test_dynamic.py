@@ -58,6 +58,35 @@ def test_the_fused_chain_gives_the_bytes_of_its_parts(kind: str, tail: str) -> N
     assert any(op.endswith(f"Integer+{wanted}") for op in ops), ops
 
 
+@pytest.mark.parametrize("kind", ["conv", "depthwise"])
+def test_codes_follow_from_the_sums_at_once(kind: str) -> None:
+    x = numbers(2, 6, 9, 8)
+    shape = {"conv": (7, 6, 3, 3), "depthwise": (6, 1, 3, 3)}[kind]
+    codes, scale = int8_weights(numbers(*shape, low=-1, high=1), 0)
+    weights = {
+        "w": codes,
+        "w_scale": scale.reshape(1, -1, 1, 1),
+        "w_zero": np.asarray(0, np.int8),
+        "bias": numbers(len(scale)).reshape(1, -1, 1, 1),
+        "y_scale": np.asarray(0.04, np.float32),
+        "y_zero": np.asarray(3, np.uint8),
+    }
+    groups = 6 if kind == "depthwise" else 1
+    nodes = chain("ConvInteger", weights, "add relu", group=groups, pads=[1, 1, 0, 0])
+    nodes.append(node("QuantizeLinear", "relu y_scale y_zero", "y"))
+    model = model_of(nodes, {"x": x}, weights, ["y"])
+    expected = run_onnxruntime(model, {"x": x})[0].astype(np.int32)
+    results = []
+    for isa in available_isas():
+        for threads in (1, 2, 3):
+            session = Session(model, threads, isa, strict=True)
+            results.append(next(iter(session.run({"x": x}).values())))
+            np.testing.assert_array_equal(results[-1], results[0])
+    assert np.abs(results[0].astype(np.int32) - expected).max() <= 1
+    assert len(np.unique(expected)) > 30
+    assert any(step.op.endswith("+Relu+QuantizeLinear") for step in session.explain())
+
+
 def test_two_products_share_one_quantization() -> None:
     x = numbers(4, 12)
     codes, scale = int8_weights(numbers(12, 5), None)

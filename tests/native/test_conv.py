@@ -96,6 +96,61 @@ def test_weight_zero_points_and_run_time_numbers(kind: str, dtype: type, isa: st
         np.testing.assert_array_equal(got, wanted, err_msg=f"seed {seed}: {g}")
 
 
+# Of the scales of weights, against that of y: usual ones, a code per accumulator and more, and
+# channels of next to no weight that only have a bias.
+SPREADS = {
+    "usual": (-9.0, -5.0),
+    "coarse": (-1.0, 2.0),
+    "dead": (-60.0, -20.0),
+    "any": (-60.0, 2.0),
+}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("spread", SPREADS)
+def test_codes_of_run_time_numbers_are_those_of_the_floats(
+    kind: str, spread: str, isa: str
+) -> None:
+    for seed in SEEDS[:6]:
+        rng = np.random.default_rng(seed)
+        g = random_geometry(rng, kind)
+        outputs = g.y_shape[3]
+        x, w = codes(rng, g.x_shape), weights_of(rng, g)
+        w[rng.random(outputs) < 0.2] = 0
+        x_zero_point = rng.integers(0, 256, (), np.uint8)
+        x_scale = np.float32(rng.uniform(0.01, 0.1)).reshape(1)
+        multiplier = np.exp(rng.uniform(*SPREADS[spread], outputs)).astype("f")
+        float_bias = (rng.normal(size=outputs) * 3).astype("f")
+        acc = conv(x.astype(np.int64) - int(x_zero_point), w, g)
+        floats = float_result(acc, multiplier * x_scale, float_bias, -np.inf, np.inf)
+        wanted = np.clip(np.rint(floats / np.float32(0.03)) + 7, 9, 250)
+
+        def add(p: Plan, x: int, zero_point: int, scale: int, y: int) -> range:
+            return p.conv(
+                x,
+                y,
+                w,  # noqa: B023
+                **g.window,  # noqa: B023
+                multiplier=multiplier,  # noqa: B023
+                y_scale=0.03,
+                y_zero_point=7,
+                y_low=9,
+                y_high=250,
+                float_bias=float_bias,  # noqa: B023
+                x_zero_point_tensor=zero_point,
+                x_scale_tensor=scale,
+            )
+
+        results = [
+            run_step(add, [x, x_zero_point, x_scale], [(np.uint8, g.y_shape)], isa=name)[0]
+            for name in (isa, "scalar")
+        ]
+        np.testing.assert_array_equal(results[0], results[1], err_msg=f"seed {seed}: {g}")
+        apart = np.abs(results[0].astype(np.float64) - wanted)
+        assert apart.max() <= 1, f"seed {seed}: {g}"
+
+
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_floats_equal_the_formula(kind: str, isa: str) -> None:
@@ -233,7 +288,8 @@ def test_refusals() -> None:
         "limits": {"y_low": 9, "y_high": 8},
         "no multiplier": {"multiplier": None},
         "multiplier has shape": {"multiplier": np.ones(5, np.float32)},
-        "scale tensor": {"x_scale_tensor": 0},
+        "a scale tensor does not": {"x_scale_tensor": 0, "bias": np.zeros(4)},
+        "scale tensor": {"x_scale_tensor": 0, "y_scale": 0.0},
         "not a scalar": {"x_zero_point_tensor": 0},
         "no tensor 9": {"x_zero_point_tensor": 9},
         "do not fit": {"bias": np.full(4, 2**40)},

@@ -2,7 +2,8 @@
 
     DynamicQuantizeLinear -> ConvInteger -> Cast -> Mul(x_scale * w_scale) -> Add -> Relu
 
-becomes one step that reads scale and zero point at run time and writes floats.
+becomes one step that reads scale and zero point at run time and writes floats, or the codes of a
+QuantizeLinear that follows.
 """
 
 from dataclasses import dataclass, field
@@ -240,9 +241,15 @@ def _emit_sums(
         y = picture(lowering.new_form(lowering.output(node), layout))
         lowering.emit("conv", reads, {"y": y}, **arguments)
         return
-    epilogue = find_epilogue(lowering, dynamic.name, codes=False)
+    epilogue = find_epilogue(lowering, dynamic.name)
     lowering.absorb(dynamic.nodes)
     y = picture(epilogue.result(layout))
+    if epilogue.params is None:
+        arguments["float_low"], arguments["float_high"] = epilogue.low, epilogue.high
+    else:
+        arguments["y_scale"] = epilogue.params.scale
+        arguments["y_zero_point"] = epilogue.params.zero_point
+        arguments["y_low"], arguments["y_high"] = epilogue.code_bounds()
     lowering.emit(
         "conv",
         {**reads, "x_scale_tensor": dynamic.scale},
@@ -250,8 +257,6 @@ def _emit_sums(
         **arguments,
         multiplier=dynamic.factor,
         float_bias=dynamic.offset if dynamic.offset.any() else None,
-        float_low=epilogue.low,
-        float_high=epilogue.high,
     )
 
 

@@ -55,6 +55,7 @@ class Plan(PlanBase):
         float_high: float = INFINITY,
         x_scale_tensor: int | None = None,
         x_zero_point_tensor: int | None = None,
+        y_scale: float = 1.0,
     ) -> range:
         """Convolution of codes, and every product with constant weights: q8_plan_add_conv.
 
@@ -78,6 +79,7 @@ class Plan(PlanBase):
         descriptor.float_low, descriptor.float_high = float_low, float_high
         descriptor.x_scale_tensor = _optional(x_scale_tensor)
         descriptor.x_zero_point_tensor = _optional(x_zero_point_tensor)
+        descriptor.y_scale = y_scale
         return self._add(lib.q8_plan_add_conv, descriptor, writes=[y])
 
     def matmul(
