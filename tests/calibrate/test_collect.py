@@ -26,7 +26,7 @@ def between(photos: list[Sample]) -> list[Array]:
 
 def test_ranges_are_those_of_onnxruntime() -> None:
     photos = samples(5)
-    found = collect(model(TEXT, w=W), photos, ["x", "c", "y"])
+    found = collect(model(TEXT, w=W), photos, ["x", "c", "y"]).ranges()
     fed = np.stack([photo.feeds["x"] for photo in photos])
     inner = np.stack(between(photos))
     assert found["x"] == (fed.min(), fed.max())
@@ -37,8 +37,8 @@ def test_ranges_are_those_of_onnxruntime() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_stays_within_what_was_seen(method: Method) -> None:
-    found = collect(model(TEXT, w=W), samples(8), ["c"], method)
-    widest = collect(model(TEXT, w=W), samples(8), ["c"])
+    found = collect(model(TEXT, w=W), samples(8), ["c"], method).ranges()
+    widest = collect(model(TEXT, w=W), samples(8), ["c"]).ranges()
     assert widest["c"][0] <= found["c"][0] < 0 < found["c"][1] <= widest["c"][1]
 
 
@@ -68,13 +68,25 @@ def test_a_tensor_that_stops_being_numbers_is_named(op: str, bad: float, method:
         collect(graph, photos, ["c"], method)
 
 
+def test_the_first_node_that_makes_no_numbers_is_named() -> None:
+    graph = model(
+        "g (float[N] x) => (float[N] y) { a = Log(x)  b = Neg(a)  c = Abs(b)  y = Relu(c) }"
+    )
+    graph.graph[0].name = "head/log"
+    photos = [Sample("broken.jpg", {"x": f32([1, -1])})]
+    with np.errstate(all="ignore"), pytest.raises(InputError) as caught:
+        collect(graph, photos, ["c"])
+    message = "broken.jpg: tensor 'a' becomes NaN or infinite in Log 'head/log'"
+    assert caught.value.message == message
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_names_that_the_model_has_already(method: Method) -> None:
     text = """<ir_version: 8, opset_import: ["": 13]>
         g (float[N] x) => (float[N] "c/ReduceMin") { c = Neg(x)  "c/ReduceMin" = Neg(c) }"""
     graph = model(text.replace('"c/ReduceMin"', "t"))
     graph.graph.outputs[0].name = "c/ReduceMin"
-    assert collect(graph, [Sample("a", {"x": f32([1, 2])})], ["c"], method)["c"][0] == -2
+    assert collect(graph, [Sample("a", {"x": f32([1, 2])})], ["c"], method).ranges()["c"][0] == -2
 
 
 def test_no_sample() -> None:
@@ -85,13 +97,13 @@ def test_no_sample() -> None:
 def test_large_values_are_no_infinity() -> None:
     graph = model("g (float[N] x) => (float[N] y) { y = Neg(x) }")
     photos = [Sample("a", {"x": np.full(4, 3e38, np.float32)})]
-    assert collect(graph, photos, ["x", "y"])["y"] == (float(-np.float32(3e38)),) * 2
+    assert collect(graph, photos, ["x", "y"]).ranges()["y"] == (float(-np.float32(3e38)),) * 2
 
 
 def test_empty_tensors_tell_nothing() -> None:
     graph = model("g (float[N] x) => (float[N] y) { y = Neg(x) }")
     photos = [Sample("none", {"x": f32([])}), Sample("some", {"x": f32([1, 2])})]
-    assert collect(graph, photos, ["y"]) == {"y": (-2, -1)}
+    assert collect(graph, photos, ["y"]).ranges() == {"y": (-2, -1)}
 
 
 def test_memory_does_not_grow_with_samples() -> None:

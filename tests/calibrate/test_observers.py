@@ -1,6 +1,7 @@
 """Observers: results that do not depend on how values arrive, and known answers."""
 
 import itertools
+import json
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,14 @@ from hypothesis import strategies as st
 from q8tool.calibrate.observers import (
     BINS,
     METHODS,
+    OUTLYING_VALUES,
     SEARCH_STEPS,
     SMALLEST_SHARE,
     Histogram,
     Method,
     Observer,
     make_observer,
+    restored_observer,
 )
 from q8tool.numerics.qparams import from_range
 from q8tool.numerics.rounding import dequantize, quantize
@@ -47,10 +50,71 @@ def values_and_cuts(draw: st.DrawFn) -> tuple[Array, list[Array]]:
 
 @given(values_and_cuts())
 @EXAMPLES
-@pytest.mark.parametrize("method", ["minmax", "mse"])
+@pytest.mark.parametrize("method", ["minmax", "percentile", "mse"])
 def test_neither_order_nor_batches_matter(method: Method, case: tuple[Array, list[Array]]) -> None:
     values, parts = case
     assert seen(method, values).range() == seen(method, *parts).range()
+
+
+@given(values_and_cuts(), st.data())
+@EXAMPLES
+@pytest.mark.parametrize("method", METHODS)
+def test_machines_merge_into_one(
+    method: Method, case: tuple[Array, list[Array]], data: st.DataObject
+) -> None:
+    """What several kept, sent as JSON and merged in any order, is what one would have kept."""
+    _, parts = case
+    machines = [make_observer(method) for _ in range(data.draw(st.integers(1, 4)))]
+    for part in parts:
+        data.draw(st.sampled_from(machines)).update(part)
+    busy = data.draw(
+        st.permutations([m for m in machines if m.to_json() != make_observer(method).to_json()])
+    )
+    merged = make_observer(method)
+    for machine in busy:
+        merged.merge(restored_observer(method, json.loads(json.dumps(machine.to_json()))))
+    assert merged.to_json() == seen(method, *parts).to_json()
+    assert merged.range() == seen(method, *parts).range()
+
+
+@pytest.mark.parametrize(
+    ("method", "kept"),
+    [
+        ("minmax", {"low": 1}),
+        ("minmax", {"low": 2, "high": 1}),
+        ("minmax", {"low": "0", "high": 1}),
+        ("photo-percentile", {"lows": [1], "highs": []}),
+        ("photo-percentile", {"lows": [], "highs": []}),
+        ("mse", {"low": 0, "high": 1, "width": 0.3, "first": 1024, "counts": [1]}),
+        ("mse", {"low": 0, "high": 1, "width": 0.5, "first": 2048, "counts": [1]}),
+        ("mse", {"low": 0, "high": 1, "width": 0.5, "first": -1, "counts": [1]}),
+        ("mse", {"low": 0, "high": 1, "width": 0.5, "first": 1024, "counts": [-1]}),
+        ("percentile", {"low": 0, "high": 1, "width": 0.5, "first": 1024, "counts": [0.5]}),
+        ("percentile", {"low": 0, "high": 1, "width": float("nan"), "first": 0, "counts": []}),
+    ],
+)
+def test_damaged_statistics_are_refused(method: Method, kept: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        restored_observer(method, kept)
+
+
+@given(values_and_cuts())
+@EXAMPLES
+def test_percentile_leaves_out_what_it_says_and_no_more(case: tuple[Array, list[Array]]) -> None:
+    """Against sorting: outside lie at most 0.005 % of the values at either end."""
+    values, parts = case
+    low, high = seen("percentile", *parts).range()
+    assert values.min() <= low <= high <= values.max()
+    assert (values < low).sum() <= OUTLYING_VALUES * values.size
+    assert (values > high).sum() <= OUTLYING_VALUES * values.size
+
+
+def test_percentile_ignores_a_few_values_of_many() -> None:
+    rng = np.random.default_rng(3)
+    ordinary = rng.uniform(-1, 1, 100_000).astype(np.float32)
+    low, high = seen("percentile", ordinary, f32([900.0, -800.0])).range()
+    assert -2 < low < -0.9
+    assert 0.9 < high < 2
 
 
 @given(values_and_cuts())
@@ -101,16 +165,16 @@ def test_minmax() -> None:
 @pytest.mark.parametrize(
     ("count", "skipped"), [(1, 0), (9, 0), (10, 0), (11, 1), (20, 1), (50, 2), (100, 5)]
 )
-def test_percentile_leaves_out_five_percent_of_the_photos(count: int, skipped: int) -> None:
+def test_photo_percentile_leaves_out_five_percent_of_the_photos(count: int, skipped: int) -> None:
     photos = [f32([-i, 10 * i]) for i in range(1, count + 1)]
     order = np.random.default_rng(count).permutation(count)
-    low, high = seen("percentile", *(photos[i] for i in order)).range()
+    low, high = seen("photo-percentile", *(photos[i] for i in order)).range()
     assert (low, high) == (-(count - skipped), 10 * (count - skipped))
 
 
 def test_one_photo_of_outliers_does_not_count() -> None:
     ordinary = [f32([-1, 1])] * 20
-    assert seen("percentile", *ordinary, f32([-1000, 1000])).range() == (-1.0, 1.0)
+    assert seen("photo-percentile", *ordinary, f32([-1000, 1000])).range() == (-1.0, 1.0)
 
 
 def squared_error(values: Array, low: float, high: float) -> float:
@@ -149,7 +213,7 @@ def test_constant_tensors(method: Method) -> None:
     assert low == 2.5 == high or (low <= 2.5 and high >= 2.45)
 
 
-@pytest.mark.parametrize("method", ["minmax", "mse"])
+@pytest.mark.parametrize("method", ["minmax", "percentile", "mse"])
 def test_what_is_kept_does_not_grow(method: Method) -> None:
     def kept(observer: Observer) -> int:
         found = [

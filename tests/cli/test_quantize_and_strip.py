@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from q8tool.calibrate.ranges import ranges_text
+from q8tool.calibrate.ranges import RangesFile
 from q8tool.cli import main
 from q8tool.model import io
 from q8tool.model.graph import is_quantized, op_counts
@@ -177,7 +177,7 @@ def test_exclude(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--images", "nowhere"], 5, "nowhere"),
         (["--data", "nowhere.npz"], 5, "nowhere.npz"),
         (["--ranges", "nowhere.json"], 5, "nowhere.json"),
-        (["--data", "a.npz", "--ranges", "b.json"], 2, "exclude each other"),
+        (["--data", "a.npz", "--images", "b.jpg"], 2, "exclude each other"),
         (["--threads", "0"], 2, "threads"),
         (["--preset", "imagnet"], 2, "did you mean imagenet?"),
     ],
@@ -196,7 +196,7 @@ def test_damaged_ranges_are_named(path: Path, capsys: pytest.CaptureFixture[str]
     answer = failed(path, capsys, "quantize", "--ranges", file)
     assert answer.startswith("5 error: ")
     assert "r.json: tensor 'r'" in answer
-    file.write_text(ranges_text({"r": (0.0, 3.0), "reluu": (0.0, 1.0)}))
+    file.write_text(RangesFile({"r": (0.0, 3.0), "reluu": (0.0, 1.0)}).text())
     assert "no tensor 'reluu'" in failed(path, capsys, "quantize", "--ranges", file)
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from q8tool import Session
-from q8tool.calibrate.ranges import ranges_text
+from q8tool.calibrate.ranges import RangesFile
 from q8tool.errors import InputError, Q8Error, UsageError
 from q8tool.model import io, metadata
 from q8tool.model.graph import is_quantized, op_counts
@@ -173,7 +173,7 @@ def test_a_ranges_file_gives_the_graph_that_the_data_gave(path: Path) -> None:
     ranging = find_ranges(found, options, (), lambda stage, done, total: None)
     choice = choose_precision(found, lambda value: True)
     names = set(choice.tensors())
-    text = ranges_text({k: v for k, v in ranging.ranges.items() if k in names})
+    text = RangesFile({k: v for k, v in ranging.ranges.items() if k in names}).text()
     path.with_name("r.json").write_text(text)
     _, by_data = quantized(path, data=data(path))
     report, by_file = quantized(path, ranges=path.with_name("r.json"))
@@ -184,7 +184,9 @@ def test_a_ranges_file_gives_the_graph_that_the_data_gave(path: Path) -> None:
 
 
 def test_ranges_of_another_model(path: Path) -> None:
-    path.with_name("r.json").write_text(ranges_text({"image": (0.0, 1.0), "logitz": (0.0, 1.0)}))
+    path.with_name("r.json").write_text(
+        RangesFile({"image": (0.0, 1.0), "logitz": (0.0, 1.0)}).text()
+    )
     with pytest.raises(UsageError, match="no tensor 'logitz'") as caught:
         quantized(path, ranges=path.with_name("r.json"))
     assert caught.value.hint == "did you mean logits?"
@@ -201,7 +203,7 @@ def test_the_range_of_an_input(path: Path) -> None:
 
 def test_sources_exclude_each_other(path: Path) -> None:
     with pytest.raises(UsageError, match="exclude each other"):
-        quantized(path, data=data(path), ranges=path)
+        quantized(path, data=data(path), images=[path])
 
 
 def test_quantizing_twice_is_refused(path: Path) -> None:

@@ -12,10 +12,11 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from q8tool.calibrate.observers import Method, make_observer
-from q8tool.calibrate.ranges import Ranges
+from q8tool.calibrate.statistics import Statistics
 from q8tool.calibrate.watch import watched
 from q8tool.engine.session import Session
 from q8tool.errors import InputError
+from q8tool.model.graph import node_label
 
 __all__ = ["Sample", "collect"]
 
@@ -35,11 +36,12 @@ def collect(
     method: Method = "minmax",
     threads: int | None = None,
     seen: Callable[[], None] = lambda: None,
-) -> Ranges:
-    """The ranges of the named tensors of the float model over all samples.
+) -> Statistics:
+    """What the method keeps of the named tensors of the float model over all samples.
 
     names  values of the main graph, float; inputs and outputs included. seen() is called after each
-    sample. Raises InputError if there is no sample, or a tensor is NaN or infinite, naming both.
+    sample. Raises InputError if there is no sample, or a tensor is NaN or infinite, naming the
+    sample and the first node that makes it so.
     """
     observers = {name: make_observer(method) for name in names}
     inputs = {value.name for value in model.graph.inputs}
@@ -48,29 +50,47 @@ def collect(
     count = 0
     for sample in samples:
         for name, fed in sample.feeds.items():
-            _refuse_non_finite(fed, name, sample.name)
+            if not _is_finite(fed):
+                raise _not_finite(model, sample, name)
         results = session.run(sample.feeds)
         for name, observer in observers.items():
             value = sample.feeds[name] if name in inputs else watch.values(name, results)
             value = np.asarray(value, np.float32)
             if value.size:
-                _refuse_non_finite(value, name, sample.name)
+                if not _is_finite(value):
+                    raise _not_finite(model, sample, name)
                 observer.update(value)
         count += 1
         seen()
     if count == 0:
         raise InputError("no sample to calibrate with")
-    return {name: observer.range() for name, observer in observers.items()}
+    return Statistics(method, count, observers)
 
 
-def _refuse_non_finite(value: NDArray[Any], tensor: str, sample: str) -> None:
+def _is_finite(value: NDArray[Any]) -> bool:
     if value.dtype.kind != "f":
-        return
+        return True
     with np.errstate(invalid="ignore"):  # inf - inf
         # One sum finds a NaN or an infinity without a temporary array.
-        is_finite = bool(np.isfinite(np.sum(value, dtype=np.float64)))
-    if not is_finite:
-        raise InputError(
-            f"{sample}: tensor '{tensor}' becomes NaN or infinite",
-            "check the preprocessing (--preset, --mean, --std) or leave this photo out",
-        )
+        return bool(np.isfinite(np.sum(value, dtype=np.float64)))
+
+
+def _not_finite(model: ir.Model, sample: Sample, tensor: str) -> InputError:
+    """The error that names the first tensor of the sample that is not finite, and who makes it."""
+    label, where = tensor, ""
+    if tensor not in sample.feeds:
+        made = [(value.name or "", node) for node in model.graph for value in node.outputs]
+        names = [name for name, _ in made if name]
+        results = Session(model, observe=names).run(sample.feeds)
+        bad = [(name, node) for name, node in made if name and not _all_finite(results[name])]
+        if bad:
+            label, where = bad[0][0], f" in {node_label(bad[0][1])}"
+    return InputError(
+        f"{sample.name}: tensor '{label}' becomes NaN or infinite{where}",
+        "check the preprocessing (--preset, --mean, --std) or leave this photo out",
+    )
+
+
+def _all_finite(value: object) -> bool:
+    """True for what is finite, and for what is no array at all."""
+    return not isinstance(value, np.ndarray) or _is_finite(value)

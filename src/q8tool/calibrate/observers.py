@@ -1,28 +1,34 @@
 """Observers: what calibration keeps of a tensor while photos stream by.
 
-    minmax      lowest and highest value of all                        2 numbers
-    percentile  lowest and highest of each photo; the ends that all but
-                5 % of the photos keep to (TensorFlow's 2017
-                freeze_requantization_ranges)                          2 numbers a photo
-    mse         a histogram of fixed size; the range whose rounding and
-                clipping error, squared and summed, is smallest         2048 counts
+    minmax            lowest and highest value of all                      2 numbers
+    photo-percentile  lowest and highest of each photo; the ends that all
+                      but 5 % of the photos keep to (TensorFlow's 2017
+                      freeze_requantization_ranges)                        2 numbers a photo
+    percentile        a histogram of fixed size; the ends that all but
+                      0.005 % of the values keep to                        2048 counts
+    mse               the same histogram; the range whose rounding and
+                      clipping error, squared and summed, is smallest      2048 counts
 
-No tensor is kept. Results do not depend on how samples were cut into batches of one or many runs,
-but for percentile, whose unit is the photo.
+No tensor is kept. Two observers of one method merge into what one would be that had seen all, to
+the bit, so that neither order nor chunks nor the number of machines matters; the unit of
+photo-percentile is the photo.
 """
 
-from typing import Literal, Protocol
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["METHODS", "Histogram", "Method", "Observer", "make_observer"]
+__all__ = ["METHODS", "Histogram", "Method", "Observer", "make_observer", "restored_observer"]
 
-Method = Literal["minmax", "percentile", "mse"]
-METHODS: tuple[Method, ...] = ("minmax", "percentile", "mse")
+Method = Literal["minmax", "photo-percentile", "percentile", "mse"]
+METHODS: tuple[Method, ...] = ("minmax", "photo-percentile", "percentile", "mse")
 
-# The share of photos whose extremes percentile leaves out at each end.
+# The share of photos whose extremes photo-percentile leaves out at each end, and the share of
+# values that percentile leaves out at each end.
 OUTLIERS = 0.05
+OUTLYING_VALUES = 5e-5
 BINS = 2048
 # The mse search shrinks each end in steps down to this share of the observed range.
 SMALLEST_SHARE = 0.2
@@ -38,15 +44,26 @@ class Observer(Protocol):
     def range(self) -> tuple[float, float]:
         """(low, high) in real units, low <= high. Only after at least one update."""
 
+    def merge(self, other: Any) -> None:
+        """Takes what another observer of the same method has seen."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What it keeps, as JSON values; restored_observer reads it."""
+
+    def restore(self, kept: Mapping[str, Any]) -> None:
+        """Reads what to_json wrote. Raises KeyError, TypeError or ValueError for anything else."""
+
 
 def make_observer(method: Method) -> Observer:
     """A fresh observer of the method."""
-    kinds: dict[Method, type[MinMax] | type[Percentile] | type[Mse]] = {
-        "minmax": MinMax,
-        "percentile": Percentile,
-        "mse": Mse,
-    }
-    return kinds[method]()
+    return _KINDS[method]()
+
+
+def restored_observer(method: Method, kept: Mapping[str, Any]) -> Observer:
+    """The observer that to_json described. Raises KeyError, TypeError or ValueError otherwise."""
+    observer = make_observer(method)
+    observer.restore(kept)
+    return observer
 
 
 class MinMax:
@@ -64,8 +81,22 @@ class MinMax:
         """See Observer."""
         return self._low, self._high
 
+    def merge(self, other: "MinMax") -> None:
+        """See Observer."""
+        self._low, self._high = min(self._low, other._low), max(self._high, other._high)
 
-class Percentile:
+    def to_json(self) -> dict[str, Any]:
+        """See Observer."""
+        return {"low": self._low, "high": self._high}
+
+    def restore(self, kept: Mapping[str, Any]) -> None:
+        """See Observer."""
+        self._low, self._high = _number(kept["low"]), _number(kept["high"])
+        if self._low > self._high:
+            raise ValueError(f"{self._low} is above {self._high}")
+
+
+class PhotoPercentile:
     """The extremes of each photo, without the most extreme photos."""
 
     def __init__(self) -> None:
@@ -83,6 +114,22 @@ class Percentile:
         skipped = min(round(len(self._lows) * OUTLIERS), last)
         return sorted(self._lows)[skipped], sorted(self._highs)[last - skipped]
 
+    def merge(self, other: "PhotoPercentile") -> None:
+        """See Observer."""
+        self._lows += other._lows
+        self._highs += other._highs
+
+    def to_json(self) -> dict[str, Any]:
+        """See Observer."""
+        return {"lows": sorted(self._lows), "highs": sorted(self._highs)}
+
+    def restore(self, kept: Mapping[str, Any]) -> None:
+        """See Observer."""
+        self._lows = [_number(value) for value in kept["lows"]]
+        self._highs = [_number(value) for value in kept["highs"]]
+        if len(self._lows) != len(self._highs) or not self._lows:
+            raise ValueError("there must be as many lows as highs, at least one")
+
 
 class Histogram:
     """Counts over bins of a power-of-two width around zero.
@@ -99,19 +146,37 @@ class Histogram:
     def update(self, values: NDArray[np.float32]) -> None:
         """Counts finite values of any shape."""
         largest = float(np.abs(values).max(initial=0.0))
-        needed = self._width_for(largest)
-        while 0.0 < self.width < needed:
-            self._double()
-        if self.width == 0.0 and needed > 0.0:
-            zeros = self.counts.sum()
-            self.counts[:] = 0
-            self.counts[BINS // 2] = zeros
-        self.width = max(self.width, needed)
+        self._widen(self._width_for(largest))
         if self.width == 0.0:
             self.counts[BINS // 2] += values.size
             return
         bins = np.floor(values.ravel() * np.float64(1.0 / self.width)).astype(np.int64) + BINS // 2
         self.counts += np.bincount(bins, minlength=BINS)
+
+    def merge(self, other: "Histogram") -> None:
+        """Adds the counts of another one, exactly: the narrower bins are joined to the wider."""
+        wider = Histogram()
+        wider.counts, wider.width = other.counts.copy(), other.width
+        self._widen(wider.width)
+        wider._widen(self.width)
+        self.counts += wider.counts
+
+    def to_json(self) -> dict[str, Any]:
+        """The width of a bin, the first bin that holds anything, and the counts from there on."""
+        used = np.flatnonzero(self.counts)
+        first, end = (int(used[0]), int(used[-1]) + 1) if used.size else (BINS // 2, BINS // 2)
+        return {"width": self.width, "first": first, "counts": self.counts[first:end].tolist()}
+
+    def restore(self, kept: Mapping[str, Any]) -> None:
+        """Reads what to_json wrote. Raises KeyError, TypeError or ValueError for anything else."""
+        width, first = _number(kept["width"]), kept["first"]
+        counts = [_count(value) for value in kept["counts"]]
+        if width < 0 or (width and np.frexp(width)[0] != 0.5):
+            raise ValueError(f"width {width} is no power of two")
+        if type(first) is not int or not 0 <= first <= BINS - len(counts):
+            raise ValueError(f"{len(counts)} counts from bin {first} are not within {BINS}")
+        self.width = width
+        self.counts[first : first + len(counts)] = counts
 
     def centres(self) -> NDArray[np.float64]:
         """The middle of each bin, real units."""
@@ -126,6 +191,12 @@ class Histogram:
         # largest < 2^exponent, and BINS / 2 bins reach to BINS / 2 * width.
         return float(2.0 ** (int(exponent) - int(np.log2(BINS // 2))))
 
+    def _widen(self, needed: float) -> None:
+        """Bins of at least this width; without any width all values so far are zeros."""
+        while 0.0 < self.width < needed:
+            self._double()
+        self.width = max(self.width, needed)
+
     def _double(self) -> None:
         half = BINS // 4
         pairs = self.counts.reshape(-1, 2).sum(axis=1)
@@ -134,8 +205,8 @@ class Histogram:
         self.width *= 2.0
 
 
-class Mse:
-    """The range with the smallest mean squared error of rounding and clipping."""
+class _HistogramObserver:
+    """A histogram and the exact ends."""
 
     def __init__(self) -> None:
         self._histogram = Histogram()
@@ -145,6 +216,40 @@ class Mse:
         """See Observer."""
         self._histogram.update(values)
         self._ends.update(values)
+
+    def merge(self, other: "_HistogramObserver") -> None:
+        """See Observer."""
+        self._histogram.merge(other._histogram)
+        self._ends.merge(other._ends)
+
+    def to_json(self) -> dict[str, Any]:
+        """See Observer."""
+        return {**self._ends.to_json(), **self._histogram.to_json()}
+
+    def restore(self, kept: Mapping[str, Any]) -> None:
+        """See Observer."""
+        self._histogram.restore(kept)
+        self._ends.restore(kept)
+
+
+class Percentile(_HistogramObserver):
+    """The range without the most extreme values."""
+
+    def range(self) -> tuple[float, float]:
+        """See Observer. The outer edges of the bins up to which the share of values is reached."""
+        low, high = self._ends.range()
+        counts, width = self._histogram.counts, self._histogram.width
+        if width == 0.0:
+            return low, high
+        skipped = OUTLYING_VALUES * int(counts.sum())
+        first = int(np.argmax(np.cumsum(counts) > skipped))
+        last = BINS - int(np.argmax(np.cumsum(counts[::-1]) > skipped))
+        middle = BINS // 2
+        return max(low, (first - middle) * width), min(high, (last - middle) * width)
+
+
+class Mse(_HistogramObserver):
+    """The range with the smallest mean squared error of rounding and clipping."""
 
     def range(self) -> tuple[float, float]:
         """See Observer. Shrinks the upper, then the lower end, keeping what lowers the error."""
@@ -172,3 +277,23 @@ def _squared_error(
     # A code at exactly zero, as after Relu, has no rounding error.
     rounding = np.where((outside == 0.0) & (np.abs(centres) > step / 2), step * step / 12.0, 0.0)
     return float(np.dot(counts, outside * outside + rounding))
+
+
+def _number(value: object) -> float:
+    if type(value) not in (int, float) or not np.isfinite(value):  # type: ignore[call-overload]
+        raise ValueError(f"{value!r} is not a finite number")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is not a count")
+    return value
+
+
+_KINDS: dict[Method, type[Observer]] = {
+    "minmax": MinMax,
+    "photo-percentile": PhotoPercentile,
+    "percentile": Percentile,
+    "mse": Mse,
+}

@@ -1,7 +1,7 @@
 """Watch: what of a tensor leaves the engine, as little as the method needs.
 
-    minmax, percentile   x -> ReduceMin, ReduceMax, ReduceSum -> three numbers
-    mse                  x -> the tensor itself
+    minmax, photo-percentile   x -> ReduceMin, ReduceMax, ReduceSum -> three numbers
+    percentile, mse            x -> the tensor itself
 
 The reductions are nodes that are added to a copy of the model, so that they run inside its plan.
 The sum is there for NaN, which minima and maxima pass over.
@@ -34,7 +34,7 @@ class Watched:
         return [name for names in self.sources.values() for name in names]
 
     def values(self, tensor: str, results: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Values with the tensor's extremes; for mse all of them. Empty if the tensor is."""
+        """Values with the tensor's extremes, or all of them. Empty if the tensor is."""
         parts = [np.asarray(results[name], np.float32).ravel() for name in self.sources[tensor]]
         if len(parts) == 1:
             return parts[0]
@@ -47,7 +47,7 @@ class Watched:
 
 def watched(model: ir.Model, names: Sequence[str], method: Method) -> Watched:
     """Prepares a model for observing the named values of its main graph (inputs excluded)."""
-    if method == "mse":
+    if method in ("percentile", "mse"):
         return Watched(model, {name: (name,) for name in names})
     copy = model.clone()
     values = {value.name: value for node in copy.graph for value in node.outputs}

@@ -23,6 +23,8 @@ _BROKEN_PIPE = 141
     modules={
         "freeze": "q8tool.cli.freeze",
         "quantize": "q8tool.cli.quantize",
+        "calibrate": "q8tool.cli.calibrate",
+        "ranges": "q8tool.cli.ranges",
         "strip-conversions": "q8tool.cli.strip_conversions",
         "label-image": "q8tool.cli.label_image",
         "inspect": "q8tool.cli.inspect",

@@ -14,6 +14,7 @@ import q8tool
 __all__ = [
     "NearChoice",
     "assignments",
+    "calibration_option",
     "debug_option",
     "force_option",
     "input_option",
@@ -22,6 +23,7 @@ __all__ = [
     "name_list",
     "output_option",
     "preprocessing_options",
+    "sample_options",
     "threads_option",
     "version_option",
 ]
@@ -91,6 +93,33 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")(
         function
     )
+
+
+def sample_options(text: str) -> Callable[[F], F]:
+    """--images and --data: photos or arrays to run the model on. text: what for."""
+
+    def with_options(function: F) -> F:
+        images = click.option(
+            "--images", multiple=True, type=click.Path(path_type=Path), metavar="PATH",
+            help=f"Photos {text}: a folder, a file or a pattern. Repeatable.",
+        )  # fmt: skip
+        data = click.option(
+            "--data", type=click.Path(path_type=Path), metavar="FILE",
+            help="Arrays instead of photos: an .npz with one array per input, samples first.",
+        )  # fmt: skip
+        return images(data(function))
+
+    return with_options
+
+
+def calibration_option(function: F) -> F:
+    """--calibration METHOD: how a range follows from samples."""
+    return click.option(
+        "--calibration", type=NearChoice(["minmax", "photo-percentile", "percentile", "mse"]),
+        default="minmax", show_default=True,
+        help="Range from samples: all of it; without the most extreme 5 % of the photos; without "
+        "the most extreme 0.01 % of the values; or that of the smallest squared error.",
+    )(function)  # fmt: skip
 
 
 def preprocessing_options(function: F) -> F:

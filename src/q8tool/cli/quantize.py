@@ -9,12 +9,14 @@ import click
 from q8tool.cli import report
 from q8tool.cli.options import (
     NearChoice,
+    calibration_option,
     debug_option,
     force_option,
     input_option,
     json_option,
     output_option,
     preprocessing_options,
+    sample_options,
     threads_option,
 )
 
@@ -53,28 +55,17 @@ def _ranges(
     "weights-rounded: float weights of 256 values, which zip well. round, simulate: "
     "float models that show what rounding costs.",
 )  # fmt: skip
-@click.option(
-    "--images", multiple=True, type=click.Path(path_type=Path), metavar="PATH",
-    help="Photos to measure ranges with: a folder, a file or a pattern. Repeatable.",
-)  # fmt: skip
-@click.option(
-    "--data", type=click.Path(path_type=Path), metavar="FILE",
-    help="Arrays instead of photos: an .npz with one array per input, samples first.",
-)  # fmt: skip
+@sample_options("to measure ranges with")
 @click.option(
     "--ranges", type=click.Path(path_type=Path), metavar="FILE",
-    help="Ranges by tensor name from a ranges file (JSON).",
+    help="Ranges by tensor name from a ranges file (JSON), as calibrate writes it; photos then "
+    "serve to compare only.",
 )  # fmt: skip
 @click.option(
     "--input-range", "input_ranges", multiple=True, callback=_ranges, metavar="NAME=LOW,HIGH",
     help="The range of an input, where no photo shows it. Repeatable.",
 )  # fmt: skip
-@click.option(
-    "--calibration", type=NearChoice(["minmax", "percentile", "mse"]), default="minmax",
-    show_default=True,
-    help="Range from samples: all of it; without the most extreme 5 % of the photos; or that of "
-    "the smallest squared error.",
-)  # fmt: skip
+@calibration_option
 @click.option(
     "--format", type=NearChoice(["qdq", "qoperator"]), default="qdq", show_default=True,
     help="qdq: operators between conversions. qoperator: QLinearConv, QLinearMatMul.",
@@ -126,6 +117,8 @@ def _print(result: "Report") -> None:
         report.table(["stays float", "because"], _by_reason(kept))
     for file, reason in result.ranging.skipped:
         report.note(f"skipped {file}: {reason}")
+    for text in result.ranging.warnings:
+        report.note(f"warning: {text}")
     before, after = result.sizes
     rows: list[tuple[str, object]] = [("mode", result.mode)]
     if result.mode == "eightbit":

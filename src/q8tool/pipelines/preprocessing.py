@@ -29,8 +29,10 @@ __all__ = [
     "ChosenSpec",
     "SpecOptions",
     "choose_spec",
+    "class_probabilities",
     "first_of_batch",
     "image_input",
+    "layout_of",
     "photo_feeds",
     "stated_spec",
 ]
@@ -45,7 +47,7 @@ CLEARLY = 1.25
 
 # "input type": of bytes, which are pixels.
 Stated = Literal["flags", "metadata", "input type"]
-Source = Literal[Stated, "tried out", "assumed"]
+Source = Literal[Stated, "ranges file", "tried out", "assumed"]
 FLOATS = (np.dtype(np.float32),)
 
 
@@ -92,7 +94,7 @@ def image_input(
     """
     if name:
         return _named_input(inputs, name, hint, types)
-    pictures = [info for info in inputs if _layout(info) and info.dtype in types]
+    pictures = [info for info in inputs if layout_of(info) and info.dtype in types]
     if len(pictures) != 1 or len(inputs) != 1:
         described = ", ".join(f"{info.name} {info.shape}" for info in inputs)
         raise InputError(
@@ -137,7 +139,7 @@ def stated_spec(
 ) -> tuple[Spec, Stated | None]:
     """What flags and metadata say, and which of them says how pixels become numbers."""
     stored = metadata.preprocess(model)
-    base = Spec(_size(info), layout=_layout(info) or "NCHW")
+    base = Spec(_size(info), layout=layout_of(info) or "NCHW")
     if _channels(info) == 1:
         base = replace(base, mean=base.mean[:1], std=base.std[:1])
     source: Stated | None = None
@@ -238,12 +240,30 @@ def _score(answers: Sequence[NDArray[Any]], are_probabilities: bool) -> float:
     return float(np.mean([row.max() for row in rows])) * different
 
 
+def class_probabilities(
+    session: Session, feeds: Sequence[dict[str, NDArray[Any]]]
+) -> NDArray[np.float64] | None:
+    """What the model says of each of the inputs, (inputs, classes); None for no classifier."""
+    if len(session.outputs) != 1:
+        return None
+    output, info = session.outputs[0].name, session.inputs[0]
+    are_probabilities = output in session.probabilities
+    found = []
+    for fed in feeds:
+        row = _class_scores(first_of_batch(session.run(fed)[output], info))
+        if row.size < 2 or not np.isfinite(row).all():
+            return None
+        found.append(probabilities(row, are_probabilities)[0])
+    return np.stack(found)
+
+
 def _batch(info: TensorInfo) -> int:
     size = info.shape[0] if info.shape else 1
     return size if isinstance(size, int) else 1
 
 
-def _layout(info: TensorInfo) -> Literal["NCHW", "NHWC"] | None:
+def layout_of(info: TensorInfo) -> Literal["NCHW", "NHWC"] | None:
+    """Where the channels of a picture are; None for what is no picture."""
     shape = info.shape or ()
     if len(shape) != 4:
         return None
@@ -254,14 +274,14 @@ def _layout(info: TensorInfo) -> Literal["NCHW", "NHWC"] | None:
 
 def _channels(info: TensorInfo) -> int:
     shape = info.shape or (None,)
-    channels = shape[1] if _layout(info) == "NCHW" else shape[-1]
+    channels = shape[1] if layout_of(info) == "NCHW" else shape[-1]
     return channels if isinstance(channels, int) else 3
 
 
 def _sides(info: TensorInfo) -> Sequence[int | str | None]:
     """Height and width of the input, as far as they are known."""
     shape = info.shape or (None,) * 4
-    return shape[1:3] if _layout(info) == "NHWC" else shape[2:4]
+    return shape[1:3] if layout_of(info) == "NHWC" else shape[2:4]
 
 
 def _size(info: TensorInfo) -> tuple[int, int]:

@@ -11,30 +11,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from q8tool.calibrate.collect import Sample, collect
 from q8tool.calibrate.observers import Method
-from q8tool.calibrate.ranges import Ranges, load_ranges
+from q8tool.calibrate.ranges import Ranges, RangesFile, load_ranges
+from q8tool.calibrate.statistics import Statistics
 from q8tool.engine.graph import read_graph
 from q8tool.engine.operators import refuse_unknown_operators
 from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import InputError, UsageError
-from q8tool.image.load import find_photos
+from q8tool.image.spec import Spec
+from q8tool.model import metadata
 from q8tool.model.graph import constant, node_name
 from q8tool.passes.choose_precision import choose_precision
 from q8tool.passes.known_ranges import known_ranges
-from q8tool.pipelines.preprocessing import (
-    ChosenSpec,
-    SpecOptions,
-    choose_spec,
-    image_input,
-    stated_spec,
-)
+from q8tool.pipelines.preprocessing import ChosenSpec, SpecOptions, image_input, stated_spec
 from q8tool.pipelines.progress import Progress
-from q8tool.pipelines.samples import ArraySamples, PhotoSamples, held_back, load_arrays
+from q8tool.pipelines.samples import PhotoSamples, Samples, held_back, load_arrays, open_photos
+from q8tool.pipelines.sanity import Doubts, doubts_about_pixels
 
-__all__ = ["RangeOptions", "Ranging", "find_ranges"]
+__all__ = ["RangeOptions", "Ranging", "find_ranges", "observe_samples"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +61,7 @@ class Ranging:
     source     for people: "80 photos, minmax"
     held_back  makes a fresh iterator over the samples that calibration did not see; None: no data
     skipped    (file, reason) of photos that could not be read
+    warnings   what is strange about the samples
     """
 
     ranges: Ranges
@@ -70,6 +69,7 @@ class Ranging:
     preprocessing: ChosenSpec | None
     held_back: Callable[[], Iterator[Sample]] | None
     skipped: list[tuple[str, str]]
+    warnings: list[str]
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -78,6 +78,7 @@ class Ranging:
             "source": self.source,
             "preprocessing": None if spec is None else {**spec.spec.to_dict(), "from": spec.source},
             "skipped": [{"file": file, "reason": reason} for file, reason in self.skipped],
+            "warnings": self.warnings,
         }
 
 
@@ -88,68 +89,112 @@ def find_ranges(
 
     excluded  names of nodes that stay float, whose ranges are not needed
     """
-    if sum([bool(options.images), options.data is not None, options.ranges is not None]) > 1:
-        raise UsageError("--images, --data and --ranges exclude each other", "give one of them")
+    if options.images and options.data is not None:
+        raise UsageError("--images and --data exclude each other", "give one of them")
     graph = read_graph(model)
     refuse_unknown_operators(graph)
     inputs = graph.inputs
     given: Ranges = dict(_checked_inputs(options.input_ranges, inputs))
-    samples, spec = _samples(model, inputs, options)
+    file = None if options.ranges is None else _of_model(model, options.ranges)
+    samples, spec = _samples(model, inputs, options, file)
     if spec is not None:
         given.setdefault(image_input(inputs).name, spec.spec.range)
-    source, measured = "operators only, the rest at run time", Ranges()
-    if options.ranges is not None:
-        measured = _of_model(model, options.ranges)
-        source = "a ranges file"
+    source, measured, warnings = "operators only, the rest at run time", Ranges(), list[str]()
+    if file is not None:
+        measured, source = file.ranges, "a ranges file"
     elif samples is not None and options.measures:
-        measured = _measure(model, samples, options, excluded, progress)
-        count = len(held_back(len(samples))[0]) - len(_skipped(samples))
-        source = f"{count} samples, {options.method}"
-    ranges = known_ranges(model, {**measured, **given})
+        statistics, warnings = _measure(model, samples, spec, options, excluded, progress)
+        measured = statistics.ranges()
+        source = f"{statistics.samples} samples, {options.method}"
     return Ranging(
-        ranges=ranges,
+        ranges=known_ranges(model, {**measured, **given}),
         source=source,
         preprocessing=spec,
-        held_back=None if samples is None else lambda: samples.at(held_back(len(samples))[1]),
+        held_back=_compared(samples, calibrates=file is None),
         skipped=_skipped(samples),
+        warnings=warnings,
     )
 
 
-def _skipped(samples: PhotoSamples | ArraySamples | None) -> list[tuple[str, str]]:
+def _compared(samples: Samples | None, calibrates: bool) -> Callable[[], Iterator[Sample]] | None:
+    """The samples to compare on: those held back, or all where none served to calibrate."""
+    if samples is None:
+        return None
+    count = len(samples)
+    indices = held_back(count)[1] if calibrates else list(range(count))
+    return lambda: samples.at(indices)
+
+
+def _skipped(samples: Samples | None) -> list[tuple[str, str]]:
     return samples.skipped if isinstance(samples, PhotoSamples) else []
 
 
 def _samples(
-    model: ir.Model, inputs: Sequence[TensorInfo], options: RangeOptions
-) -> tuple[PhotoSamples | ArraySamples | None, ChosenSpec | None]:
+    model: ir.Model,
+    inputs: Sequence[TensorInfo],
+    options: RangeOptions,
+    file: RangesFile | None,
+) -> tuple[Samples | None, ChosenSpec | None]:
+    """What to calibrate with or to compare on, and how photos become the input.
+
+    What flags and the model leave open a ranges file may say.
+    """
     if options.data is not None:
         return load_arrays(options.data, inputs), None
+    try:
+        info = image_input(inputs)
+    except InputError:
+        if options.images:
+            raise
+        return None, None
+    spec, source = stated_spec(model, info, options.preprocessing)
+    chosen = None if source is None else ChosenSpec(spec, source)
+    if chosen is None and file is not None and file.preprocess is not None:
+        chosen = ChosenSpec(Spec.from_dict(file.preprocess), "ranges file")
     if not options.images:
-        try:
-            info = image_input(inputs)
-        except InputError:
-            return None, None
-        spec, source = stated_spec(model, info, options.preprocessing)
-        return None, None if source is None else ChosenSpec(spec, source)
-    paths = find_photos(options.images)
-    info = image_input(inputs)
-    chosen = choose_spec(model, info, options.preprocessing, paths)
-    return PhotoSamples(paths, info, chosen.spec), chosen
+        return None, chosen
+    return open_photos(model, inputs, options.images, options.preprocessing, chosen)
 
 
 def _measure(
     model: ir.Model,
-    samples: PhotoSamples | ArraySamples,
+    samples: Samples,
+    spec: ChosenSpec | None,
     options: RangeOptions,
     excluded: Collection[str],
     progress: Progress,
-) -> Ranges:
+) -> tuple[Statistics, list[str]]:
     """Observes what would be eight-bit if every range were known."""
     left_out = [node for node in model.graph if node_name(node) in excluded]
     choice = choose_precision(model, lambda value: True, left_out)
     names = choice.tensors(options.delivered)
     names = [name for name in names if name not in options.input_ranges]
     indices = held_back(len(samples))[0]
+    return observe_samples(
+        model, samples, indices, names, options.method, spec, options.threads, progress
+    )
+
+
+def observe_samples(
+    model: ir.Model,
+    samples: Samples,
+    indices: Sequence[int],
+    names: Sequence[str],
+    method: Method,
+    spec: ChosenSpec | None,
+    threads: int | None,
+    progress: Progress,
+) -> tuple[Statistics, list[str]]:
+    """What the samples of these indices show of the named tensors, and what is strange about them.
+
+    spec  how photos became the samples; None for arrays
+    """
+    inputs = read_graph(model).inputs
+    stored = metadata.preprocess(model)
+    limits = {}
+    if stored is not None and len(inputs) == 1:
+        limits = {inputs[0].name: Spec.from_dict(stored).range}
+    doubts = Doubts(limits)
     done = 0
 
     def seen() -> None:
@@ -157,7 +202,13 @@ def _measure(
         done += 1
         progress("calibrating", done, len(indices))
 
-    return collect(model, samples.at(indices), names, options.method, options.threads, seen)
+    passing = doubts.passing(samples.at(indices))
+    statistics = collect(model, passing, names, method, threads, seen)
+    warnings = doubts.found()
+    spread = [indices[i] for i in np.random.default_rng(0).permutation(len(indices))]
+    if len(inputs) == 1 and not warnings:
+        warnings += doubts_about_pixels(model, inputs[0], lambda: samples.at(spread), spec)
+    return statistics, warnings
 
 
 def _checked_inputs(
@@ -170,17 +221,17 @@ def _checked_inputs(
     return ranges
 
 
-def _of_model(model: ir.Model, path: Path) -> Ranges:
-    """The ranges of a file, every name of which must be a value of the model."""
-    ranges = load_ranges(path)
+def _of_model(model: ir.Model, path: Path) -> RangesFile:
+    """A ranges file, every name of which must be a value of the model."""
+    file = load_ranges(path)
     graph = model.graph
     values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
     names = {value.name for value in values if value.name and constant(value) is None}
-    for name in ranges:
+    for name in file.ranges:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             raise UsageError(
                 f"{path}: the model has no tensor '{name}'",
                 f"did you mean {near[0]}?" if near else "",
             )
-    return ranges
+    return file

@@ -11,16 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from q8tool.calibrate.collect import Sample
 from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import InputError
-from q8tool.image.load import load_photo
+from q8tool.image.load import find_photos, load_photo
 from q8tool.image.spec import Spec
-from q8tool.pipelines.preprocessing import photo_feeds
+from q8tool.pipelines.preprocessing import (
+    ChosenSpec,
+    SpecOptions,
+    choose_spec,
+    image_input,
+    photo_feeds,
+)
 
-__all__ = ["ArraySamples", "PhotoSamples", "held_back", "load_arrays"]
+__all__ = ["ArraySamples", "PhotoSamples", "Samples", "held_back", "load_arrays", "open_photos"]
 
 HELD_BACK_EVERY = 5
 HELD_BACK_MOST = 20
@@ -81,6 +88,27 @@ class ArraySamples:
             yield Sample(f"{self.source}[{index}]", feeds)
 
 
+Samples = PhotoSamples | ArraySamples
+
+
+def open_photos(
+    model: ir.Model,
+    inputs: Sequence[TensorInfo],
+    images: Sequence[Path],
+    options: SpecOptions,
+    known: ChosenSpec | None = None,
+) -> tuple[PhotoSamples, ChosenSpec]:
+    """The photos of files, folders and patterns, and how they become the model's only input.
+
+    known  None: by flags, metadata, or tried out
+    Raises InputError if there is none, or the model does not take one picture.
+    """
+    paths = find_photos(images)
+    info = image_input(inputs)
+    chosen = known or choose_spec(model, info, options, paths)
+    return PhotoSamples(paths, info, chosen.spec), chosen
+
+
 def load_arrays(path: Path, inputs: Sequence[TensorInfo]) -> ArraySamples:
     """Reads an .npz with one array per input, or an .npy: (samples, *shape of the input).
 
@@ -127,6 +155,20 @@ def _rows(path: Path, info: TensorInfo, found: Mapping[str, NDArray[Any]]) -> ND
     if not fits:
         raise InputError(
             f"{path}: array '{info.name}' of shape {array.shape} does not hold samples of shape "
-            f"{shape}"
+            f"{shape}",
+            _layout_hint(array.shape[1:], shape),
         )
     return array.astype(info.dtype, copy=False)
+
+
+def _layout_hint(found: Sequence[int], wanted: Sequence[int | str | None]) -> str:
+    """What to do with pictures whose channels are first where the model wants them last."""
+    if len(wanted) != 4 or len(found) not in (3, 4):
+        return ""
+    height, channels = found[-3], found[-1]
+    few = (1, 3, 4)
+    if channels == wanted[1] != height and channels in few:
+        return "its channels are last, the model takes them first: np.moveaxis(array, -1, -3)"
+    if height == wanted[3] != channels and height in few:
+        return "its channels are first, the model takes them last: np.moveaxis(array, -3, -1)"
+    return ""

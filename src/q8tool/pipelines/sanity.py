@@ -1,0 +1,203 @@
+"""Sanity: samples that cannot be what the model was trained on, said with their names.
+
+    a sample of one value, samples that are all the same     looked at while they stream by
+    pixels 0..255 for a model that says -1..1                by what the model says it takes
+    pixels 0..255 where nothing says so, BGR instead of RGB  by asking the model: it is clearly
+                                                             surer of what it was trained on
+NaN and infinity stop the calibration (calibrate/collect.py), as does a shape that does not fit
+(pipelines/samples.py).
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from q8tool.calibrate.collect import Sample
+from q8tool.engine.session import Session
+from q8tool.engine.tensor_info import TensorInfo
+from q8tool.image.spec import PRESETS
+from q8tool.pipelines.preprocessing import CLEARLY, ChosenSpec, class_probabilities, layout_of
+
+__all__ = ["Doubts", "doubts_about_pixels"]
+
+ASKED_ABOUT_COLOURS = 64
+ASKED_ABOUT_SCALE = 8
+FEWEST_ASKED = 8
+# Floats that reach so far and are never negative are most likely pixels.
+LEAST_PIXEL = 50.0
+MOST_PIXEL = 255.0
+# How far beyond the stated range, as a share of its width, values may reach.
+TOLERANCE = 0.1
+# A difference of entropies counts from so many standard errors of its mean on, and from so much.
+STANDARD_ERRORS = 2.5
+LEAST_GAIN = 0.1
+# Names in one warning.
+NAMED = 3
+
+Samples = Callable[[], Iterator[Sample]]
+Probabilities = NDArray[np.float64]
+Ask = Callable[[Sequence[NDArray[Any]]], Probabilities | None]
+
+
+class Doubts:
+    """Looks at samples as they pass, and says in the end what was strange about them.
+
+    limits  input name -> the range that the model says it takes
+    """
+
+    def __init__(self, limits: Mapping[str, tuple[float, float]]) -> None:
+        self._limits = limits
+        self._constant: dict[str, list[str]] = {}
+        self._beyond: dict[str, list[str]] = {}
+        self._hashes: set[bytes] = set()
+        self._count = 0
+
+    def passing(self, samples: Iterator[Sample]) -> Iterator[Sample]:
+        """The samples themselves."""
+        for sample in samples:
+            self._count += 1
+            digest = hashlib.sha256()
+            for name, array in sample.feeds.items():
+                digest.update(np.ascontiguousarray(array).data)
+                self._look(sample.name, name, array)
+            self._hashes.add(digest.digest())
+            yield sample
+
+    def found(self) -> list[str]:
+        """One line per doubt."""
+        lines = [
+            f"{_listed(names)}: input '{name}' has the same value everywhere"
+            for name, names in self._constant.items()
+        ]
+        lines += [
+            f"{_listed(names)}: input '{name}' reaches beyond {low:g}..{high:g}, which the model "
+            "says it takes"
+            for name, names in self._beyond.items()
+            for low, high in [self._limits[name]]
+        ]
+        if self._count > 1 and len(self._hashes) == 1:
+            lines.append(f"all {self._count} samples are the same")
+        return lines
+
+    def _look(self, sample: str, name: str, array: NDArray[Any]) -> None:
+        if array.dtype.kind != "f" or array.size < 2:
+            return
+        low, high = float(array.min()), float(array.max())
+        if low == high:
+            self._constant.setdefault(name, []).append(sample)
+        if name in self._limits:
+            least, most = self._limits[name]
+            slack = TOLERANCE * (most - least)
+            if low < least - slack or high > most + slack:
+                self._beyond.setdefault(name, []).append(sample)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def doubts_about_pixels(
+    model: ir.Model, info: TensorInfo, samples: Samples, spec: ChosenSpec | None
+) -> list[str]:
+    """Asks the float model whether its only input, a picture, should be fed in another way.
+
+    spec  how photos became the samples; None for arrays. What the model's metadata says is not
+    doubted, and of what was tried out already only the order of colours.
+    """
+    layout = layout_of(info)
+    if layout is None or info.dtype != np.float32 or (spec and spec.source == "metadata"):
+        return []
+    asked = [sample.feeds[info.name] for sample in islice(samples(), ASKED_ABOUT_COLOURS)]
+    if not asked:
+        return []
+    session = Session(model)
+
+    def answers(inputs: Sequence[NDArray[Any]]) -> Probabilities | None:
+        return class_probabilities(session, [{info.name: array} for array in inputs])
+
+    axis = 1 if layout == "NCHW" else 3
+    lines = []
+    if spec is None or spec.source == "flags":
+        lines += _doubts_about_scale(info, asked[:ASKED_ABOUT_SCALE], answers, axis, spec)
+    if not lines and len(asked) >= FEWEST_ASKED and asked[0].shape[axis] == 3:
+        lines += _doubts_about_colours(info, asked, answers, axis)
+    return lines
+
+
+def _doubts_about_colours(
+    info: TensorInfo, asked: Sequence[NDArray[Any]], answers: Ask, axis: int
+) -> list[str]:
+    usual = answers(asked)
+    turned = None if usual is None else answers([np.flip(array, axis) for array in asked])
+    if usual is None or turned is None:
+        return []
+    gain = _entropies(usual) - _entropies(turned)
+    error = float(gain.std(ddof=1)) / np.sqrt(len(gain))
+    if not gain.mean() > max(LEAST_GAIN, STANDARD_ERRORS * error):
+        return []
+    before, after = usual.max(axis=1).mean(), turned.max(axis=1).mean()
+    return [
+        f"input '{info.name}': the model is surer with red and blue exchanged ({after:.2f} instead "
+        f"of {before:.2f} on average): it may want BGR"
+    ]
+
+
+def _entropies(probabilities: Probabilities) -> NDArray[np.float64]:
+    """Of each row, in nats: how unsure the answer is."""
+    logarithms = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+    return np.asarray(-(probabilities * logarithms).sum(axis=1))
+
+
+def _doubts_about_scale(
+    info: TensorInfo,
+    asked: Sequence[NDArray[Any]],
+    answers: Ask,
+    axis: int,
+    spec: ChosenSpec | None,
+) -> list[str]:
+    pixels = asked if spec is None else [_pixels(array, spec, axis) for array in asked]
+    low, high = min(float(a.min()) for a in pixels), max(float(a.max()) for a in pixels)
+    if low < 0 or not LEAST_PIXEL < high <= MOST_PIXEL + 0.5:
+        return []
+    usual = answers(asked)
+    if usual is None:
+        raw = f"input '{info.name}' holds what looks like pixels 0..255"
+        return [f"{raw}; most models take -1..1 or 0..1"] if spec is None else []
+    scores = {}
+    for preset, (mean, std) in PRESETS.items():
+        tried = answers([_normalised(array, mean, std, axis) for array in pixels])
+        scores[preset] = 0.0 if tried is None else float(tried.max(axis=1).mean())
+    best, now = max(scores, key=lambda name: scores[name]), float(usual.max(axis=1).mean())
+    if scores[best] <= CLEARLY * now:
+        return []
+    fed = "pixels 0..255" if spec is None else "these photos"
+    return [
+        f"input '{info.name}': of {fed} as --preset {best} makes them the model is surer "
+        f"({scores[best]:.2f} instead of {now:.2f} on average): the preprocessing may be wrong"
+    ]
+
+
+def _pixels(array: NDArray[Any], spec: ChosenSpec, axis: int) -> NDArray[Any]:
+    """The input back as pixels 0..255."""
+    mean, std = _per_channel(array, spec.spec.mean, axis), _per_channel(array, spec.spec.std, axis)
+    return np.asarray(np.clip(np.rint(array * std + mean), 0, 255), np.float32)
+
+
+def _normalised(
+    pixels: NDArray[Any], mean: tuple[float, ...], std: tuple[float, ...], axis: int
+) -> NDArray[Any]:
+    centre, scale = _per_channel(pixels, mean, axis), _per_channel(pixels, std, axis)
+    return np.asarray((pixels - centre) / scale, np.float32)
+
+
+def _per_channel(like: NDArray[Any], values: Sequence[float], axis: int) -> NDArray[np.float32]:
+    """The values, as many as there are channels, shaped to go along the channels' axis."""
+    shape = [1] * like.ndim
+    shape[axis] = -1
+    return np.asarray(values[: like.shape[axis]], np.float32).reshape(shape)
