@@ -7,6 +7,7 @@ behind DequantizeLinear are not expanded for nothing, while shape arithmetic fol
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,16 @@ Array = NDArray[Any]
 _SMALL = 1024
 # Chains of so many foldable nodes are computed link by link: calls inside calls have a limit.
 _DEEPEST = 40
+# Operators whose result has the type and shape of their first input: no need to ask onnx.
+_LIKE_FIRST_INPUT = frozenset(
+    {
+        "Abs", "Clip", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log",
+        "Mish", "Neg", "PRelu", "Reciprocal", "Relu", "Selu", "Sigmoid", "Softmax", "Softplus",
+        "Sqrt", "Tanh",
+    }
+)  # fmt: skip
+# Operators of whose float inputs the values say what shape comes out.
+_SHAPED_BY_FLOATS = frozenset({"Range", "Resize", "Upsample"})
 
 
 class Fact:
@@ -87,16 +98,33 @@ def known_facts(
     opset_imports = [helper.make_opsetid(d, v) for d, v in graph.opsets.items()]
     for node in graph.nodes:
         folded = _folded(graph, node, facts, makers)
-        types = (
-            {} if folded is not None and _is_eager(node) else _inferred(node, facts, opset_imports)
-        )
-        for position, name in enumerate(node.outputs):
+        results = _results(node, folded, facts, opset_imports)
+        for name, fact in zip(node.outputs, results, strict=True):
             if name:
-                fact = _output_fact(types.get(name), folded, position)
-                facts[name] = fact if fact.shape is not None else _without_rule(node, facts) or fact
+                facts[name] = fact
                 if folded is not None:
                     makers[name] = folded
     return facts
+
+
+def _results(
+    node: Node,
+    folded: "_Folded | None",
+    facts: dict[str, Fact],
+    opset_imports: list[onnx.OperatorSetIdProto],
+) -> list[Fact]:
+    """What is known of the node's outputs, in their order."""
+    alike = _like_first_input(node, facts)
+    if alike is not None:
+        read = None if folded is None else partial(folded.output, 0)
+        return [Fact(alike.dtype, alike.shape, read)]
+    is_told = folded is not None and _is_eager(node)
+    types = {} if is_told else _inferred(node, facts, opset_imports)
+    found = []
+    for position, name in enumerate(node.outputs):
+        fact = _output_fact(types.get(name), folded, position) if name else Fact(None, None)
+        found.append(fact if fact.shape is not None else _without_rule(node, facts) or fact)
+    return found
 
 
 def _is_eager(node: Node) -> bool:
@@ -111,7 +139,7 @@ def _folded(
 
     makers  of those constants that are folded themselves
     """
-    if node.op_type in RANDOM_OPS or node.proto.domain not in ("", "ai.onnx.ml"):
+    if node.op_type in RANDOM_OPS or node.domain not in ("", "ai.onnx.ml"):
         return None
     read = [facts[name] for name in node.reads]
     if node.op_type in ("Shape", "Size") and read[0].shape is not None:
@@ -191,7 +219,7 @@ def _inferred(
         data = {
             name: numpy_helper.from_array(facts[name].array(), name)
             for name in node.reads
-            if facts[name].is_small
+            if facts[name].is_small and _shapes_results(node, facts[name])
         }
         return dict(
             shape_inference.infer_node_outputs(
@@ -200,6 +228,31 @@ def _inferred(
         )
     except (shape_inference.InferenceError, onnx.defs.SchemaError, InputError, RuntimeError):
         return {}
+
+
+def _shapes_results(node: Node, fact: Fact) -> bool:
+    """Whether the result's shape may depend on the values of this input."""
+    assert fact.dtype is not None
+    return fact.dtype.kind != "f" or node.op_type in _SHAPED_BY_FLOATS
+
+
+def _like_first_input(node: Node, facts: Mapping[str, Fact]) -> Fact | None:
+    """The result's fact where it follows from the first input's type and shape alone."""
+    if node.domain or len(node.outputs) != 1 or not node.inputs or not node.inputs[0]:
+        return None
+    first = facts[node.inputs[0]]
+    if first.dtype is None or first.shape is None:
+        return None
+    if node.op_type in _LIKE_FIRST_INPUT:
+        return Fact(first.dtype, first.shape)
+    if "output_dtype" in node.attributes:
+        return None
+    if node.op_type == "DequantizeLinear":
+        return Fact(facts[node.inputs[1]].dtype, first.shape)
+    if node.op_type == "QuantizeLinear":
+        zero_point = node.input(2)
+        return Fact(facts[zero_point].dtype if zero_point else np.dtype(np.uint8), first.shape)
+    return None
 
 
 def _without_rule(node: Node, facts: dict[str, Fact]) -> Fact | None:

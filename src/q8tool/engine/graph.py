@@ -6,6 +6,7 @@ model itself is never changed.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -39,7 +40,14 @@ class Node:
     outputs: tuple[str, ...]
     attributes: dict[str, Any]
     captured: tuple[str, ...]
-    proto: onnx.NodeProto = field(repr=False)
+    source: ir.Node = field(repr=False)
+
+    @cached_property
+    def proto(self) -> onnx.NodeProto:
+        """The node as onnx has it: for its shape inference, and to run on the host."""
+        proto = ir.serde.serialize_node(self.source)
+        proto.domain, proto.name = self.domain, self.name
+        return proto
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -160,10 +168,7 @@ def _read_node(node: ir.Node, opsets: dict[str, int]) -> Node:
     domain = _domain(node.domain)
     outputs = tuple(value.name or "" for value in node.outputs)
     first = next((name for name in outputs if name), "")
-    proto = ir.serde.serialize_node(node)
-    proto.domain = domain
     name = node.name or f"{node.op_type}_{first}"
-    proto.name = name
     if domain not in opsets:
         raise InputError(f"node '{name}': the model imports no operator set '{domain}'")
     return Node(
@@ -175,7 +180,7 @@ def _read_node(node: ir.Node, opsets: dict[str, int]) -> Node:
         outputs=outputs,
         attributes={name: _plain(attribute) for name, attribute in node.attributes.items()},
         captured=tuple(_captured(node)),
-        proto=proto,
+        source=node,
     )
 
 
