@@ -80,8 +80,8 @@ def test_an_output_in_the_middle_and_several_readers() -> None:
 
 
 def test_a_clamp_with_another_reader_before_it_is_its_own_unit() -> None:
-    body = "a = Conv(x, w) r = Relu(a) s = Add(r, a) y = Conv(s, w)"
-    assert list(forms(chosen(graph_of(body)))) == ["a", "r", "s", "y"]
+    body = "a = Conv(x, w) r = Relu(a) s = Add(r, a) y = Conv(s, w) z = Exp(r)"
+    assert list(forms(chosen(graph_of(body, "float y, float z")))) == ["a", "r", "s", "y"]
 
 
 def test_only_the_outputs_that_are_wanted() -> None:

@@ -9,6 +9,8 @@ ranges are known; it stays float where only float reads it, so that the last lay
     walk backwards:  Conv wants codes of x  ->  x's producer delivers codes  ->  it wants codes ...
 
 A Relu or Clip that is the only reader of an operator's result belongs to it: one unit, one range.
+So does the Add of a constant row behind a MatMul, its bias. Elementwise nodes that compute one
+function of one tensor (GELU, SiLU) are one unit: nothing inside is rounded.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 
 from q8tool.model.graph import constant, get_int, get_string
 from q8tool.ops.registry import Quantization, row
+from q8tool.passes.one_input import OneInput, is_number, one_input
 
 __all__ = ["UNREAD", "Choice", "Unit", "choose_precision"]
 
@@ -34,21 +37,27 @@ Form = Literal["static", "dynamic"]
 class Unit:
     """One operator, and the clamp behind it, that becomes eight-bit.
 
-    activations  indices of the inputs that are quantized as activations
-    output       the value that the unit delivers: the clamp's if there is one
+    node         of a function of one tensor the last one
+    activations  (node, index) of the inputs that are quantized as activations, in graph order
+    output       the value that the unit delivers: that of its bias or clamp if there is one
     """
 
     node: ir.Node
     kind: Quantization
     form: Form
-    activations: tuple[int, ...]
+    activations: tuple[tuple[ir.Node, int], ...]
     output: ir.Value
 
     @property
     def inputs(self) -> list[ir.Value]:
-        """The activations themselves."""
-        values = (self.node.inputs[index] for index in self.activations)
-        return [value for value in values if value is not None]
+        """The activations themselves, each once."""
+        values = (node.inputs[index] for node, index in self.activations)
+        return list(dict.fromkeys(value for value in values if value is not None))
+
+    @property
+    def has_weights(self) -> bool:
+        """True if all but one of its factors are constant."""
+        return self.kind == "weights" and len(self.activations) == 1
 
 
 @dataclass
@@ -89,24 +98,29 @@ def choose_precision(
     """The choice for the main graph. is_known: whether a value's range is known before run time."""
     choice = Choice()
     left_out, inside = set(excluded), set[ir.Node]()  # inside: steps of another unit's table
-    for node in reversed(list(model.graph)):
-        found = row(node.domain, node.op_type)
-        if found is None or found.quantization == "none":
-            continue
+    order = {node: position for position, node in enumerate(model.graph)}
+    for node in reversed(order):
         if node in inside:
+            continue
+        function = one_input(node, lambda other: other in left_out or _has_owner(other))
+        found = row(node.domain, node.op_type)
+        kind = "none" if found is None else found.quantization
+        if kind == "none" and function is not None:
+            kind = "table"
+        if kind == "none":
             continue
         if node in left_out:
             choice.kept.append((node, "excluded"))
             continue
-        unit = _unit(node, found.quantization, choice.wanted, is_known)
+        unit = _unit(node, kind, function, choice.wanted, is_known)
         if isinstance(unit, str):
             if unit:
                 choice.kept.append((node, unit))
             continue
-        choice.units.append(unit)
-        gate = _gate(node)
-        if gate is not None:
-            inside.update(gate[1])
+        places = sorted(unit.activations, key=lambda place: (order[place[0]], place[1]))
+        choice.units.append(replace(unit, activations=tuple(places)))
+        if function is not None:
+            inside.update(function.nodes)
         if unit.form == "static":
             choice.wanted.update(value.name or "" for value in unit.inputs)
     choice.units.reverse()
@@ -115,12 +129,16 @@ def choose_precision(
 
 
 def _unit(
-    node: ir.Node, kind: Quantization, wanted: set[str], is_known: Callable[[ir.Value], bool]
+    node: ir.Node,
+    kind: Quantization,
+    function: OneInput | None,
+    wanted: set[str],
+    is_known: Callable[[ir.Value], bool],
 ) -> Unit | str:
     """The unit that the node becomes, or why it stays float ("" if it never was a candidate)."""
-    if _is_clamp(node) and _owner_of_clamp(node) is not None:
+    if _has_owner(node):
         return ""
-    activations = _activations(node, kind)
+    activations = _activations(node, kind, function)
     if isinstance(activations, str):
         return activations
     unit = Unit(node, kind, "static", activations, _output(node, kind))
@@ -128,7 +146,7 @@ def _unit(
     if kind == "weights":
         if inputs_known:
             return unit
-        if activations == (0,) and node.op_type in ("Conv", "MatMul", "Gemm"):
+        if unit.has_weights and node.op_type in ("Conv", "MatMul", "Gemm"):
             if _is_depthwise(node):
                 return "a range at run time would cost more than it saves"
             return replace(unit, form="dynamic")
@@ -146,10 +164,15 @@ def _is_depthwise(node: ir.Node) -> bool:
     return get_int(node, "group", 1) > 1 and weights is not None and weights.shape[1] == 1
 
 
-def _activations(node: ir.Node, kind: Quantization) -> tuple[int, ...] | str:
+def _activations(
+    node: ir.Node, kind: Quantization, function: OneInput | None
+) -> tuple[tuple[ir.Node, int], ...] | str:
     """Which inputs are quantized as activations, or why the node cannot be eight-bit."""
     if kind == "weights":
-        return _weight_activations(node)
+        indices = _weight_activations(node)
+        return indices if isinstance(indices, str) else tuple((node, i) for i in indices)
+    if function is not None:
+        return function.places if _is_float(function.x) else ""
     count = len(node.inputs) if kind in ("binary", "concat") else 1
     inputs = node.inputs[:count]
     if any(value is None or not _is_float(value) for value in inputs):
@@ -160,47 +183,7 @@ def _activations(node: ir.Node, kind: Quantization) -> tuple[int, ...] | str:
         return "its indices are read"
     if node.op_type == "Pad" and not _pads_with_zero(node):
         return "it pads with something else than 0"
-    gate = _gate(node)
-    return tuple(range(count)) if gate is None else (gate[0],)
-
-
-def _gate(node: ir.Node) -> tuple[int, list[ir.Node]] | None:
-    """Of x * f(x), such as x * Sigmoid(x), which input is x and the nodes of f; else None.
-
-    All of it is one table of x's codes as long as nothing in between is rounded.
-    """
-    if node.op_type != "Mul":
-        return None
-    for index in (0, 1):
-        x, value = node.inputs[index], node.inputs[1 - index]
-        steps = _steps_between(x, value) if x is not None and value is not None else None
-        if steps:
-            return index, steps
-    return None
-
-
-def _steps_between(x: ir.Value, value: ir.Value) -> list[ir.Node] | None:
-    """The nodes by which a value follows from x element by element, if nobody else sees a step."""
-    steps: list[ir.Node] = []
-    while value is not x:
-        producer = value.producer()
-        if producer is None or len(list(value.uses())) != 1 or value.is_graph_output():
-            return None
-        found = row(producer.domain, producer.op_type)
-        is_elementwise = found is not None and (
-            found.quantization in ("table", "binary") or producer.op_type == "Div"
-        )
-        varying = [v for v in producer.inputs if v is not None and not _is_number(v)]
-        if not is_elementwise or len(varying) != 1:
-            return None
-        steps.append(producer)
-        value = varying[0]
-    return steps
-
-
-def _is_number(value: ir.Value) -> bool:
-    array = constant(value)
-    return array is not None and array.size == 1
+    return tuple((node, index) for index in range(count))
 
 
 def _weight_activations(node: ir.Node) -> tuple[int, ...] | str:
@@ -241,19 +224,40 @@ def _pads_with_zero(node: ir.Node) -> bool:
 
 
 def _output(node: ir.Node, kind: Quantization) -> ir.Value:
-    """The value that the unit delivers: behind a clamp that reads nobody else."""
-    value = node.outputs[0]
-    clamp = _clamp_behind(node) if kind in ("weights", "binary") else None
-    return value if clamp is None else clamp.outputs[0]
+    """The value that the unit delivers: behind a bias and a clamp that read nobody else."""
+    bias = _bias_behind(node) if kind == "weights" else None
+    clamp = _clamp_behind(bias or node) if _takes_clamp(bias or node) else None
+    return (clamp or bias or node).outputs[0]
 
 
 def _clamp_behind(node: ir.Node) -> ir.Node | None:
+    reader = _sole_reader(node)
+    if reader is None or reader.inputs[0] is not node.outputs[0]:
+        return None
+    return reader if _is_clamp(reader) else None
+
+
+def _bias_behind(node: ir.Node) -> ir.Node | None:
+    """The Add of a constant row, or of a number, behind a MatMul with constant weights."""
+    reader = _sole_reader(node) if node.op_type == "MatMul" else None
+    weights = constant(node.inputs[1]) if reader is not None else None
+    if reader is None or reader.op_type != "Add" or weights is None or weights.ndim != 2:
+        return None
+    other = reader.inputs[1 if reader.inputs[0] is node.outputs[0] else 0]
+    bias = constant(other)
+    if bias is None or bias.size not in (1, weights.shape[1]) or not np.isfinite(bias).all():
+        return None
+    rank = len(node.outputs[0].shape) if node.outputs[0].shape is not None else 1
+    # More dimensions than the product has would widen it; a column is no row.
+    return reader if bias.ndim <= rank and bias.shape[-1:] in ((), (bias.size,)) else None
+
+
+def _sole_reader(node: ir.Node) -> ir.Node | None:
     value = node.outputs[0]
     uses = list(value.uses())
-    if len(uses) != 1 or value.is_graph_output() or uses[0].idx != 0:
+    if len(uses) != 1 or value.is_graph_output():
         return None
-    reader = uses[0].node
-    return reader if _is_clamp(reader) and reader.graph is node.graph else None
+    return uses[0].node if uses[0].node.graph is node.graph else None
 
 
 def _is_clamp(node: ir.Node) -> bool:
@@ -264,15 +268,30 @@ def _is_clamp(node: ir.Node) -> bool:
     )
 
 
-def _owner_of_clamp(node: ir.Node) -> ir.Node | None:
-    """The operator whose unit the clamp belongs to."""
-    producer = node.inputs[0].producer() if node.inputs[0] is not None else None
-    if producer is None:
-        return None
-    found = row(producer.domain, producer.op_type)
-    if found is None or found.quantization not in ("weights", "binary"):
-        return None
-    return producer if _clamp_behind(producer) is node else None
+def _has_owner(node: ir.Node) -> bool:
+    """True for a clamp or bias that belongs to the operator before it."""
+    for value in node.inputs if node.op_type == "Add" else node.inputs[:1]:
+        producer = value.producer() if value is not None else None
+        if producer is None:
+            continue
+        if _bias_behind(producer) is node:
+            return True
+        if _is_clamp(node) and _takes_clamp(producer) and _clamp_behind(producer) is node:
+            return True
+    return False
+
+
+def _takes_clamp(node: ir.Node) -> bool:
+    """True for products, their biases, and for what joins two tensors."""
+    found = row(node.domain, node.op_type)
+    kind = "none" if found is None else found.quantization
+    joins = kind == "binary" and not any(is_number(value) for value in node.inputs)
+    return kind == "weights" or joins or _is_bias(node)
+
+
+def _is_bias(node: ir.Node) -> bool:
+    producers = (value.producer() for value in node.inputs if value is not None)
+    return any(producer is not None and _bias_behind(producer) is node for producer in producers)
 
 
 def _is_float(value: ir.Value) -> bool:

@@ -9,7 +9,7 @@ two units are for strip-conversions to cancel. Ranges give the parameters: one p
 what a unit delivers and what the next one wants agree. Data movement keeps its input's parameters.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -70,9 +70,9 @@ class _Inserter:
             source = self._name(unit.inputs[0])
             self._moved_from.update({value.name or "": source for value in outputs})
         delivered = [value for value in outputs if value.name in self._wanted]
-        for index in unit.activations:
-            self._convert_input(node, index)
-        if unit.kind == "weights" and unit.activations == (0,):
+        for value in unit.inputs:
+            self._convert_input(value, [at for at in unit.activations if _reads(at, value)])
+        if unit.has_weights:
             # The bias stays float where the result does: nothing is gained by rounding it.
             self._convert_weights(node, first, rounds_bias=bool(delivered))
         for value in delivered:
@@ -87,9 +87,7 @@ class _Inserter:
     def _params(self, value: ir.Value) -> QuantParams:
         return from_range(*self._ranges[self._name(value)])
 
-    def _convert_input(self, node: ir.Node, index: int) -> None:
-        value = node.inputs[index]
-        assert value is not None
+    def _convert_input(self, value: ir.Value, places: Sequence[tuple[ir.Node, int]]) -> None:
         params, array = self._params(value), constant(value)
         if array is not None:
             codes = quantize(array, params)
@@ -98,8 +96,9 @@ class _Inserter:
             to_codes = self._writer.quantize(value, params)
             name = f"{self._name(value)}_dq"
             nodes = [to_codes, self._writer.dequantize(to_codes.outputs[0], params, name)]
-        self._writer.graph.insert_before(node, nodes)
-        node.replace_input_with(index, nodes[-1].outputs[0])
+        self._writer.graph.insert_before(places[0][0], nodes)
+        for node, index in places:
+            node.replace_input_with(index, nodes[-1].outputs[0])
 
     def _convert_weights(self, node: ir.Node, x: QuantParams, rounds_bias: bool) -> None:
         found = float_weights(node)
@@ -135,6 +134,11 @@ class _Inserter:
             usage.node.replace_input_with(usage.idx, result)
         if value.is_graph_output():
             give_output_name(self._writer, value, result)
+
+
+def _reads(place: tuple[ir.Node, int], value: ir.Value) -> bool:
+    node, index = place
+    return node.inputs[index] is value
 
 
 def _base(node: ir.Node, index: int) -> str:

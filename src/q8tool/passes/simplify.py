@@ -15,6 +15,7 @@ from q8tool.passes.fold_scales import fold_scales
 from q8tool.passes.fold_shapes import fold_shapes
 from q8tool.passes.inline_functions import inline_functions
 from q8tool.passes.lift_weights import lift_weights
+from q8tool.passes.move_scales import move_scales
 
 __all__ = ["simplify"]
 
@@ -26,5 +27,6 @@ def simplify(model: ir.Model) -> list[Change]:
         changes += [*folded, *drop_identities(model)]
     changes += fold_batchnorm(model)
     changes += fold_scales(model)
+    changes += move_scales(model)
     changes += clean_graph(model)
     return changes

@@ -38,7 +38,7 @@ def simulate_rounding(
     for unit in choice.units:
         if rounds_weights:
             _round_inputs(writer, unit, ranges, rounded)
-            if unit.kind == "weights" and len(unit.activations) == 1:
+            if unit.has_weights:
                 _round_weights(writer, unit.node, per_channel)
         elif unit.kind == "weights":
             _round_output(writer, unit.output, ranges)
@@ -52,14 +52,14 @@ def _round_inputs(
     ranges: Mapping[str, tuple[float, float]],
     rounded: dict[ir.Value, ir.Value],
 ) -> None:
-    for index in unit.activations:
-        value = unit.node.inputs[index]
+    for node, index in unit.activations:
+        value = node.inputs[index]
         assert value is not None
         if value not in rounded:
             nodes = _rounding(writer, value, ranges)
-            writer.graph.insert_before(unit.node, nodes)
+            writer.graph.insert_before(node, nodes)
             rounded[value] = nodes[-1].outputs[0]
-        unit.node.replace_input_with(index, rounded[value])
+        node.replace_input_with(index, rounded[value])
 
 
 def _round_output(
