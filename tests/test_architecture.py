@@ -12,7 +12,7 @@ SOURCE = ROOT / "src" / "q8tool"
 # Top to bottom. Rooms of one floor do not import each other, but for the pairs below.
 FLOORS = [
     {"cli"},
-    {"pipelines"},
+    {"pipelines", "backend"},
     {"passes", "calibrate", "train"},
     {"engine"},
     {"ops"},
