@@ -40,7 +40,7 @@ static struct {
 
 /* A field that is added to a table must be added below: these catch a forgotten one. */
 typedef void (*function)(void);
-_Static_assert(sizeof(q8_conv_table) == 3 * sizeof(function), "inherit_conv");
+_Static_assert(sizeof(q8_conv_table) == 4 * sizeof(function), "inherit_conv");
 _Static_assert(sizeof(q8_vec_table) == 10 * sizeof(function), "inherit_vec");
 _Static_assert(sizeof(q8_f32_table) == 13 * sizeof(function), "inherit_f32");
 
@@ -53,6 +53,7 @@ _Static_assert(sizeof(q8_f32_table) == 13 * sizeof(function), "inherit_f32");
 static void inherit_conv(q8_conv_table *own, const q8_conv_table *up)
 {
     INHERIT(depthwise);
+    INHERIT(depthwise_lines);
     INHERIT(max_pool);
     INHERIT(average_pool);
 }

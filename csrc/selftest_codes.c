@@ -117,6 +117,32 @@ static void check_depthwise(session *s, size_t pixels, size_t channels, size_t t
     q8_selftest_same(s, "depthwise", channels);
 }
 
+static void check_depthwise_lines(session *s, size_t channels, size_t size, size_t stride)
+{
+    q8_selftest_space *space = s->space;
+    int32_t *bias = (int32_t *)(void *)space->b;
+    float *multiplier = (float *)(void *)space->c;
+    q8_selftest_fill_codes(s, space->panel, size * size * channels);
+    fill_integers(s, bias, channels, 18);
+    for (size_t c = 0; c < channels; c++)
+        multiplier[c] = 0.9f / (float)(1 + below(s, 1000));
+    const size_t lines = 1 + below(s, 3), pixels = 1 + below(s, 4);
+    const size_t width = 1 + below(s, channels < 400 ? 8 : 2);
+    const size_t rows = size + (lines - 1) * stride;
+    q8_depthwise_lines_job job = {
+        .lines = lines, .pixels = pixels, .channels = channels, .kernel = size, .stride = stride,
+        .x = random_pixels(s, rows, width * channels), .width = width, .x_step = channels,
+        .first = -(int64_t)below(s, 4), .padding = space->a, .w = (const int8_t *)space->panel,
+        .bias = bias, .multiplier = multiplier, .zero_point = 9, .low = 2, .high = 251,
+        .y = space->got, .y_line = pixels * channels + 5, .y_step = channels};
+    space->pointers[below(s, rows)] = NULL;
+    q8_selftest_clear(s);
+    s->tested->conv.depthwise_lines(&job);
+    job.y = space->want;
+    s->reference->conv.depthwise_lines(&job);
+    q8_selftest_same(s, "depthwise_lines", channels);
+}
+
 static void check_pools(session *s, size_t pixels, size_t channels, size_t taps)
 {
     float multiplier[16];
@@ -145,6 +171,7 @@ static void check_conv(session *s)
         size_t channels = q8_selftest_lengths[i / 3], pixels = 1 + below(s, 9);
         check_depthwise(s, pixels, channels, 9);
         check_depthwise(s, pixels, channels, 1 + below(s, 30));
+        check_depthwise_lines(s, channels, 3 + 2 * below(s, 2), 1 + below(s, 2));
         check_pools(s, pixels, channels, 9);
         check_pools(s, pixels, channels, 1 + below(s, 49));
     }

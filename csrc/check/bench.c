@@ -83,6 +83,40 @@ static double depthwise(const q8_kernels *kernels)
     return 2.0 * PIXELS * CHANNELS * TAPS;
 }
 
+static double depthwise_lines(const q8_kernels *kernels, size_t size, size_t stride)
+{
+    enum { LINES = 4 };
+    q8_depthwise_lines_job job = {.lines = LINES, .pixels = PIXELS, .channels = CHANNELS,
+                                  .kernel = size, .stride = stride,
+                                  .x = (const uint8_t *const *)data.rows, .width = PIXELS * stride,
+                                  .x_step = CHANNELS, .first = -1, .padding = data.y,
+                                  .w = (const int8_t *)data.b, .bias = data.acc,
+                                  .multiplier = data.multiplier, .high = 255, .y = data.y,
+                                  .y_line = PIXELS * CHANNELS, .y_step = CHANNELS};
+    kernels->conv.depthwise_lines(&job);
+    return 2.0 * LINES * PIXELS * CHANNELS * (double)(size * size);
+}
+
+static double lines_3x3(const q8_kernels *kernels)
+{
+    return depthwise_lines(kernels, 3, 1);
+}
+
+static double lines_3x3_by_2(const q8_kernels *kernels)
+{
+    return depthwise_lines(kernels, 3, 2);
+}
+
+static double lines_5x5(const q8_kernels *kernels)
+{
+    return depthwise_lines(kernels, 5, 1);
+}
+
+static double lines_5x5_by_2(const q8_kernels *kernels)
+{
+    return depthwise_lines(kernels, 5, 2);
+}
+
 static q8_pool_job pool_job(void)
 {
     return (q8_pool_job){.pixels = PIXELS, .channels = CHANNELS, .taps = TAPS,
@@ -241,6 +275,10 @@ static const struct {
     {"gemm k=40", gemm_shallow},
     {"gemm 9 taps k=40", gemm_taps},
     {"depthwise 3x3", depthwise},
+    {"lines 3x3", lines_3x3},
+    {"lines 3x3/2", lines_3x3_by_2},
+    {"lines 5x5", lines_5x5},
+    {"lines 5x5/2", lines_5x5_by_2},
     {"max_pool 3x3", max_pool},
     {"average_pool 3x3", average_pool},
     {"quantize", quantize},

@@ -133,6 +133,82 @@ static void check_depthwise(void (*kernel)(const q8_depthwise_job *))
     }
 }
 
+/* ---- depthwise lines ---- */
+
+static void run_lines(void (*kernel)(const q8_depthwise_lines_job *),
+                      const q8_depthwise_lines_job *job)
+{
+    CHECK_CALL(kernel(job));
+}
+
+/* Lines of x, each in a buffer of its own that ends with its last pixel; some are padding. */
+static const uint8_t **draw_lines(size_t count, size_t bytes)
+{
+    const uint8_t **x = check_buffer("x's lines", count * sizeof *x, sizeof *x);
+    for (size_t i = 0; i < count; i++) {
+        x[i] = NULL;
+        if (check_one_in(5))
+            continue;
+        uint8_t *line = check_buffer("a line of x", bytes, 1);
+        check_fill_codes(line, bytes);
+        x[i] = line;
+    }
+    return x;
+}
+
+static void check_lines_job(void (*kernel)(const q8_depthwise_lines_job *), size_t channels,
+                            size_t size, size_t stride)
+{
+    q8_depthwise_lines_job job = {.lines = 1 + check_below(5), .pixels = check_below(12),
+                                  .channels = channels, .kernel = size, .stride = stride,
+                                  .width = check_below(20), .x_step = channels + check_below(9),
+                                  .first = check_between(-6, 6),
+                                  .y_step = channels + check_below(9)};
+    job.y_line = job.pixels * job.y_step + check_below(9);
+    check_case("lines=%zu pixels=%zu channels=%zu kernel=%zu stride=%zu width=%zu first=%d",
+               job.lines, job.pixels, channels, size, stride, job.width, (int)job.first);
+    job.x = draw_lines(size + (job.lines - 1) * stride,
+                       job.width ? (job.width - 1) * job.x_step + channels : 0);
+    uint8_t *padding = check_buffer("padding", channels, 1);
+    check_fill_codes(padding, channels);
+    job.padding = padding;
+    int8_t *w = check_buffer("w", size * size * channels, 1);
+    check_fill_weights(w, size * size * channels);
+    job.w = w;
+    int32_t *bias = check_buffer("bias", channels * sizeof *bias, sizeof *bias);
+    check_fill_bias(bias, channels);
+    job.bias = bias;
+    float *multiplier = check_buffer("multiplier", channels * sizeof(float), sizeof(float));
+    check_fill_multipliers(multiplier, channels);
+    for (size_t c = 0; c < channels; c++) /* below 1, or NaN: not allowed */
+        multiplier[c] = fabsf(multiplier[c]) < 1 ? multiplier[c] : nextafterf(1, 0);
+    job.multiplier = multiplier;
+    check_output out = check_draw_output();
+    job.zero_point = out.zero_point;
+    job.low = out.low;
+    job.high = out.high;
+    for (size_t c = 0; c < channels && check_one_in(2); c++)
+        bias[c] = check_draw_accumulator(multiplier[c]);
+
+    size_t count = (job.lines - 1) * job.y_line +
+                   (job.pixels ? (job.pixels - 1) * job.y_step + channels : 0);
+    uint8_t *want = check_buffer("want", count, 1), *got = check_buffer("y", count, 1);
+    job.y = want;
+    q8_conv_scalar.depthwise_lines(&job);
+    job.y = got;
+    run_lines(kernel, &job);
+    check_u8(want, got, count, job.y_step ? job.y_step : 1);
+}
+
+static void check_lines(void (*kernel)(const q8_depthwise_lines_job *))
+{
+    for (size_t channels = 1; channels <= 3 * WIDEST_VECTOR + 1; channels++)
+        for (size_t size = 3; size <= 5; size += 2)
+            for (size_t stride = 1; stride <= 2; stride++)
+                for (int round = 0; round < 3; round++)
+                    check_lines_job(kernel, channels, size, stride);
+}
+
 /* ---- pooling ---- */
 
 static void run_pool(void (*kernel)(const q8_pool_job *), const q8_pool_job *job)
@@ -191,6 +267,8 @@ void check_conv(const q8_kernels *kernels, const q8_kernels *below)
     const q8_conv_table *conv = &kernels->conv, *old = &below->conv;
     if (check_begin("conv.depthwise", conv->depthwise != old->depthwise))
         check_depthwise(conv->depthwise);
+    if (check_begin("conv.depthwise_lines", conv->depthwise_lines != old->depthwise_lines))
+        check_lines(conv->depthwise_lines);
     if (check_begin("conv.max_pool", conv->max_pool != old->max_pool))
         check_pool(conv->max_pool, q8_conv_scalar.max_pool);
     if (check_begin("conv.average_pool", conv->average_pool != old->average_pool))

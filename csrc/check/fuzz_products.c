@@ -9,7 +9,7 @@ typedef struct {
 
 static axis random_axis(fuzz_case *c, int64_t size)
 {
-    axis a = {.kernel = fuzz_bend(c, 1 + (int32_t)fuzz_below(c, 4)),
+    axis a = {.kernel = fuzz_bend(c, 1 + (int32_t)fuzz_below(c, 5)),
               .stride = fuzz_bend(c, 1 + (int32_t)fuzz_below(c, 3)),
               .pad = fuzz_bend(c, (int32_t)fuzz_below(c, 3)),
               .pad_end = fuzz_bend(c, (int32_t)fuzz_below(c, 3)),
@@ -61,6 +61,16 @@ static bool provide_weights(fuzz_case *c, int64_t outputs, axis h, axis w, int64
     return *weights != NULL;
 }
 
+/* Any bytes, or numbers below 1 as models have them. */
+static float *random_multipliers(fuzz_case *c, int64_t count)
+{
+    float *multipliers = fuzz_memory(c, count, sizeof *multipliers);
+    bool is_sane = fuzz_chance(c, 2);
+    for (int64_t i = 0; multipliers && is_sane && i < count; i++)
+        multipliers[i] = 1.0f / (float)(2 + i % 300);
+    return multipliers;
+}
+
 /* A tensor that holds one number known at run time, or -1. */
 static int maybe_scalar(fuzz_case *c, int dtype)
 {
@@ -105,7 +115,7 @@ static void add_conv(fuzz_case *c, bool is_f32)
                     .pad_left = w.pad, .dilation_h = h.dilation, .dilation_w = w.dilation,
                     .groups = groups, .weights = weights, .weight_zero_point = zero_points,
                     .bias = fuzz_chance(c, 2) ? fuzz_memory(c, outputs, 4) : NULL,
-                    .x_zero_point = fuzz_code(c), .multiplier = fuzz_memory(c, outputs, 4),
+                    .x_zero_point = fuzz_code(c), .multiplier = random_multipliers(c, outputs),
                     .y_zero_point = fuzz_code(c), .y_low = fuzz_bend(c, 0),
                     .y_high = fuzz_bend(c, 255),
                     .float_bias = fuzz_chance(c, 2) ? fuzz_memory(c, outputs, 4) : NULL,

@@ -71,6 +71,19 @@ static void depthwise(const q8_depthwise_job *job)
         depthwise_group_32(job, found, c, job->channels - c);
 }
 
+/* The last group overlaps the one before. */
+static void depthwise_lines(const q8_depthwise_lines_job *job)
+{
+    const size_t channels = job->channels;
+    size_t c = 0;
+    for (; c + 32 <= channels; c += 32)
+        lines_whole_32(job, c);
+    if (c && c < channels)
+        lines_whole_32(job, channels - 32);
+    else if (c < channels)
+        lines_part_32(job, c, channels);
+}
+
 static void max_pool(const q8_pool_job *job)
 {
     size_t c = 0;
@@ -93,6 +106,7 @@ Q8_TARGET_END
 
 const q8_conv_table q8_conv_avx2 = {
     .depthwise = depthwise,
+    .depthwise_lines = depthwise_lines,
     .max_pool = max_pool,
     .average_pool = average_pool,
 };

@@ -36,6 +36,11 @@ X86_INLINE __m512i high_8_64(__m512i a, __m512i b) { return _mm512_unpackhi_epi8
 X86_INLINE __m512i low_16_64(__m512i a, __m512i b) { return _mm512_unpacklo_epi16(a, b); }
 X86_INLINE __m512i high_16_64(__m512i a, __m512i b) { return _mm512_unpackhi_epi16(a, b); }
 X86_INLINE __m512i maximum_64(__m512i a, __m512i b) { return _mm512_max_epu8(a, b); }
+X86_INLINE __m512i minimum_64(__m512i a, __m512i b) { return _mm512_min_epu8(a, b); }
+X86_INLINE __m512i to_ints_64(__m512i sum, __m512 multiplier)
+{
+    return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier));
+}
 X86_INLINE __m512i weights_of_64(__m512i v) { return v; }
 X86_INLINE __m512i dot_64(__m512i sum, __m512i x, __m512i w)
 {
@@ -103,12 +108,17 @@ X86_INLINE void store_channels_64(int32_t *p, const __m512i from[4], size_t coun
 
 X86_INLINE __m256i load_32(const void *p, size_t count)
 {
+    if (count == 32)
+        return _mm256_loadu_si256(p);
     return _mm256_maskz_loadu_epi8((__mmask32)(((uint64_t)1 << count) - 1), p);
 }
 
 X86_INLINE void store_32(void *p, __m256i v, size_t count)
 {
-    _mm256_mask_storeu_epi8(p, (__mmask32)(((uint64_t)1 << count) - 1), v);
+    if (count == 32)
+        _mm256_storeu_si256(p, v);
+    else
+        _mm256_mask_storeu_epi8(p, (__mmask32)(((uint64_t)1 << count) - 1), v);
 }
 
 X86_INLINE __m256i weights_of_32(__m256i v) { return v; }
@@ -137,6 +147,24 @@ static void depthwise(const q8_depthwise_job *job)
         depthwise_group_32(job, found, c, job->channels - c);
 }
 
+/* The last group overlaps the one before where that spares a group of few channels. */
+static void depthwise_lines(const q8_depthwise_lines_job *job)
+{
+    const size_t channels = job->channels;
+    size_t c = 0;
+    for (; c + 64 <= channels; c += 64)
+        lines_whole_64(job, c);
+    const size_t left = channels - c;
+    if (left > 32 && c)
+        lines_whole_64(job, channels - 64);
+    else if (left > 32)
+        lines_part_64(job, c, left);
+    else if (left && channels >= 32)
+        lines_whole_32(job, channels - 32);
+    else if (left)
+        lines_part_32(job, c, left);
+}
+
 static void max_pool(const q8_pool_job *job)
 {
     size_t c = 0;
@@ -159,6 +187,7 @@ Q8_TARGET_END
 
 const q8_conv_table q8_conv_avx512 = {
     .depthwise = depthwise,
+    .depthwise_lines = depthwise_lines,
     .max_pool = max_pool,
     .average_pool = average_pool,
 };

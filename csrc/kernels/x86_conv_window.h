@@ -39,4 +39,27 @@ static inline bool find_window(const q8_depthwise_job *job, depthwise_window *wi
            window->columns * ((rows + 3) / 4) <= MOST_GROUPS;
 }
 
+/* Lines of the picture under a kernel, walked column by column. */
+typedef struct {
+    const uint8_t *at[5]; /* where the next column inside the picture lies in each line */
+    size_t step[5];       /* to the one behind; 0 for a line of padding */
+    const uint8_t *padding;
+    int64_t column;       /* the next one; outside the picture where not in 0..width-1 */
+    size_t width;
+} depthwise_columns;
+
+static inline depthwise_columns depthwise_columns_of(const q8_depthwise_lines_job *job,
+                                                     size_t line, size_t rows, size_t channel)
+{
+    const size_t start = job->first > 0 ? (size_t)job->first * job->x_step : 0;
+    depthwise_columns k = {.padding = job->padding + channel, .column = job->first,
+                           .width = job->width};
+    for (size_t row = 0; row < rows; row++) {
+        const uint8_t *x = job->x[line + row];
+        k.at[row] = x ? x + start + channel : k.padding;
+        k.step[row] = x ? job->x_step : 0;
+    }
+    return k;
+}
+
 #endif

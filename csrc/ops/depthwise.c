@@ -1,4 +1,8 @@
-/* depthwise.c - eight-bit convolution of each channel with a kernel of its own. */
+/* depthwise.c - eight-bit convolution of each channel with a kernel of its own.
+ *
+ * The usual windows go to a kernel that takes several lines at once; all others, and results that
+ * are not codes, pixel by pixel through lists of pointers. */
+#include <math.h>
 #include <string.h>
 
 #include "conv.h"
@@ -43,8 +47,12 @@ void q8_depthwise_weights(const q8_window *window, size_t element_bytes, const v
 
 /* ---- adding ---- */
 
+enum { MOST_LINES = 8, MOST_KERNEL = 5, MOST_ROWS = MOST_KERNEL + 2 * (MOST_LINES - 1) };
+
 typedef struct {
     q8_depthwise shape;
+    q8_window window;
+    int64_t lines_per_part; /* 0: pixel by pixel */
     q8_conv_numbers numbers;
     const int8_t *weights;
     const int8_t *ones;     /* NULL unless a weight has a zero point: gives the sums of x */
@@ -85,6 +93,30 @@ static size_t lay_out_scratch(depthwise_state *state)
 }
 
 static void run(const q8_step *step, const q8_run *run, int64_t part);
+static void run_lines(const q8_step *step, const q8_run *run, int64_t part);
+
+/* Whether the kernel for lines does this; the reference's is no faster than going by pixels. */
+static bool takes_lines(const q8_plan *plan, const depthwise_state *state)
+{
+    const q8_window *w = &state->window;
+    return w->kernel_h == w->kernel_w && (w->kernel_h == 3 || w->kernel_h == 5) &&
+           w->stride_h == w->stride_w && w->stride_h <= 2 && w->dilation_h == 1 &&
+           w->dilation_w == 1 && !state->ones && state->numbers.output.dtype == Q8_U8 &&
+           plan->kernels->conv.depthwise_lines != q8_conv_scalar.depthwise_lines;
+}
+
+/* Parts of an even number of lines, which kernels like to take in pairs. */
+static void split_lines(q8_step *step, depthwise_state *state)
+{
+    const q8_window *w = &state->window;
+    const int64_t pairs_in_picture = q8_ceil_divide(w->oh, 2);
+    const int64_t macs = 2 * w->ow * state->shape.taps * w->c;
+    int64_t pairs_per_part;
+    step->parts = q8_split(w->n * pairs_in_picture, q8_ceil_divide(Q8_DEPTHWISE_PART_MACS, macs),
+                           &pairs_per_part);
+    step->run = run_lines;
+    state->lines_per_part = 2 * pairs_per_part;
+}
 
 int q8_plan_add_depthwise(q8_plan *plan, const q8_conv *conv, const q8_window *window,
                           q8_conv_numbers *numbers, q8_conv_now *now)
@@ -95,6 +127,7 @@ int q8_plan_add_depthwise(q8_plan *plan, const q8_conv *conv, const q8_window *w
         return plan->status;
     depthwise_state *state = step->state;
     state->shape = shape;
+    state->window = *window;
     state->numbers = *numbers;
     if (q8_conv_numbers_copy(plan, conv, NULL, window->c, window->c, &state->numbers) != Q8_OK ||
         make_weights(plan, conv, window, state) != Q8_OK)
@@ -103,6 +136,8 @@ int q8_plan_add_depthwise(q8_plan *plan, const q8_conv *conv, const q8_window *w
     if (q8_conv_now_of(plan, conv, now, &state->numbers) != Q8_OK)
         return plan->status;
     step->scratch_bytes = lay_out_scratch(state);
+    if (takes_lines(plan, state))
+        split_lines(step, state);
     return Q8_OK;
 }
 
@@ -166,9 +201,9 @@ static void run_pixels(const depthwise_state *state, const q8_run *run, q8_depth
     run->plan->kernels->conv.depthwise(job);
 }
 
-static void run(const q8_step *step, const q8_run *run, int64_t part)
+/* Output pixels range.first .. range.end - 1, through lists of pointers. */
+static void run_range(const depthwise_state *state, const q8_run *run, q8_range range)
 {
-    const depthwise_state *state = step->state;
     const q8_depthwise *shape = &state->shape;
     const q8_conv_numbers *numbers = &state->numbers;
     const size_t channels = (size_t)shape->channels;
@@ -189,12 +224,94 @@ static void run(const q8_step *step, const q8_run *run, int64_t part)
         .low = numbers->output.low,
         .high = numbers->output.high,
     };
-    const q8_range range = q8_part_range(part, shape->pixels_per_part, shape->pixels);
     for (int64_t first = range.first, count; first < range.end; first += count) {
         count = q8_slide_count(&shape->slide, first, range.end);
         q8_slide_pointers(&shape->slide, &picture, first, count, pointers);
         job.pixels = (size_t)count;
         run_pixels(state, run, &job,
                    y + (size_t)first * channels * q8_element_bytes(numbers->output.dtype));
+    }
+}
+
+static void run(const q8_step *step, const q8_run *run, int64_t part)
+{
+    const depthwise_state *state = step->state;
+    run_range(state, run, q8_part_range(part, state->shape.pixels_per_part, state->shape.pixels));
+}
+
+/* ---- running whole lines ---- */
+
+/* Whether the numbers of this run are what the kernel for lines takes. */
+static bool are_bounded(const q8_conv_numbers *numbers)
+{
+    for (int64_t c = 0; c < numbers->columns; c++)
+        if (!(fabsf(numbers->multiplier[c]) < 1.0f))
+            return false;
+    return !numbers->over_floats;
+}
+
+/* Lines first .. first + job->lines - 1 of picture n. */
+static void run_some_lines(const depthwise_state *state, const q8_run *run,
+                           q8_depthwise_lines_job *job, int64_t n, int64_t first)
+{
+    const q8_window *w = &state->window;
+    const uint8_t *rows[MOST_ROWS];
+    const size_t line_bytes = (size_t)(w->w * w->c);
+    const uint8_t *x = q8_read(run, q8_tensor_of(run, state->numbers.x));
+    uint8_t *y = q8_write(run, q8_tensor_of(run, state->numbers.y));
+    const size_t count = job->kernel + (job->lines - 1) * job->stride;
+    for (size_t row = 0; row < count; row++) {
+        const int64_t ih = first * w->stride_h - w->pad_top + (int64_t)row;
+        rows[row] = ih >= 0 && ih < w->h ? x + (size_t)(n * w->h + ih) * line_bytes : NULL;
+    }
+    job->x = rows;
+    job->y = y + (size_t)(n * w->oh + first) * job->y_line;
+    run->plan->kernels->conv.depthwise_lines(job);
+}
+
+static q8_depthwise_lines_job lines_job(const depthwise_state *state)
+{
+    const q8_window *w = &state->window;
+    const q8_conv_numbers *numbers = &state->numbers;
+    const size_t channels = (size_t)w->c;
+    return (q8_depthwise_lines_job){
+        .pixels = (size_t)w->ow,
+        .channels = channels,
+        .kernel = (size_t)w->kernel_h,
+        .stride = (size_t)w->stride_h,
+        .width = (size_t)w->w,
+        .x_step = channels,
+        .first = -w->pad_left,
+        .padding = numbers->padding,
+        .w = state->weights,
+        .bias = numbers->bias,
+        .multiplier = numbers->multiplier,
+        .zero_point = numbers->output.zero_point,
+        .low = numbers->output.low,
+        .high = numbers->output.high,
+        .y_line = (size_t)w->ow * channels,
+        .y_step = channels,
+    };
+}
+
+static void run_lines(const q8_step *step, const q8_run *run, int64_t part)
+{
+    const depthwise_state *state = step->state;
+    const q8_window *w = &state->window;
+    const bool is_bounded = are_bounded(&state->numbers);
+    q8_depthwise_lines_job job = lines_job(state);
+    /* Parts count pairs of lines of each picture: an odd one ends with a pair of one line. */
+    const int64_t counted = q8_ceil_divide(w->oh, 2) * 2;
+    const q8_range range = q8_part_range(part, state->lines_per_part, w->n * counted);
+    for (int64_t line = range.first, count; line < range.end; line += count) {
+        const int64_t n = line / counted, first = line % counted;
+        count = q8_least(q8_least(MOST_LINES, range.end - line), counted - first);
+        const int64_t lines = q8_least(count, w->oh - first);
+        const int64_t pixel = (n * w->oh + first) * w->ow;
+        job.lines = (size_t)lines;
+        if (is_bounded)
+            run_some_lines(state, run, &job, n, first);
+        else
+            run_range(state, run, (q8_range){pixel, pixel + lines * w->ow});
     }
 }

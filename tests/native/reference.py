@@ -40,7 +40,10 @@ class Geometry:
 
 
 def random_geometry(rng: np.random.Generator, kind: str) -> Geometry:
-    """A small geometry, kind "dense", "grouped" or "depthwise"; often with uneven padding."""
+    """A small geometry, kind "dense", "grouped", "depthwise" or "square"; often uneven padding.
+
+    square  depthwise with the windows that light networks have
+    """
 
     def pick(*values: int) -> int:
         return int(rng.choice(values))
@@ -49,10 +52,13 @@ def random_geometry(rng: np.random.Generator, kind: str) -> Geometry:
     stride = (pick(1, 1, 2, 3), pick(1, 1, 2, 4))
     dilation = (pick(1, 1, 2), pick(1, 1, 3))
     size = (pick(1, 4, 9, 16), pick(1, 3, 8, 21, 70))
+    if kind == "square":
+        kernel, stride, dilation = (pick(3, 5),) * 2, (pick(1, 2),) * 2, (1, 1)
     pads = [(pick(0, 1, 2), pick(0, 1, 2, 3)) for _ in range(2)]
-    groups = {"dense": 1, "grouped": pick(2, 3), "depthwise": pick(2, 5, 17, 64, 100)}[kind]
-    channels = groups if kind == "depthwise" else groups * pick(1, 3, 4, 8, 20, 33, 64)
-    outputs = groups if kind == "depthwise" else groups * pick(1, 2, 7, 16, 65)
+    groups = {"dense": 1, "grouped": pick(2, 3)}.get(kind) or pick(2, 5, 17, 64, 100)
+    is_depthwise = kind in ("depthwise", "square")
+    channels = groups if is_depthwise else groups * pick(1, 3, 4, 8, 20, 33, 64)
+    outputs = groups if is_depthwise else groups * pick(1, 2, 7, 16, 65)
     out = []
     for axis in range(2):
         reach = (kernel[axis] - 1) * dilation[axis] + 1

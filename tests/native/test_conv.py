@@ -8,7 +8,7 @@ from q8tool.native import Plan
 from tests.native.one_step import ISAS, run_one, run_step
 from tests.native.reference import Geometry, conv, float_result, random_geometry, requantized
 
-KINDS = ("dense", "grouped", "depthwise")
+KINDS = ("dense", "grouped", "depthwise", "square")
 SEEDS = range(40)
 
 
@@ -180,6 +180,7 @@ LARGE = {
     "few rows, many columns": Geometry((1, 1, 1, 512), (1, 1, 1, 1000), (1, 1)),
     "copied rows": Geometry((1, 64, 64, 3), (1, 32, 32, 64), (7, 7), (2, 2), (3, 3)),
     "depthwise": Geometry((1, 40, 80, 96), (1, 20, 40, 96), (3, 3), (2, 2), (1, 1), groups=96),
+    "odd lines": Geometry((3, 19, 40, 96), (3, 19, 40, 96), (5, 5), pad=(2, 2), groups=96),
     "groups": Geometry((1, 30, 30, 64), (1, 30, 30, 64), (3, 3), pad=(1, 1), groups=4),
 }
 
