@@ -63,7 +63,7 @@ static void inherit_vec(q8_vec_table *own, const q8_vec_table *up)
     INHERIT(quantize);
     INHERIT(dequantize);
     INHERIT(requantize);
-    INHERIT(accumulator_to_f32);
+    INHERIT(accumulators_to_f32);
     INHERIT(table);
     INHERIT(add);
     INHERIT(mul);

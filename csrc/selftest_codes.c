@@ -218,13 +218,14 @@ static void check_accumulators(session *s, size_t n)
     tested->requantize(n, acc, multiplier, space->got, 11, 0, 255);
     reference->requantize(n, acc, multiplier, space->want, 11, 0, 255);
     q8_selftest_same(s, "requantize", n);
-    const float *added = below(s, 2) ? bias : NULL;
+    q8_floats_job job = {.rows = 1, .columns = n, .acc = acc, .scale = multiplier,
+                         .bias = below(s, 2) ? bias : NULL, .low = -50.0f, .high = INFINITY,
+                         .y = (float *)(void *)space->got};
     q8_selftest_clear(s);
-    tested->accumulator_to_f32(n, acc, multiplier, added, (float *)(void *)space->got, -50.0f,
-                               INFINITY);
-    reference->accumulator_to_f32(n, acc, multiplier, added, (float *)(void *)space->want, -50.0f,
-                                  INFINITY);
-    q8_selftest_same(s, "accumulator_to_f32", n);
+    tested->accumulators_to_f32(&job);
+    job.y = (float *)(void *)space->want;
+    reference->accumulators_to_f32(&job);
+    q8_selftest_same(s, "accumulators_to_f32", n);
 }
 
 static void check_pairs(session *s, size_t n)

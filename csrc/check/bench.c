@@ -157,10 +157,12 @@ static double requantize(const q8_kernels *kernels)
     return LENGTH;
 }
 
-static double accumulator_to_f32(const q8_kernels *kernels)
+static double accumulators_to_f32(const q8_kernels *kernels)
 {
-    kernels->vec.accumulator_to_f32(LENGTH, data.acc, data.multiplier, data.values, data.results, 0,
-                                    6);
+    const q8_floats_job job = {.rows = 1, .columns = LENGTH, .acc = data.acc,
+                               .scale = data.multiplier, .bias = data.values,
+                               .y = data.results, .low = 0, .high = 6};
+    kernels->vec.accumulators_to_f32(&job);
     return LENGTH;
 }
 
@@ -284,7 +286,7 @@ static const struct {
     {"quantize", quantize},
     {"dequantize", dequantize},
     {"requantize", requantize},
-    {"accumulator_to_f32", accumulator_to_f32},
+    {"accumulators_to_f32", accumulators_to_f32},
     {"table", table},
     {"add", add},
     {"mul", mul},

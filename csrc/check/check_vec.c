@@ -104,22 +104,43 @@ static void check_requantize(const q8_vec_table *vec, size_t n)
     check_u8(want, got, n, n);
 }
 
-static void check_accumulator_to_f32(const q8_vec_table *vec, size_t n)
+static void check_accumulators_to_f32(const q8_vec_table *vec, size_t columns)
 {
     static const float limits[][2] = {
-        {-INFINITY, INFINITY}, {0, INFINITY}, {0, 6}, {-1, 0}, {-FLT_MAX, FLT_MAX}};
+        {-INFINITY, INFINITY}, {0, INFINITY}, {0, 6}, {-1, 0}, {2, 6}, {-FLT_MAX, FLT_MAX}};
     const float *limit = limits[check_below(sizeof limits / sizeof *limits)];
-    bool has_bias = check_one_in(2);
-    check_case("n=%zu bias=%d low=%g high=%g", n, has_bias, limit[0], limit[1]);
-    float *scale = float_row("scale", n), *bias = float_row("bias", n);
-    check_fill_multipliers(scale, n);
-    check_fill_floats(bias, n, 10);
-    int32_t *acc = draw_accumulators(n, scale);
+    const size_t rows = check_below(7), more = check_below(3), step = columns + more;
+    const size_t n = rows ? (rows - 1) * step + columns : 0;
+    q8_floats_job job = {.rows = rows, .columns = columns, .acc_step = step, .y_step = step,
+                         .low = limit[0], .high = limit[1]};
+    float *scale = float_row("scale", columns), *bias = float_row("bias", columns);
+    float *residual = float_row("residual", n);
     float *want = float_row("want", n), *got = float_row("y", n);
-    const float *given = has_bias ? bias : NULL;
-    q8_vec_scalar.accumulator_to_f32(n, acc, scale, given, want, limit[0], limit[1]);
-    CHECK_CALL(vec->accumulator_to_f32(n, acc, scale, given, got, limit[0], limit[1]));
+    float want_range[2] = {-1, 1}, got_range[2] = {-1, 1};
+    check_fill_multipliers(scale, columns);
+    check_fill_floats(bias, columns, 10);
+    check_fill_floats(residual, n, 10);
+    float *scales = float_row("scales", n); /* what accumulators of all rows are drawn for */
+    for (size_t i = 0; i < n; i++)
+        scales[i] = i % step < columns ? scale[i % step] : 1.0f;
+    job.acc = draw_accumulators(n, scales);
+    job.scale = scale;
+    job.bias = check_one_in(2) ? bias : NULL;
+    job.residual = check_one_in(2) ? residual : NULL;
+    check_case("%zu x %zu step=%zu bias=%d residual=%d low=%g high=%g", rows, columns, step,
+               job.bias != NULL, job.residual != NULL, limit[0], limit[1]);
+    memset(want, 0, n * sizeof *want);
+    memset(got, 0, n * sizeof *got);
+    job.y = want;
+    job.range = want_range;
+    q8_vec_scalar.accumulators_to_f32(&job);
+    job.y = got;
+    job.range = check_one_in(4) ? NULL : got_range;
+    CHECK_CALL(vec->accumulators_to_f32(&job));
     check_f32(want, got, n, n);
+    if (job.range && (want_range[0] != got_range[0] || want_range[1] != got_range[1]))
+        check_fail("range %a..%a and not %a..%a", got_range[0], got_range[1], want_range[0],
+                   want_range[1]);
 }
 
 /* ---- codes to codes ---- */
@@ -271,9 +292,9 @@ void check_vec(const q8_kernels *kernels, const q8_kernels *below)
         for_lengths(vec, check_dequantize);
     if (check_begin("vec.requantize", vec->requantize != old->requantize))
         for_lengths(vec, check_requantize);
-    if (check_begin("vec.accumulator_to_f32",
-                    vec->accumulator_to_f32 != old->accumulator_to_f32))
-        for_lengths(vec, check_accumulator_to_f32);
+    if (check_begin("vec.accumulators_to_f32",
+                    vec->accumulators_to_f32 != old->accumulators_to_f32))
+        for_lengths(vec, check_accumulators_to_f32);
     if (check_begin("vec.table", vec->table != old->table))
         for_lengths(vec, check_table);
     if (check_begin("vec.add", vec->add != old->add))

@@ -79,20 +79,54 @@ static void requantize_row(size_t n, const int32_t *acc, const float *multiplier
 }
 
 /* Comparisons and not maxnm: they agree with the reference about the sign of zero, too. */
-static void accumulator_to_f32(size_t n, const int32_t *acc, const float *scale, const float *bias,
-                               float *y, float low, float high)
+Q8_BODY float32x4_t lesser(float32x4_t value, float32x4_t other)
 {
-    float32x4_t lower = vdupq_n_f32(low), upper = vdupq_n_f32(high);
-    size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        float32x4_t value = vmulq_f32(vcvtq_f32_s32(vld1q_s32(acc + i)), vld1q_f32(scale + i));
-        if (bias)
-            value = vaddq_f32(value, vld1q_f32(bias + i));
-        value = vbslq_f32(vcgtq_f32(value, lower), value, lower);
-        vst1q_f32(y + i, vbslq_f32(vcltq_f32(value, upper), value, upper));
+    return vbslq_f32(vcltq_f32(value, other), value, other);
+}
+
+Q8_BODY float32x4_t greater(float32x4_t value, float32x4_t other)
+{
+    return vbslq_f32(vcgtq_f32(value, other), value, other);
+}
+
+/* All rows of four columns. Where there is no bias, -0 is what changes no sum. */
+static void float_columns(const q8_floats_job *job, size_t j, float32x4_t range[2])
+{
+    const float32x4_t scale = vld1q_f32(job->scale + j);
+    const float32x4_t bias = job->bias ? vld1q_f32(job->bias + j) : vdupq_n_f32(-0.0f);
+    const float32x4_t low = vdupq_n_f32(job->low), high = vdupq_n_f32(job->high);
+    for (size_t i = 0; i < job->rows; i++) {
+        const size_t at = i * job->y_step + j;
+        float32x4_t value = vcvtq_f32_s32(vld1q_s32(job->acc + i * job->acc_step + j));
+        value = vaddq_f32(vmulq_f32(value, scale), bias);
+        if (job->residual)
+            value = vaddq_f32(value, vld1q_f32(job->residual + at));
+        value = lesser(greater(value, low), high);
+        vst1q_f32(job->y + at, value);
+        range[0] = lesser(value, range[0]);
+        range[1] = greater(value, range[1]);
     }
-    q8_vec_scalar.accumulator_to_f32(n - i, acc + i, scale + i, bias ? bias + i : NULL, y + i, low,
-                                     high);
+}
+
+static void accumulators_to_f32(const q8_floats_job *job)
+{
+    q8_floats_job rest = *job;
+    float32x4_t range[2] = {vdupq_n_f32(0.0f), vdupq_n_f32(0.0f)};
+    size_t j = 0;
+    for (; j + 4 <= job->columns; j += 4)
+        float_columns(job, j, range);
+    if (job->range) {
+        const float low = vminnmvq_f32(range[0]), high = vmaxnmvq_f32(range[1]);
+        job->range[0] = low < job->range[0] ? low : job->range[0];
+        job->range[1] = high > job->range[1] ? high : job->range[1];
+    }
+    rest.columns -= j;
+    rest.acc += j;
+    rest.scale += j;
+    rest.bias = job->bias ? job->bias + j : NULL;
+    rest.residual = job->residual ? job->residual + j : NULL;
+    rest.y += j;
+    q8_vec_scalar.accumulators_to_f32(&rest);
 }
 
 /* ---- between codes ---- */
@@ -231,8 +265,8 @@ static void min_max(size_t n, const float *x, float *low, float *high)
         Q8_UNROLL
         for (size_t v = 0; v < 2; v++) {
             float32x4_t value = vld1q_f32(x + i + 4 * v);
-            least[v] = vbslq_f32(vcltq_f32(value, least[v]), value, least[v]);
-            greatest[v] = vbslq_f32(vcgtq_f32(value, greatest[v]), value, greatest[v]);
+            least[v] = lesser(value, least[v]);
+            greatest[v] = greater(value, greatest[v]);
         }
     }
     *low = vminnmvq_f32(vminnmq_f32(least[0], least[1]));
@@ -258,7 +292,7 @@ const q8_vec_table q8_vec_neon = {
     .quantize = quantize,
     .dequantize = dequantize,
     .requantize = requantize_row,
-    .accumulator_to_f32 = accumulator_to_f32,
+    .accumulators_to_f32 = accumulators_to_f32,
     .table = table,
     .add = add,
     .mul = mul,

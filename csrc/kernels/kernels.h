@@ -120,6 +120,22 @@ typedef struct {
     int32_t zero_point, low, high;
 } q8_binary_params;
 
+/* Floats of accumulators, row by row:
+ * y[i][j] = min(max((float)acc[i][j] * scale[j] + bias[j] + residual[i][j], low), high), each
+ * product and sum rounded separately. */
+typedef struct {
+    size_t rows, columns;
+    const int32_t *acc;
+    size_t acc_step;
+    const float *scale;
+    const float *bias;     /* NULL: no addition */
+    const float *residual; /* NULL: no addition; rows lie as y's */
+    float *y;              /* may be residual */
+    size_t y_step;
+    float low, high;
+    float *range;          /* NULL, or [2], which contains 0: widened to hold every y */
+} q8_floats_job;
+
 typedef struct {
     /* y = clamp code of x / scale, limits 0..255. Division, as the standard says. */
     void (*quantize)(size_t n, const float *x, uint8_t *y, float scale, int32_t zero_point);
@@ -128,10 +144,8 @@ typedef struct {
     /* y[i] = clamp code of acc[i] * multiplier[i] */
     void (*requantize)(size_t n, const int32_t *acc, const float *multiplier, uint8_t *y,
                        int32_t zero_point, int32_t low, int32_t high);
-    /* y[i] = min(max((float)acc[i] * scale[i] + bias[i], low), high), product and sum rounded
-     * separately; bias NULL: no addition. Exact: same bytes on every instruction set. */
-    void (*accumulator_to_f32)(size_t n, const int32_t *acc, const float *scale, const float *bias,
-                               float *y, float low, float high);
+    /* Exact: same bytes on every instruction set, but for the sign of a zero in range. */
+    void (*accumulators_to_f32)(const q8_floats_job *job);
     /* y[i] = table[x[i]]; y may be x */
     void (*table)(size_t n, const uint8_t *x, uint8_t *y, const uint8_t *table);
     /* y may be a or b. b_is_scalar: b is one code, used for all. Two products, then their sum:

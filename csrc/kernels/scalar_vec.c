@@ -21,16 +21,32 @@ static void requantize(size_t n, const int32_t *acc, const float *multiplier, ui
         y[i] = q8_requantize(acc[i], multiplier[i], zero_point, low, high);
 }
 
-static void accumulator_to_f32(size_t n, const int32_t *acc, const float *scale, const float *bias,
-                               float *y, float low, float high)
+static float float_of(const q8_floats_job *job, size_t i, size_t j)
 {
-    for (size_t i = 0; i < n; i++) {
-        float value = (float)acc[i] * scale[i];
-        if (bias)
-            value = value + bias[i];
-        value = value > low ? value : low; /* value first: NaN gives low, as in requant.h */
-        y[i] = value < high ? value : high;
+    float value = (float)job->acc[i * job->acc_step + j] * job->scale[j];
+    if (job->bias)
+        value = value + job->bias[j];
+    if (job->residual)
+        value = value + job->residual[i * job->y_step + j];
+    value = value > job->low ? value : job->low; /* value first: NaN gives low, as in requant.h */
+    return value < job->high ? value : job->high;
+}
+
+static void accumulators_to_f32(const q8_floats_job *job)
+{
+    float range[2] = {0.0f, 0.0f};
+    for (size_t i = 0; i < job->rows; i++) {
+        for (size_t j = 0; j < job->columns; j++) {
+            float value = float_of(job, i, j);
+            job->y[i * job->y_step + j] = value;
+            range[0] = value < range[0] ? value : range[0];
+            range[1] = value > range[1] ? value : range[1];
+        }
     }
+    if (!job->range)
+        return;
+    job->range[0] = range[0] < job->range[0] ? range[0] : job->range[0];
+    job->range[1] = range[1] > job->range[1] ? range[1] : job->range[1];
 }
 
 static void table(size_t n, const uint8_t *x, uint8_t *y, const uint8_t *table)
@@ -92,7 +108,7 @@ const q8_vec_table q8_vec_scalar = {
     .quantize = quantize,
     .dequantize = dequantize,
     .requantize = requantize,
-    .accumulator_to_f32 = accumulator_to_f32,
+    .accumulators_to_f32 = accumulators_to_f32,
     .table = table,
     .add = add,
     .mul = mul,

@@ -182,10 +182,11 @@ static void run_accumulators(const depthwise_state *state, const q8_run *run,
         correct(numbers, job.pixels, job.channels,
                 (const int32_t *)(const void *)(run->scratch + state->sums_at), acc);
     }
-    for (size_t p = 0; p < job.pixels; p++, acc += job.channels)
-        q8_store_accumulators(run->plan->kernels, &numbers->output, numbers->over_floats,
-                              job.channels, acc, given->multiplier, numbers->float_bias, y,
-                              p * job.channels);
+    const q8_sums sums = {.rows = job.pixels, .columns = job.channels, .acc = acc,
+                          .acc_step = job.channels, .multiplier = given->multiplier,
+                          .float_bias = numbers->float_bias, .over_floats = numbers->over_floats,
+                          .y = y, .y_step = job.channels};
+    q8_store_sums(run->plan->kernels, &numbers->output, &sums);
 }
 
 static void run_pixels(const depthwise_state *state, const q8_run *run, q8_depthwise_job *job,

@@ -109,6 +109,8 @@ typedef struct {
     const int32_t *weight_zero_point; /* NULL: all 0 */
     bool has_one_zero_point;          /* the same for all columns */
     bool over_floats;                 /* u8: codes of the floats, multiplier as for floats */
+    const float *residual;            /* NULL, or added before the clamp of floats; lies as y */
+    float *range;                     /* NULL, or [2]: see q8_floats_job */
     const int32_t *row_sums;          /* of a - zero point; with weight_zero_point only */
     void *y;                          /* the block's first row in this panel */
     size_t y_step;                    /* elements */
@@ -122,11 +124,20 @@ void q8_panel_run(const q8_panel *panel, const q8_block *block);
 void q8_row_sums(const q8_kernels *kernels, const q8_product *product, const q8_block *block,
                  int32_t zero_point, int32_t *sums);
 int q8_output_check(q8_plan *plan, const q8_output *output, const char *what);
-/* n accumulators to their place in y, `at` elements behind its beginning. over_floats: the
- * multiplier makes floats, and codes of output->scale follow from these. */
-void q8_store_accumulators(const q8_kernels *kernels, const q8_output *output, bool over_floats,
-                           size_t n, const int32_t *acc, const float *multiplier,
-                           const float *float_bias, void *y, size_t at);
+
+/* Accumulators [rows][columns] on their way to y. */
+typedef struct {
+    size_t rows, columns;
+    const int32_t *acc;
+    size_t acc_step;
+    const float *multiplier, *float_bias; /* [columns], NULL as in q8_panel */
+    bool over_floats;
+    const float *residual;                /* NULL: none */
+    void *y;
+    size_t y_step;                        /* elements */
+    float *range;                         /* NULL, or [2]: see q8_floats_job */
+} q8_sums;
+void q8_store_sums(const q8_kernels *kernels, const q8_output *output, const q8_sums *sums);
 
 /* ---- panels of floats (product_f32.c) ---- */
 

@@ -57,49 +57,72 @@ static void clamp_codes(size_t n, uint8_t *codes, uint8_t low, uint8_t high)
     }
 }
 
-/* Codes of acc * scale + float_bias. */
-static void store_rounded_floats(const q8_kernels *kernels, const q8_output *output, size_t n,
-                                 const int32_t *acc, const float *scale, const float *float_bias,
-                                 uint8_t *y)
+/* Codes of the floats of one row. */
+static void store_rounded_floats(const q8_kernels *kernels, const q8_output *output,
+                                 const q8_sums *sums, const int32_t *acc, uint8_t *y)
 {
     float values[256];
-    for (size_t done = 0, count; done < n; done += count) {
-        count = n - done < 256 ? n - done : 256;
-        kernels->vec.accumulator_to_f32(count, acc + done, scale + done,
-                                        float_bias ? float_bias + done : NULL, values, -INFINITY,
-                                        INFINITY);
+    for (size_t done = 0, count; done < sums->columns; done += count) {
+        count = sums->columns - done < 256 ? sums->columns - done : 256;
+        const q8_floats_job job = {
+            .rows = 1, .columns = count, .acc = acc + done, .scale = sums->multiplier + done,
+            .bias = sums->float_bias ? sums->float_bias + done : NULL, .y = values,
+            .low = -INFINITY, .high = INFINITY};
+        kernels->vec.accumulators_to_f32(&job);
         kernels->vec.quantize(count, values, y + done, output->scale, output->zero_point);
         clamp_codes(count, y + done, (uint8_t)output->low, (uint8_t)output->high);
     }
 }
 
-void q8_store_accumulators(const q8_kernels *kernels, const q8_output *output, bool over_floats,
-                           size_t n, const int32_t *acc, const float *multiplier,
-                           const float *float_bias, void *y, size_t at)
+static void store_floats(const q8_kernels *kernels, const q8_output *output, const q8_sums *sums)
 {
-    if (over_floats)
-        store_rounded_floats(kernels, output, n, acc, multiplier, float_bias, (uint8_t *)y + at);
-    else if (output->dtype == Q8_U8)
-        kernels->vec.requantize(n, acc, multiplier, (uint8_t *)y + at, output->zero_point,
-                                output->low, output->high);
-    else if (output->dtype == Q8_F32)
-        kernels->vec.accumulator_to_f32(n, acc, multiplier, float_bias, (float *)y + at,
-                                        output->float_low, output->float_high);
-    else
-        memcpy((int32_t *)y + at, acc, n * sizeof *acc);
+    const q8_floats_job job = {
+        .rows = sums->rows, .columns = sums->columns, .acc = sums->acc,
+        .acc_step = sums->acc_step, .scale = sums->multiplier, .bias = sums->float_bias,
+        .residual = sums->residual, .y = sums->y, .y_step = sums->y_step,
+        .low = output->float_low, .high = output->float_high, .range = sums->range};
+    kernels->vec.accumulators_to_f32(&job);
+}
+
+void q8_store_sums(const q8_kernels *kernels, const q8_output *output, const q8_sums *sums)
+{
+    if (output->dtype == Q8_F32) {
+        store_floats(kernels, output, sums);
+        return;
+    }
+    const int32_t *acc = sums->acc;
+    uint8_t *y = sums->y;
+    const size_t y_bytes = sums->y_step * q8_element_bytes(output->dtype);
+    for (size_t i = 0; i < sums->rows; i++, acc += sums->acc_step, y += y_bytes) {
+        if (output->dtype == Q8_S32)
+            memcpy(y, acc, sums->columns * sizeof *acc);
+        else if (sums->over_floats)
+            store_rounded_floats(kernels, output, sums, acc, y);
+        else
+            kernels->vec.requantize(sums->columns, acc, sums->multiplier, y, output->zero_point,
+                                    output->low, output->high);
+    }
 }
 
 static void store_tile(const q8_panel *panel, size_t first, size_t rows)
 {
-    const size_t nr = panel->kernels->gemm->nr;
-    for (size_t i = 0; i < rows; i++) {
-        int32_t *acc = panel->tile + i * nr;
-        if (panel->weight_zero_point)
-            correct_row(panel, (uint32_t)panel->row_sums[first + i], acc);
-        q8_store_accumulators(panel->kernels, panel->output, panel->over_floats, panel->columns,
-                              acc, panel->multiplier, panel->float_bias, panel->y,
-                              (first + i) * panel->y_step);
-    }
+    const size_t nr = panel->kernels->gemm->nr, at = first * panel->y_step;
+    for (size_t i = 0; panel->weight_zero_point && i < rows; i++)
+        correct_row(panel, (uint32_t)panel->row_sums[first + i], panel->tile + i * nr);
+    const q8_sums sums = {
+        .rows = rows,
+        .columns = panel->columns,
+        .acc = panel->tile,
+        .acc_step = nr,
+        .multiplier = panel->multiplier,
+        .float_bias = panel->float_bias,
+        .over_floats = panel->over_floats,
+        .residual = panel->residual ? panel->residual + at : NULL,
+        .y = (uint8_t *)panel->y + at * q8_element_bytes(panel->output->dtype),
+        .y_step = panel->y_step,
+        .range = panel->range,
+    };
+    q8_store_sums(panel->kernels, panel->output, &sums);
 }
 
 /* So far, or a panel, own weights are fetched ahead of the panel in use: far enough for memory to
