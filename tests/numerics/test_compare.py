@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from q8tool.numerics.compare import (
+    expected_agreement,
     max_abs_difference,
     relative_difference,
     sqnr_db,
@@ -88,3 +89,20 @@ def test_top1_agreement() -> None:
 def test_difference_of_scalars() -> None:
     assert max_abs_difference(np.asarray(3.0), np.asarray(1.5)) == 1.5
     assert max_abs_difference(np.asarray(np.inf), np.asarray(np.inf)) == 0.0
+
+
+def test_expected_agreement_is_what_counting_finds_with_many_rows(rng: np.random.Generator) -> None:
+    """Rows whose first two entries have margins like noise: Phi(margin / deviation) each."""
+    wanted = rng.standard_normal((20000, 2)).astype(np.float32)
+    noisy = wanted + rng.normal(0, 0.3, wanted.shape).astype(np.float32)
+    assert expected_agreement(wanted, noisy) == pytest.approx(
+        top1_agreement(wanted, noisy), abs=0.01
+    )
+
+
+def test_expected_agreement_of_equal_and_of_broken_answers() -> None:
+    rows = f32([[1, 2, 3], [3, 2, 1]])
+    assert expected_agreement(rows, rows) == 1.0
+    assert expected_agreement(rows, rows * np.nan) == 0.0
+    # Margins 1, differences 1: Phi(1) = 0.8413
+    assert expected_agreement(f32([[1, 0]]), f32([[0, 0]])) == pytest.approx(0.8413, abs=1e-4)

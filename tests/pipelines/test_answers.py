@@ -10,8 +10,7 @@ import pytest
 from q8tool.calibrate.collect import Sample
 from q8tool.engine.session import TensorInfo
 from q8tool.errors import InputError
-from q8tool.pipelines.answers import Comparison, compare_answers
-from q8tool.pipelines.progress import silent
+from q8tool.pipelines.answers import Comparison, Referee
 from q8tool.pipelines.samples import held_back, load_arrays
 from tests.graphs import Array, f32, i64, model
 
@@ -25,7 +24,7 @@ def compared(reference: ir.Model, other: ir.Model, rows: list[list[float]] | Non
         for index, row in enumerate(rows or []):
             yield Sample(f"row {index}", {"x": f32([row])})
 
-    return compare_answers(reference, other, None if rows is None else samples, 1, silent)
+    return Referee(reference, None if rows is None else samples, 1).compare(other)
 
 
 def test_labels_and_noise() -> None:
@@ -36,7 +35,8 @@ def test_labels_and_noise() -> None:
     assert found.sqnr_db == pytest.approx(10 * np.log10(107 / 16))
     assert found.worst == "row 2"
     assert (found.samples, found.is_random, found.equal) == (4, False, None)
-    assert all(0 < time < 1e4 for time in found.milliseconds)
+    assert [(d.sample, d.reference, d.other) for d in found.differing] == [("row 2", 2, 0)]
+    assert found.drop == 0.25
 
 
 def test_equal_models() -> None:

@@ -24,7 +24,9 @@ __all__ = [
     "output_option",
     "preprocessing_options",
     "sample_options",
+    "share",
     "threads_option",
+    "truth_options",
     "version_option",
 ]
 
@@ -110,6 +112,34 @@ def sample_options(text: str) -> Callable[[F], F]:
         return images(data(function))
 
     return with_options
+
+
+def truth_options(function: F) -> F:
+    """--labels-csv and --label-offset: which class a photo really is."""
+    table = click.option(
+        "--labels-csv", type=click.Path(path_type=Path), metavar="FILE",
+        help="True classes of photos: a table with columns file and class_index or class_name. "
+        "Folders named after the model's labels need none.",
+    )  # fmt: skip
+    offset = click.option(
+        "--label-offset", type=int, default=0, metavar="N",
+        help="Added to class numbers of --labels-csv, such as 1 where class 0 is the background.",
+    )  # fmt: skip
+    return table(offset(function))
+
+
+def share(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Callback: 0.5% or 0.005, a share 0..1."""
+    if value is None:
+        return None
+    number, percent = value.strip().rstrip("%"), value.strip().endswith("%")
+    try:
+        found = float(number) / (100.0 if percent else 1.0)
+    except ValueError:
+        found = -1.0
+    if not 0.0 <= found <= 1.0:
+        raise click.BadParameter(f"'{value}' is no share, such as 0.5% or 0.005", ctx, param)
+    return found
 
 
 def calibration_option(function: F) -> F:

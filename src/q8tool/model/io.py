@@ -20,6 +20,7 @@ from q8tool.model.weights_on_disk import CutModel, cut_large_weights, restore_we
 __all__ = [
     "EXTERNAL_LIMIT",
     "file_bytes",
+    "files_of",
     "from_proto",
     "load",
     "reads_other_files",
@@ -188,12 +189,17 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
 
 def file_bytes(model: ir.Model, path: str | os.PathLike[str]) -> int:
     """Bytes on disk of a model loaded from path, the files with its external data included."""
-    files = {Path(path).resolve()}
+    return sum(file.stat().st_size for file in files_of(model, path))
+
+
+def files_of(model: ir.Model, path: str | os.PathLike[str]) -> list[Path]:
+    """The file of a model loaded from path, then those with its external data, sorted."""
+    own, others = Path(path).resolve(), set[Path]()
     for graph in model.graphs():
         for value in graph.initializers.values():
             if isinstance(value.const_value, ir.ExternalTensor):
-                files.add(Path(value.const_value.path).resolve())
-    return sum(file.stat().st_size for file in files)
+                others.add(Path(value.const_value.path).resolve())
+    return [own, *sorted(others - {own})]
 
 
 def save(

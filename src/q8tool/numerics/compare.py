@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["max_abs_difference", "relative_difference", "sqnr_db", "top1_agreement", "top_k"]
+__all__ = [
+    "expected_agreement",
+    "max_abs_difference",
+    "relative_difference",
+    "sqnr_db",
+    "top1_agreement",
+    "top_k",
+]
 
 
 def sqnr_db(reference: NDArray[Any], other: NDArray[Any]) -> float:
@@ -68,3 +75,25 @@ def top1_agreement(reference: NDArray[Any], other: NDArray[Any]) -> float:
     """The share of rows of (rows, classes) whose greatest entry is at the same index, 0..1."""
     rows = reference.reshape(-1, reference.shape[-1]).argmax(axis=-1)
     return float(np.mean(rows == other.reshape(-1, other.shape[-1]).argmax(axis=-1)))
+
+
+def expected_agreement(reference: NDArray[Any], other: NDArray[Any]) -> float:
+    """The share of rows whose greatest entry should stay the greatest, 0..1, by how noisy rows are.
+
+    reference, other  logits or log-probabilities, (rows, classes), at least two classes
+
+    For each row the margin between the reference's first and second entry; over all rows the mean
+    square of how much that margin differs in the other. If the differences are normal, a row keeps
+    its first entry with probability Phi(margin / deviation). Counting says 0 or 1 for each row;
+    this says how narrowly, and is steadier where rows are few.
+    """
+    order = np.argsort(-reference, axis=-1, kind="stable")[:, :2]
+    wanted = np.take_along_axis(reference.astype(np.float64), order, axis=-1)
+    got = np.take_along_axis(other.astype(np.float64), order, axis=-1)
+    margins, differences = wanted[:, 0] - wanted[:, 1], got[:, 0] - got[:, 1]
+    deviation = math.sqrt(float(np.mean(np.square(differences - margins))))
+    if not math.isfinite(deviation):
+        return 0.0
+    if deviation == 0.0:
+        return 1.0
+    return float(np.mean([0.5 * (1.0 + math.erf(m / deviation / math.sqrt(2.0))) for m in margins]))

@@ -1,11 +1,14 @@
 """Answers: the float and the eight-bit model side by side on samples that calibration did not see.
 
+    float model --samples--> answers, kept by the Referee
+    other model --samples--> answers --Referee--> Comparison: agreement, noise, accuracy
+
 Without data the inputs are random, and the figures say how close the arithmetic is, not how good
 the labels are.
 """
 
+import hashlib
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,16 +19,36 @@ from numpy.typing import NDArray
 
 from q8tool.calibrate.collect import Sample
 from q8tool.engine.session import Session
-from q8tool.numerics.compare import sqnr_db, top1_agreement
+from q8tool.numerics.compare import expected_agreement, sqnr_db, top1_agreement, top_k
 from q8tool.pipelines.agreement import first_run, random_feeds
-from q8tool.pipelines.progress import Progress
+from q8tool.pipelines.progress import Progress, silent
 
-__all__ = ["Comparison", "compare_answers"]
+__all__ = ["Accuracy", "Comparison", "Difference", "Referee", "Samples", "Truth"]
 
 RANDOM_SAMPLES = 2
-TIMED_RUNS = 5
 
 Answer = Mapping[str, NDArray[Any]]
+Samples = Callable[[], Iterator[Sample]]
+Truth = Mapping[str, int]
+"""Name of a sample -> the class that it really is."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A sample to which the models give different labels, and the index of each."""
+
+    sample: str
+    reference: int
+    other: int
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Shares of labelled samples whose true class comes first, or is among the first five."""
+
+    samples: int
+    top1: float
+    top5: float
 
 
 @dataclass(frozen=True)
@@ -34,82 +57,162 @@ class Comparison:
 
     samples    how many; is_random: made up, not given
     agreement  share of samples whose greatest score is at the same index, None for no classifier
+    expected   the share that follows from the noise of the scores and how narrowly each was won: a
+               steadier figure than the count where samples are few; None for no classifier
     sqnr_db    signal to noise of all float outputs together; inf if equal, None if there are none
     equal      share of equal values of the outputs that are no floats; None if there are none
     worst      name of the sample with the lowest SQNR, or else with the fewest equal values
-    milliseconds  of one run, float and eight-bit: the fastest of a few
+    differing  samples with different labels, in their order
+    accuracy   of the reference and of the other model; None without labels
     """
 
     samples: int
     is_random: bool
     agreement: float | None
+    expected: float | None
     sqnr_db: float | None
     equal: float | None
     worst: str
-    milliseconds: tuple[float, float]
+    differing: Sequence[Difference] = ()
+    accuracy: tuple[Accuracy, Accuracy] | None = None
+
+    @property
+    def drop(self) -> float | None:
+        """What was lost, 0..1: of top-1 accuracy with labels, else the share of other labels.
+
+        For what is no classifier: the share of other values, or the noise relative to the signal
+        (root mean square). None where nothing can be said.
+        """
+        if self.accuracy is not None:
+            return max(0.0, self.accuracy[0].top1 - self.accuracy[1].top1)
+        if self.agreement is not None:
+            return 1.0 - self.agreement
+        if self.equal is not None:
+            return 1.0 - self.equal
+        return None if self.sqnr_db is None else 10.0 ** (-self.sqnr_db / 20.0)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values; an infinite SQNR (equal answers) becomes null."""
         sqnr = self.sqnr_db
-        return {
+        found: dict[str, Any] = {
             "samples": self.samples,
             "random_input": self.is_random,
             "top1_agreement": self.agreement,
+            "expected_agreement": self.expected,
             "sqnr_db": sqnr if sqnr is not None and math.isfinite(sqnr) else None,
             "equal_values": self.equal,
             "worst_sample": self.worst,
-            "milliseconds": {"float": self.milliseconds[0], "eight_bit": self.milliseconds[1]},
+            "differing": [vars(difference) for difference in self.differing],
         }
+        if self.accuracy is not None:
+            found["accuracy"] = {
+                key: vars(value)
+                for key, value in zip(("float", "eight_bit"), self.accuracy, strict=True)
+            }
+        return found
 
 
-def compare_answers(
-    reference: ir.Model,
-    model: ir.Model,
-    samples: Callable[[], Iterator[Sample]] | None,
-    threads: int | None,
-    progress: Progress,
-) -> Comparison:
-    """Runs both models on the samples, one model after the other, so that one is in memory.
+class Referee:
+    """Keeps the reference's answers to the samples, and says how far other models' are from them.
 
-    samples  makes a fresh iterator; None, or one without samples: random input instead.
+    samples  makes a fresh iterator; None, or one without samples: random input instead
+    truth    classes of samples, by name
     """
-    is_random = samples is None or next(samples(), None) is None
-    session = Session(reference, threads=threads)
-    source = _random_samples(reference, session) if is_random or samples is None else samples
-    wanted, float_time = _run_all(session, source)
-    progress("comparing with the float model", 1, 2)
-    del session
-    actual, eight_bit_time = _run_all(Session(model, threads=threads), source)
-    progress("comparing with the float model", 2, 2)
-    pairs = {name: (wanted[name], actual[name]) for name in wanted}
-    each = {name: (_noise([pair]), _equal([pair])) for name, pair in pairs.items()}
-    return Comparison(
-        samples=len(pairs),
-        is_random=is_random,
-        agreement=_agreement(list(pairs.values())),
-        sqnr_db=_noise(list(pairs.values())),
-        equal=_equal(list(pairs.values())),
-        worst=min(each, key=lambda name: [-1.0 if v is None else v for v in each[name]]),
-        milliseconds=(float_time, eight_bit_time),
-    )
+
+    def __init__(
+        self,
+        reference: ir.Model | Session,
+        samples: Samples | None,
+        threads: int | None = None,
+        truth: Truth | None = None,
+        progress: Progress = silent,
+    ) -> None:
+        session = _session(reference, threads)
+        self.is_random = samples is None or next(samples(), None) is None
+        if self.is_random or samples is None:
+            assert isinstance(reference, ir.Model)
+            samples = _random_samples(reference, session)
+        self._samples = samples
+        self._threads = threads
+        self._truth = truth or {}
+        self._are_probabilities = session.outputs[0].name in session.probabilities
+        progress("running the float model", 0, 0)
+        self._wanted = _run_all(session, samples)
+
+    @property
+    def samples_hash(self) -> str:
+        """SHA-256 of all inputs, in their order: which samples a comparison was made on."""
+        digest = hashlib.sha256()
+        for sample in self._samples():
+            for name in sorted(sample.feeds):
+                digest.update(np.ascontiguousarray(sample.feeds[name]).data)
+        return digest.hexdigest()
+
+    @property
+    def first(self) -> Sample:
+        """A sample to time models with."""
+        return next(self._samples())
+
+    def compare(self, model: ir.Model | Session) -> Comparison:
+        """Runs the model on the same samples."""
+        actual = _run_all(_session(model, self._threads), self._samples)
+        pairs = {name: (self._wanted[name], actual[name]) for name in self._wanted}
+        each = {name: (_noise([pair]), _equal([pair])) for name, pair in pairs.items()}
+        rows = _score_rows(list(pairs.values()))
+        found = Comparison(
+            samples=len(pairs),
+            is_random=self.is_random,
+            agreement=None,
+            expected=None,
+            sqnr_db=_noise(list(pairs.values())),
+            equal=_equal(list(pairs.values())),
+            worst=min(each, key=lambda name: [-1.0 if v is None else v for v in each[name]]),
+        )
+        return found if rows is None else self._judged(found, list(pairs), *rows)
+
+    def _judged(
+        self,
+        found: Comparison,
+        names: Sequence[str],
+        wanted: Sequence[NDArray[Any]],
+        actual: Sequence[NDArray[Any]],
+    ) -> Comparison:
+        """With what is known of classifiers; wanted and actual: (rows, classes) of each sample."""
+        first = [(a.argmax(axis=1), b.argmax(axis=1)) for a, b in zip(wanted, actual, strict=True)]
+        differing = [
+            Difference(name, int(a[a != b][0]), int(b[a != b][0]))
+            for name, (a, b) in zip(names, first, strict=True)
+            if (a != b).any()
+        ]
+        scores = [np.concatenate(rows) for rows in (wanted, actual)]
+        if self._are_probabilities:
+            scores = [np.log(np.maximum(rows, np.finfo(np.float32).tiny)) for rows in scores]
+        classes = [self._truth.get(name) for name in names]
+        accuracy = None
+        if any(label is not None for label in classes):
+            accuracy = (_accuracy(wanted, classes), _accuracy(actual, classes))
+        return Comparison(
+            samples=found.samples,
+            is_random=found.is_random,
+            agreement=top1_agreement(scores[0], scores[1]),
+            expected=expected_agreement(scores[0], scores[1]),
+            sqnr_db=found.sqnr_db,
+            equal=found.equal,
+            worst=found.worst,
+            differing=differing,
+            accuracy=accuracy,
+        )
 
 
-def _run_all(
-    session: Session, samples: Callable[[], Iterator[Sample]]
-) -> tuple[dict[str, Answer], float]:
-    """Sample name -> outputs, and the fastest run in ms: the first sample is run a few times."""
-    answers: dict[str, Answer] = {}
-    fastest = math.inf
-    for sample in samples():
-        runs = TIMED_RUNS if not answers else 1
-        for _ in range(runs):
-            start = time.perf_counter()
-            answers[sample.name] = session.run(sample.feeds)
-            fastest = min(fastest, (time.perf_counter() - start) * 1e3)
-    return answers, fastest
+def _session(model: ir.Model | Session, threads: int | None) -> Session:
+    return model if isinstance(model, Session) else Session(model, threads=threads)
 
 
-def _random_samples(model: ir.Model, session: Session) -> Callable[[], Iterator[Sample]]:
+def _run_all(session: Session, samples: Samples) -> dict[str, Answer]:
+    return {sample.name: session.run(sample.feeds) for sample in samples()}
+
+
+def _random_samples(model: ir.Model, session: Session) -> Samples:
     size, _, _ = first_run(model, session)
 
     def samples() -> Iterator[Sample]:
@@ -145,12 +248,29 @@ def _equal(pairs: Sequence[tuple[Answer, Answer]]) -> float | None:
     return float(np.mean(np.concatenate(same))) if sum(map(len, same)) else None
 
 
-def _agreement(pairs: Sequence[tuple[Answer, Answer]]) -> float | None:
-    """For classifiers: one float output with a row of scores per sample."""
-    same = []
+def _score_rows(
+    pairs: Sequence[tuple[Answer, Answer]],
+) -> tuple[list[NDArray[Any]], list[NDArray[Any]]] | None:
+    """For classifiers: the rows of scores of both models, sample by sample.
+
+    A classifier has one float output with a row of scores per picture; dimensions of size 1 beside
+    it do not count.
+    """
+    wanted, actual = [], []
     for reference, answer in pairs:
         name, scores = next(iter(reference.items()))
-        if len(reference) != 1 or scores.ndim != 2 or scores.dtype.kind != "f" or scores.size < 2:
+        is_row = scores.ndim >= 2 and scores.size == len(scores) * max(scores.shape[1:])
+        has_classes = is_row and scores.size >= 2 * scores.shape[0] > 0
+        if len(reference) != 1 or not has_classes or scores.dtype.kind != "f":
             return None
-        same.append(top1_agreement(scores, answer[name]))
-    return float(np.mean(same)) if same else None
+        wanted.append(scores.reshape(len(scores), -1))
+        actual.append(answer[name].reshape(len(scores), -1))
+    return (wanted, actual) if wanted else None
+
+
+def _accuracy(rows: Sequence[NDArray[Any]], classes: Sequence[int | None]) -> Accuracy:
+    """rows: (1 or more, classes) of each sample; the first row counts."""
+    best = [(top_k(row[0], 5), label) for row, label in zip(rows, classes, strict=True)]
+    hits = [(top[0] == label, label in top) for top, label in best if label is not None]
+    top1, top5 = np.mean(hits, axis=0)
+    return Accuracy(len(hits), float(top1), float(top5))

@@ -7,26 +7,29 @@ load -> simplify -> ranges (file, operators, photos; else at run time) -> choose
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import onnx_ir as ir
 
 from q8tool.calibrate.observers import Method
-from q8tool.errors import InputError
-from q8tool.model import io
-from q8tool.model.change import Change
+from q8tool.errors import InputError, UsageError
+from q8tool.model import io, metadata
 from q8tool.model.check import check
 from q8tool.model.files import check_output
 from q8tool.model.graph import is_quantized, node_label, node_name, op_counts
 from q8tool.model.select import select_nodes
 from q8tool.passes.choose_precision import Choice
 from q8tool.passes.quantize_weights import zipped_share
-from q8tool.pipelines.answers import Comparison, compare_answers
+from q8tool.pipelines.answers import Referee, Truth
+from q8tool.pipelines.guard import refuse_drop, refuse_slower, worries
 from q8tool.pipelines.preprocessing import SpecOptions
 from q8tool.pipelines.progress import Progress, silent
-from q8tool.pipelines.provenance import note_quantization
+from q8tool.pipelines.provenance import claims_of, note_quantization, source_hash
+from q8tool.pipelines.quantize_report import Report
 from q8tool.pipelines.range_sources import RangeOptions, Ranging, find_ranges
 from q8tool.pipelines.rewriting import MODES, Form, Format, Mode, prepared, rewritten
+from q8tool.pipelines.samples import PhotoSamples
+from q8tool.pipelines.timing import slowest_steps, time_models
+from q8tool.pipelines.truth import classes_by_folder, classes_by_table
 
 __all__ = ["MODES", "Mode", "Options", "Report", "run"]
 
@@ -39,6 +42,9 @@ class Options:
     input_ranges           graph input -> (low, high)
     excluded               patterns of nodes that stay float (model/select.py)
     preprocessing          how photos become the input, as far as flags say
+    labels_csv, label_offset   classes of photos, and what to add to their numbers (truth.py)
+    max_drop               how much may be lost, 0..1; None: whatever it is
+    allow_slower           whether the result may be slower than the float model
     """
 
     input_path: Path
@@ -54,60 +60,24 @@ class Options:
     excluded: Sequence[str] = ()
     preprocessing: SpecOptions = field(default_factory=SpecOptions)
     strip: bool = True
+    labels_csv: Path | None = None
+    label_offset: int = 0
+    max_drop: float | None = None
+    allow_slower: bool = False
     force: bool = False
     threads: int | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """What quantize did.
-
-    sizes         bytes of the input and the output
-    op_counts     nodes per operator, before and after
-    static, dynamic   operators with ranges known before and at run time
-    kept          (node, reason) of operators that could have been eight-bit and stayed float
-    ranging       where the ranges come from
-    comparison    with the float model
-    zipped        share of the weights' bytes after compression; None outside weights-rounded
-    """
-
-    output: str
-    mode: Mode
-    sizes: tuple[int, int]
-    op_counts: tuple[dict[str, int], dict[str, int]]
-    static: int
-    dynamic: int
-    kept: list[tuple[str, str]]
-    ranging: Ranging
-    comparison: Comparison
-    changes: list[Change]
-    opset: tuple[int, int]
-    zipped: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as JSON values."""
-        return {
-            "output": self.output,
-            "mode": self.mode,
-            "bytes": {"before": self.sizes[0], "after": self.sizes[1]},
-            "operators": {"before": self.op_counts[0], "after": self.op_counts[1]},
-            "opset": {"before": self.opset[0], "after": self.opset[1]},
-            "static": self.static,
-            "dynamic": self.dynamic,
-            "kept_float": [{"node": node, "reason": reason} for node, reason in self.kept],
-            "ranges": self.ranging.to_json(),
-            "comparison": self.comparison.to_json(),
-            "zipped_share": self.zipped,
-        }
 
 
 def run(options: Options, progress: Progress = silent) -> Report:
     """Quantize a model file.
 
     Raises UsageError for what the options name wrongly and an existing output, InputError for
-    files that are not usable and a model that is quantized already; then nothing is written.
+    files that are not usable and a model that is quantized already, SlowerError and
+    ExpectationError for a result that is not good enough; then nothing is written.
     """
     check_output(options.output_path, force=options.force)
+    if options.max_drop is not None and not options.images and options.data is None:
+        raise UsageError("--max-drop needs something to compare on", "give --images or --data")
     original = io.load(options.input_path)
     _refuse_quantized(original, options.input_path)
     size = io.file_bytes(original, options.input_path)
@@ -119,8 +89,18 @@ def run(options: Options, progress: Progress = silent) -> Report:
     found = rewritten(float_model, form, ranging.ranges, excluded)
     model, choice = found.model, found.choice
     check(model, str(options.output_path))
-    comparison = compare_answers(float_model, model, ranging.held_back, options.threads, progress)
-    note_quantization(model, options.mode, options.input_path, ranging, comparison)
+    truth = _truth(original, options, ranging)
+    referee = Referee(float_model, ranging.held_back, options.threads, truth, progress)
+    comparison = referee.compare(model)
+    if options.max_drop is not None:
+        refuse_drop(comparison, options.max_drop)
+    timing = time_models(float_model, model, referee.first.feeds, options.threads)
+    if timing.is_slower and options.mode == "eightbit" and not options.allow_slower:
+        refuse_slower(timing, slowest_steps(model, referee.first.feeds, options.threads))
+    claims = claims_of(comparison, referee)
+    note_quantization(
+        model, options.mode, source_hash(original, options.input_path), ranging, claims
+    )
     written = io.save(model, options.output_path, force=options.force)
     is_eightbit = options.mode == "eightbit"
     return Report(
@@ -135,8 +115,18 @@ def run(options: Options, progress: Progress = silent) -> Report:
         comparison=comparison,
         changes=[*changes, *found.changes],
         opset=(opset, model.opset_imports.get("", 0)),
+        timing=timing,
+        warnings=[*ranging.warnings, *([] if options.max_drop else worries(comparison))],
         zipped=zipped_share(model) if options.mode == "weights-rounded" else None,
     )
+
+
+def _truth(model: ir.Model, options: Options, ranging: Ranging) -> Truth:
+    photos = ranging.samples.paths if isinstance(ranging.samples, PhotoSamples) else []
+    names = metadata.labels(model) or []
+    if options.labels_csv is not None:
+        return classes_by_table(options.labels_csv, photos, names, options.label_offset)
+    return classes_by_folder(photos, names)
 
 
 def _refuse_quantized(model: ir.Model, path: Path) -> None:

@@ -60,6 +60,7 @@ class Ranging:
 
     source     for people: "80 photos, minmax"
     held_back  makes a fresh iterator over the samples that calibration did not see; None: no data
+    samples    all of them; None: no data
     skipped    (file, reason) of photos that could not be read
     warnings   what is strange about the samples
     """
@@ -68,6 +69,7 @@ class Ranging:
     source: str
     preprocessing: ChosenSpec | None
     held_back: Callable[[], Iterator[Sample]] | None
+    samples: Samples | None
     skipped: list[tuple[str, str]]
     warnings: list[str]
 
@@ -78,7 +80,6 @@ class Ranging:
             "source": self.source,
             "preprocessing": None if spec is None else {**spec.spec.to_dict(), "from": spec.source},
             "skipped": [{"file": file, "reason": reason} for file, reason in self.skipped],
-            "warnings": self.warnings,
         }
 
 
@@ -111,6 +112,7 @@ def find_ranges(
         source=source,
         preprocessing=spec,
         held_back=_compared(samples, calibrates=file is None),
+        samples=samples,
         skipped=_skipped(samples),
         warnings=warnings,
     )

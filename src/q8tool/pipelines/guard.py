@@ -1,0 +1,64 @@
+"""Guard: whether an eight-bit model may be written, or what is wrong with it.
+
+Slower than the float model is an error unless it is accepted; a drop beyond --max-drop is one, and
+without --max-drop a large drop is a warning.
+"""
+
+from collections.abc import Sequence
+
+from q8tool.errors import ExpectationError, SlowerError
+from q8tool.pipelines.answers import Comparison
+from q8tool.pipelines.timing import Timing
+
+__all__ = ["refuse_drop", "refuse_slower", "worries"]
+
+# From this drop, and so many samples with other labels, there is a warning.
+WORRYING_DROP = 0.05
+WORRYING_SAMPLES = 2
+# Below this signal to noise, what is no classifier, or has no photos, gets one.
+WORRYING_DECIBELS = 10.0
+
+
+def refuse_slower(timing: Timing, slowest: Sequence[tuple[str, str]]) -> None:
+    """Raises SlowerError if the eight-bit model is clearly slower.
+
+    slowest  its slowest steps, each with the reason why it is slow (may be empty)
+    """
+    if not timing.is_slower:
+        return
+    named = ", ".join(f"{step} ({why})" if why else step for step, why in slowest)
+    raise SlowerError(
+        f"the eight-bit model is slower than the float one: {timing.eight_bit_ms:.2f} ms instead "
+        f"of {timing.float_ms:.2f} ms; most time goes to {named}; nothing was written",
+        "--allow-slower accepts it, --exclude leaves operators float",
+    )
+
+
+def refuse_drop(found: Comparison, max_drop: float, tried: str = "") -> None:
+    """Raises ExpectationError if more was lost than max_drop (0..1).
+
+    tried  what was done about it, for the message
+    """
+    drop = found.drop
+    if drop is None or drop > max_drop:
+        lost = "nothing can be compared" if drop is None else f"the drop is {drop:.2%}"
+        raise ExpectationError(
+            f"{lost}, not at most {max_drop:.2%}{tried}; nothing was written",
+            "more photos, another --calibration, or a larger --max-drop",
+        )
+
+
+def worries(found: Comparison) -> list[str]:
+    """Warnings about a result that nobody asked to be of a certain quality."""
+    advice = "--max-drop leaves layers float until it is small"
+    drop, sqnr = found.drop, found.sqnr_db
+    if found.is_random or found.agreement is None:
+        if sqnr is not None and sqnr < WORRYING_DECIBELS:
+            return [f"the answers are far from the float model's ({sqnr:.1f} dB)"]
+        return []
+    if drop is None or drop <= WORRYING_DROP or len(found.differing) < WORRYING_SAMPLES:
+        return []
+    if found.accuracy is not None:
+        before, after = found.accuracy
+        return [f"accuracy falls from {before.top1:.1%} to {after.top1:.1%}; {advice}"]
+    return [f"{drop:.1%} of the samples get another label than from the float model; {advice}"]
