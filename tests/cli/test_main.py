@@ -169,6 +169,44 @@ def test_ctrl_c_while_working(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 
+def test_ctrl_c_inside_the_engine(tmp_path: Path) -> None:
+    """A single run of many seconds, in one C call, ends within one."""
+    product = " ".join(f"x{i + 1} = MatMul(x{i}, w)" for i in range(400))
+    io.save(
+        model(
+            f"g (float[1500,600] x0) => (float[1500,600] x400) {{ {product} }}",
+            w=random(600, 600) / 25,
+        ),
+        tmp_path / "m.onnx", force=False,
+    )  # fmt: skip
+    code = """
+import os, signal, sys, threading, time
+from q8tool.cli import main
+from q8tool.native import Plan
+
+def interrupt():
+    print(time.time(), flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+
+def run(*arguments, of=Plan.run):
+    threading.Timer(0.5, interrupt).start()
+    return of(*arguments)
+
+Plan.run = run
+code = main(["explain", sys.argv[1], "--threads", "1", "--isa", "scalar"])
+print(time.time())
+sys.exit(code)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "m.onnx"],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr
+    sent, ended = map(float, done.stdout.split())
+    # One of 400 products of scalar code is far below a second; the whole takes minutes.
+    assert ended - sent < 5
+
+
 def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
     io.save(
         model("g (float[300,300] x) => (float[300,300] y) { y = Add(x, w) }", w=random(300, 300)),

@@ -9,6 +9,7 @@ import click
 
 from q8tool.cli import report
 from q8tool.cli.group import LazyGroup
+from q8tool.cli.interrupts import interruptible
 from q8tool.cli.options import debug_option, version_option
 from q8tool.errors import Q8Error
 
@@ -59,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     report.make_streams_ready()
     try:
-        return _run(words)
+        with interruptible():
+            return _run(words)
     except (BrokenPipeError, SystemExit):
         # Whoever read our output left (click answers that with sys.exit); keep Python from
         # complaining about it when it flushes at exit.

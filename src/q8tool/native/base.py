@@ -14,6 +14,7 @@ from q8tool.errors import NativeError
 from q8tool.native._q8 import ffi, lib
 from q8tool.native.arguments import Arguments, dtype_code
 from q8tool.native.cpu import check_isa
+from q8tool.native.interrupts import STOP
 
 if TYPE_CHECKING:
     from q8tool.native._q8 import CData
@@ -87,6 +88,8 @@ class PlanBase:
         bound     one C-contiguous array per bound tensor, in the order of their ids
         threads   at most so many, the caller's included
         step_ns   receives the nanoseconds of each step
+
+        Raises KeyboardInterrupt if interrupts.py has it stop.
         """
         if len(bound) != len(self._bound):
             raise NativeError(f"{len(bound)} arrays bound, not {len(self._bound)}")
@@ -98,9 +101,10 @@ class PlanBase:
         times = ffi.NULL if step_ns is None else ffi.from_buffer("int64_t[]", step_ns, True)
         with self._running:
             handle = self._open()
-            self._check(
-                lib.q8_plan_run(handle, len(views), pointers, sizes, threads, times, ffi.NULL)
-            )
+            status = lib.q8_plan_run(handle, len(views), pointers, sizes, threads, times, STOP)
+            if status < 0 and STOP[0]:
+                raise KeyboardInterrupt
+            self._check(status)
 
     @property
     def isa(self) -> str:

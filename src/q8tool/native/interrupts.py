@@ -1,0 +1,18 @@
+"""Ctrl-C inside the C engine: a plan ends before its next step.
+
+Python runs a signal's handler only when C has returned, so somebody else has to say it to C: the
+command line's watcher (cli/interrupts.py). One flag for the process: an interrupt is for all that
+runs.
+"""
+
+from q8tool.native._q8 import ffi
+
+__all__ = ["STOP", "stop_plans"]
+
+STOP = ffi.new("int *", 0)
+"""1 while plans are to stop; what q8_plan_run takes."""
+
+
+def stop_plans(is_wanted: bool) -> None:
+    """Lets every running plan, and every one that is started, raise KeyboardInterrupt, or none."""
+    STOP[0] = is_wanted
