@@ -5,11 +5,13 @@ command line's watcher (cli/interrupts.py). One flag for the process: an interru
 runs.
 """
 
+from typing import Any
+
 from q8tool.native._q8 import ffi
 
 __all__ = ["STOP", "stop_plans"]
 
-STOP = ffi.new("int *", 0)
+STOP: Any = ffi.new("int *", 0)
 """1 while plans are to stop; what q8_plan_run takes."""
 
 
