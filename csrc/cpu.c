@@ -13,10 +13,15 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 enum {
-    XCR0_YMM = 0x06, /* xmm and ymm */
-    XCR0_ZMM = 0xe6  /* and masks and both halves of zmm */
+    XCR0_YMM = 0x06,    /* xmm and ymm */
+    XCR0_ZMM = 0xe6,    /* and masks and both halves of zmm */
+    XCR0_TILE = 0x60000 /* configuration and data of tiles */
 };
 
 typedef struct {
@@ -42,6 +47,18 @@ static bool has_bits(unsigned value, unsigned bits)
     return (value & bits) == bits;
 }
 
+/* Linux saves tiles only for processes that have asked: 8 KiB per thread that uses them. Other
+ * systems and old kernels do not give leave. */
+static bool may_use_tiles(void)
+{
+#if defined(__linux__) && defined(SYS_arch_prctl)
+    const long arch_req_xcomp_perm = 0x1023, tile_data = 18; /* names of newer headers */
+    return syscall(SYS_arch_prctl, arch_req_xcomp_perm, tile_data) == 0;
+#else
+    return false;
+#endif
+}
+
 unsigned q8_cpu_flags(void)
 {
     const unsigned fma_osxsave_avx = 1u << 12 | 1u << 27 | 1u << 28; /* leaf 1 ecx */
@@ -49,6 +66,7 @@ unsigned q8_cpu_flags(void)
     const unsigned avx512_f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
     const unsigned avx512_vnni = 1u << 11; /* leaf 7.0 ecx */
     const unsigned avx_vnni = 1u << 4;     /* leaf 7.1 eax */
+    const unsigned amx_tile_int8 = 1u << 24 | 1u << 25; /* leaf 7.0 edx */
 
     if (cpuid(0, 0).eax < 7 || !has_bits(cpuid(1, 0).ecx, fma_osxsave_avx))
         return 0;
@@ -63,6 +81,8 @@ unsigned q8_cpu_flags(void)
     if (has_bits(saved, XCR0_ZMM) && has_bits(seven.ebx, avx512_f_dq_bw_vl) &&
         has_bits(seven.ecx, avx512_vnni))
         flags |= Q8_CPU_AVX512VNNI;
+    if (has_bits(saved, XCR0_TILE) && has_bits(seven.edx, amx_tile_int8) && may_use_tiles())
+        flags |= Q8_CPU_AMX;
     return flags;
 }
 

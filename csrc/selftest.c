@@ -43,9 +43,10 @@ double q8_selftest_gops(const char *isa, int milliseconds)
     const q8_gemm_table *gemm = kernels->gemm;
     size_t k = Q8_SELFTEST_BYTES / 4 / (gemm->nr * (size_t)gemm->weight_bytes);
     k -= k % gemm->kr; /* panel and rows stay in the first-level cache */
-    for (size_t i = 0; i < gemm->mr; i++)
+    for (size_t i = 0; i < gemm->most_rows; i++)
         space->pointers[i] = space->a + i * k;
-    q8_gemm_job job = {.m = gemm->mr, .n = gemm->nr, .taps = 1, .k = k, .a_step = gemm->mr,
+    q8_gemm_job job = {.m = gemm->most_rows, .n = gemm->nr, .taps = 1, .k = k,
+                       .a_step = gemm->most_rows,
                        .a = (const uint8_t *const *)(const void *)space->pointers,
                        .b = space->panel, .bias = (const int32_t *)(const void *)space->b,
                        .c = space->got, .c_step = gemm->nr};
@@ -60,5 +61,5 @@ double q8_selftest_gops(const char *isa, int milliseconds)
             best = now - start;
     }
     free(memory);
-    return 2.0 * (double)(gemm->mr * gemm->nr * k) * CALLS / (double)(best > 0 ? best : 1);
+    return 2.0 * (double)(gemm->most_rows * gemm->nr * k) * CALLS / (double)(best > 0 ? best : 1);
 }

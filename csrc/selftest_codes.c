@@ -83,6 +83,7 @@ static void check_gemm(session *s)
             check_gemm_case(s, m, n, 9, 1 + below(s, 12), false);
         }
     check_gemm_case(s, gemm->mr, gemm->nr, 1, 150, true);
+    check_gemm_case(s, gemm->most_rows, gemm->nr, 1, 192, true);
 }
 
 /* ---- conv ---- */

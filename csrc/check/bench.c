@@ -10,7 +10,7 @@
 #include "check.h"
 
 enum { DEPTH = 512, CHANNELS = 256, TAPS = 9, PIXELS = 16, LENGTH = 4096, MOST_ROWS = 64 };
-enum { TRIES = 7, BYTES = 1 << 19 };
+enum { TRIES = 7, BYTES = 1 << 19, CODE_ROWS = BYTES / DEPTH };
 #define SHORTEST_TRY 0.004 /* seconds */
 
 /* Operands for every kernel: codes or floats, as large as the largest of them needs. */
@@ -21,6 +21,7 @@ static struct {
     int32_t acc[LENGTH];
     float multiplier[LENGTH];
     const void *rows[PIXELS * TAPS + MOST_ROWS];
+    const void *code_rows[TAPS * CODE_ROWS];
 } data;
 
 static void fill_data(void)
@@ -40,6 +41,8 @@ static void fill_data(void)
     }
     for (size_t i = 0; i < sizeof data.rows / sizeof *data.rows; i++)
         data.rows[i] = data.x + i % MOST_ROWS * DEPTH * sizeof(float);
+    for (size_t i = 0; i < sizeof data.code_rows / sizeof *data.code_rows; i++)
+        data.code_rows[i] = data.x + i % CODE_ROWS * DEPTH;
     for (size_t i = 0; i < MOST_ROWS * DEPTH; i++)
         ((float *)(void *)data.x)[i] = (float)check_uniform(-1, 1);
 }
@@ -49,12 +52,13 @@ static void fill_data(void)
 static double gemm(const q8_kernels *kernels, size_t taps, size_t k)
 {
     const q8_gemm_table *table = kernels->gemm;
-    q8_gemm_job job = {.m = table->mr, .n = table->nr, .taps = taps, .k = k,
-                       .a = (const uint8_t *const *)data.rows, .a_step = table->mr, .b = data.b,
+    q8_gemm_job job = {.m = table->most_rows, .n = table->nr, .taps = taps, .k = k,
+                       .a = (const uint8_t *const *)data.code_rows, .a_step = table->most_rows,
+                       .b = data.b,
                        .bias = data.acc, .multiplier = data.multiplier, .high = 255, .c = data.y,
                        .c_step = table->nr};
     table->tile(&job);
-    return 2.0 * (double)(table->mr * table->nr * taps * k);
+    return 2.0 * (double)(table->most_rows * table->nr * taps * k);
 }
 
 static double gemm_deep(const q8_kernels *kernels)

@@ -39,12 +39,9 @@ static int32_t naive_product(const operands *o, geometry g, size_t row, size_t c
     return (int32_t)sum;
 }
 
-static const uint8_t **draw_rows(geometry g, size_t padded_k, size_t a_step)
+/* Each row in a buffer of its own, some of them the same. */
+static void draw_rows_anywhere(geometry g, size_t padded_k, size_t a_step, const uint8_t **rows)
 {
-    size_t count = (g.taps - 1) * a_step + g.m;
-    const uint8_t **rows = check_buffer("a's pointers", count * sizeof *rows, sizeof *rows);
-    for (size_t i = 0; i < count; i++)
-        rows[i] = check_forbidden();
     for (size_t tap = 0; tap < g.taps; tap++) {
         for (size_t i = 0; i < g.m; i++) {
             uint8_t *row = check_buffer("a row of a", padded_k, 1);
@@ -54,6 +51,34 @@ static const uint8_t **draw_rows(geometry g, size_t padded_k, size_t a_step)
                 rows[0] = row;
         }
     }
+}
+
+/* The rows of each tap in one buffer, at one distance from each other, but for a few. */
+static void draw_even_rows(geometry g, size_t padded_k, size_t a_step, const uint8_t **rows)
+{
+    for (size_t tap = 0; tap < g.taps; tap++) {
+        size_t step = check_one_in(2) ? padded_k : 1 + check_below(2 * (uint32_t)padded_k);
+        size_t bytes = (g.m - 1) * step + padded_k;
+        uint8_t *first = check_buffer("rows of a", bytes, 1);
+        bool has_exceptions = check_one_in(4);
+        check_fill_codes(first, bytes);
+        for (size_t i = 0; i < g.m; i++)
+            rows[tap * a_step + i] = first + (has_exceptions && check_one_in(20) ? 0 : i * step);
+    }
+}
+
+enum { MOST_ROWS_ANYWHERE = 64 }; /* of all taps: so many buffers there are */
+
+static const uint8_t **draw_rows(geometry g, size_t padded_k, size_t a_step)
+{
+    size_t count = (g.taps - 1) * a_step + g.m;
+    const uint8_t **rows = check_buffer("a's pointers", count * sizeof *rows, sizeof *rows);
+    for (size_t i = 0; i < count; i++)
+        rows[i] = check_forbidden();
+    if (g.taps * g.m > MOST_ROWS_ANYWHERE || check_one_in(3))
+        draw_even_rows(g, padded_k, a_step, rows);
+    else
+        draw_rows_anywhere(g, padded_k, a_step, rows);
     return rows;
 }
 
@@ -223,6 +248,9 @@ static void check_table(const q8_gemm_table *table)
     for (size_t m = 1; m <= table->mr; m++)
         for (size_t n = 1; n <= table->nr; n++)
             check_tile(table, (geometry){m, n, draw_size(3), draw_size(20), check_one_in(2)});
+    for (size_t m = 1; m <= table->most_rows; m++)
+        check_tile(table, (geometry){m, draw_size(table->nr), draw_size(3), draw_size(200),
+                                     check_one_in(2)});
     for (int i = 0; i < 200; i++)
         check_tile(table, (geometry){draw_size(table->mr), draw_size(table->nr), draw_size(9),
                                      draw_size(check_one_in(8) ? 600 : 70), check_one_in(2)});
@@ -258,14 +286,14 @@ static void odd_tile(const q8_gemm_table *table, const q8_gemm_job *job)
 }
 
 static void tile_3x5x2(const q8_gemm_job *job);
-static const q8_gemm_table odd_3x5x2 = {"odd 3x5x2", 3, 5, 2, 1, 0, tile_3x5x2};
+static const q8_gemm_table odd_3x5x2 = {"odd 3x5x2", 3, 5, 2, 3, 1, 0, 0, tile_3x5x2};
 static void tile_3x5x2(const q8_gemm_job *job)
 {
     odd_tile(&odd_3x5x2, job);
 }
 
 static void tile_2x3x5(const q8_gemm_job *job);
-static const q8_gemm_table odd_2x3x5 = {"odd 2x3x5 s16 flipped", 2, 3, 5, 2, 1, tile_2x3x5};
+static const q8_gemm_table odd_2x3x5 = {"odd 2x3x5 s16 flipped", 2, 3, 5, 2, 2, 1, 0, tile_2x3x5};
 static void tile_2x3x5(const q8_gemm_job *job)
 {
     odd_tile(&odd_2x3x5, job);

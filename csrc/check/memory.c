@@ -13,7 +13,7 @@
 
 #include "check.h"
 
-enum { SMALL_SLOTS = 192, SMALL_BYTES = 16384, LARGE_SLOTS = 8, LARGE_BYTES = 1 << 20 };
+enum { SMALL_SLOTS = 192, SMALL_BYTES = 16384, LARGE_SLOTS = 16, LARGE_BYTES = 1 << 20 };
 enum { SLOTS = SMALL_SLOTS + LARGE_SLOTS, CANARY = 128 };
 
 typedef struct {

@@ -55,12 +55,34 @@ static void run_avx512vnni(uint64_t rounds)
 }
 Q8_TARGET_END
 
+#if Q8_HAVE_AMX
+/* Four tiles of 16 x 16 accumulators, as x86_gemm_amx.c uses them. */
+static void run_amx(uint64_t rounds)
+{
+    const struct {
+        uint8_t palette, others[15];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } shapes = {1, {0}, {64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16}};
+    __asm__ volatile("ldtilecfg %0" : : "m"(shapes));
+    ROUNDS("tdpbusd %%tmm5, %%tmm4, %%tmm0\n"
+           "tdpbusd %%tmm5, %%tmm4, %%tmm1\n"
+           "tdpbusd %%tmm5, %%tmm4, %%tmm2\n"
+           "tdpbusd %%tmm5, %%tmm4, %%tmm3\n",
+           "memory");
+    __asm__ volatile("tilerelease" :);
+}
+#endif
+
 static const loop loops[] = {
     {"avx2", run_avx2, 12 * 16},
 #if Q8_HAVE_AVXVNNI
     {"avxvnni", run_avxvnni, 12 * 32},
 #endif
     {"avx512vnni", run_avx512vnni, 24 * 64},
+#if Q8_HAVE_AMX
+    {"amx", run_amx, 4 * 16 * 16 * 64},
+#endif
 };
 
 #elif defined(__aarch64__)

@@ -122,6 +122,7 @@ Q8_TARGET_END
 const q8_gemm_table q8_gemm_dotprod = {
     .name = "dotprod 8x8",
     .mr = MR,
+    .most_rows = MR,
     .nr = NR,
     .kr = KR,
     .weight_bytes = 1,

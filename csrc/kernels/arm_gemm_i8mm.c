@@ -108,6 +108,7 @@ Q8_TARGET_END
 const q8_gemm_table q8_gemm_i8mm = {
     .name = "i8mm 8x8",
     .mr = MR,
+    .most_rows = MR,
     .nr = NR,
     .kr = KR,
     .weight_bytes = 1,

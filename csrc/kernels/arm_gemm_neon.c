@@ -109,6 +109,7 @@ static void tile(const q8_gemm_job *job)
 const q8_gemm_table q8_gemm_neon = {
     .name = "neon 4x16",
     .mr = MR,
+    .most_rows = MR,
     .nr = NR,
     .kr = KR,
     .weight_bytes = 1,

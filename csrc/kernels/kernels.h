@@ -23,11 +23,11 @@
 /* One tile: acc[i][j] = bias[j] + sum over tap, p of a[tap * a_step + i][p] * b(tap * k + p, j).
  * A direct product has taps = 1; a convolution has one pointer per output pixel and tap. */
 typedef struct {
-    size_t m;                  /* rows of the tile to store, 1..mr of the table */
+    size_t m;                  /* rows to store, 1..most_rows of the table */
     size_t n;                  /* columns to store, 1..nr of the table */
     size_t taps, k;            /* both >= 1; k is a multiple of the table's kr */
     const uint8_t *const *a;   /* taps * a_step pointers, k codes readable behind the first m of
-                                  each tap; a[tap * a_step + i] for m <= i < mr need not exist */
+                                  each tap; a[tap * a_step + i] for i >= m need not exist */
     size_t a_step;             /* pointers from one tap to the next, >= m */
     const void *b;             /* one packed panel, as below; 64-byte aligned */
     const int32_t *bias;       /* nr values */
@@ -45,9 +45,12 @@ typedef struct {
 typedef struct {
     const char *name;          /* for reports: "avx512vnni 6x64" */
     size_t mr, nr, kr;         /* tile rows and columns; k is padded to a multiple of kr */
+    size_t most_rows;          /* that a job may have: a multiple of mr */
     int weight_bytes;          /* bytes of one packed weight: 1, or 2 where the kernel wants s16 */
     int flips_a;               /* 1: the kernel computes with a - 128 (s8 x s8 instructions), and
                                   the caller has added 128 * sum of b's column to bias */
+    int wants_even_rows;       /* 1: several taps, or rows that are not all at one distance from
+                                  each other, are right but slow: better copy them first */
     void (*tile)(const q8_gemm_job *job);
 } q8_gemm_table;
 /* Packed panel of nr columns (made by q8_pack_panel in pack.c for every table): for each kr-step
@@ -218,14 +221,15 @@ typedef struct {
 /* ---- the instruction sets ---- */
 
 /* Bits that cpu.c finds. AVX2 stands for AVX2 and FMA with ymm saved by the system, AVX512VNNI for
- * AVX-512 F, BW, DQ, VL and VNNI with zmm saved. */
+ * AVX-512 F, BW, DQ, VL and VNNI with zmm saved, AMX for tiles of int8 with the system's leave. */
 enum {
     Q8_CPU_AVX2 = 1 << 0,
     Q8_CPU_AVXVNNI = 1 << 1,
     Q8_CPU_AVX512VNNI = 1 << 2,
     Q8_CPU_NEON = 1 << 3,
     Q8_CPU_DOTPROD = 1 << 4,
-    Q8_CPU_I8MM = 1 << 5
+    Q8_CPU_I8MM = 1 << 5,
+    Q8_CPU_AMX = 1 << 6
 };
 
 /* X(name, need, gemm, conv, vec, f32), worst first. The last four name const tables (q8_ is pasted
@@ -237,18 +241,25 @@ enum {
 #elif defined(__x86_64__)
 #if defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11
 #define Q8_HAVE_AVXVNNI 1
+#define Q8_HAVE_AMX 1
 #define Q8_ISA_LIST_AVXVNNI(X) \
     X(avxvnni, Q8_CPU_AVX2 | Q8_CPU_AVXVNNI, gemm_avxvnni, none_conv, none_vec, none_f32)
+#define Q8_ISA_LIST_AMX(X)                                                                \
+    X(amx, Q8_CPU_AVX2 | Q8_CPU_AVX512VNNI | Q8_CPU_AMX, gemm_amx, none_conv, none_vec,     \
+      none_f32)
 #else
 #define Q8_HAVE_AVXVNNI 0
+#define Q8_HAVE_AMX 0
 #define Q8_ISA_LIST_AVXVNNI(X)
+#define Q8_ISA_LIST_AMX(X)
 #endif
 #define Q8_ISA_LIST(X)                                                                  \
     X(scalar, 0, gemm_scalar, conv_scalar, vec_scalar, f32_scalar)                      \
     X(avx2, Q8_CPU_AVX2, gemm_avx2, conv_avx2, vec_avx2, f32_avx2)                      \
     Q8_ISA_LIST_AVXVNNI(X)                                                              \
     X(avx512vnni, Q8_CPU_AVX2 | Q8_CPU_AVX512VNNI, gemm_avx512vnni, conv_avx512, vec_avx512, \
-      f32_avx512)
+      f32_avx512)                                                                        \
+    Q8_ISA_LIST_AMX(X)
 #elif defined(__aarch64__)
 /* clang before 16 hides vdotq_s32 and vusmmlaq_s32 behind build flags. */
 #if defined(__clang__) ? __clang_major__ >= 16 : __GNUC__ >= 10
@@ -276,7 +287,7 @@ extern const q8_conv_table q8_conv_scalar;
 extern const q8_vec_table q8_vec_scalar;
 extern const q8_f32_table q8_f32_scalar;
 #if defined(__x86_64__)
-extern const q8_gemm_table q8_gemm_avx2, q8_gemm_avxvnni, q8_gemm_avx512vnni;
+extern const q8_gemm_table q8_gemm_avx2, q8_gemm_avxvnni, q8_gemm_avx512vnni, q8_gemm_amx;
 extern const q8_conv_table q8_conv_avx2, q8_conv_avx512;
 extern const q8_vec_table q8_vec_avx2, q8_vec_avx512;
 extern const q8_f32_table q8_f32_avx2, q8_f32_avx512;

@@ -108,6 +108,7 @@ Q8_TARGET_END
 const q8_gemm_table q8_gemm_avx2 = {
     .name = "avx2 6x16",
     .mr = ROWS,
+    .most_rows = ROWS,
     .nr = COLUMNS * COLUMN_LANES,
     .kr = 2,
     .weight_bytes = 2,

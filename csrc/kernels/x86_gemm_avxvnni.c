@@ -49,6 +49,7 @@ Q8_TARGET_END
 const q8_gemm_table q8_gemm_avxvnni = {
     .name = "avxvnni 6x16",
     .mr = ROWS,
+    .most_rows = ROWS,
     .nr = COLUMNS * COLUMN_LANES,
     .kr = 4,
     .weight_bytes = 1,

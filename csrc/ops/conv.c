@@ -60,7 +60,8 @@ static size_t lay_out_scratch(const q8_kernels *kernels, conv_state *state)
     const q8_product *product = &state->product;
     size_t total = q8_product_scratch(product);
     state->sums_at = q8_reserve(&total, (size_t)product->block_rows * sizeof(int32_t));
-    state->tile_at = q8_reserve(&total, kernels->gemm->mr * kernels->gemm->nr * sizeof(int32_t));
+    state->tile_at =
+        q8_reserve(&total, kernels->gemm->most_rows * kernels->gemm->nr * sizeof(int32_t));
     return total;
 }
 
@@ -82,7 +83,8 @@ static int add_panels(q8_plan *plan, const q8_conv *conv, const q8_window *windo
     state->numbers = *numbers;
     state->product = (q8_product){.window = *window, .groups = conv->groups, .element_bytes = 1};
     q8_product *product = &state->product;
-    q8_product_cut(product, (q8_tile_shape){gemm->mr, gemm->nr, gemm->kr, 64});
+    q8_product_cut(product, (q8_tile_shape){gemm->mr, gemm->nr, gemm->kr, 64,
+                                            gemm->wants_even_rows});
     step->parts_for = parts_for;
     step->macs = q8_product_macs(product);
     step->scratch_bytes = lay_out_scratch(plan->kernels, state);

@@ -54,7 +54,7 @@ static size_t lay_out_scratch(const q8_gemm_table *gemm, matmul_state *state)
     size_t total = q8_product_scratch(product);
     state->numbers_at = q8_reserve(&total, 3 * gemm->nr * sizeof(int32_t));
     state->row_sums_at = q8_reserve(&total, (size_t)product->block_rows * sizeof(int32_t));
-    state->tile_at = q8_reserve(&total, gemm->mr * gemm->nr * sizeof(int32_t));
+    state->tile_at = q8_reserve(&total, gemm->most_rows * gemm->nr * sizeof(int32_t));
     return total;
 }
 
@@ -106,7 +106,7 @@ int q8_plan_add_matmul(q8_plan *plan, const q8_matmul *matmul)
                               matmul->y_high, 1.0f,                 -INFINITY,
                               INFINITY};
     q8_matmul_shape shape = {.a = matmul->a, .b = matmul->b, .y = matmul->y};
-    const q8_tile_shape tile = {gemm->mr, gemm->nr, gemm->kr, 64};
+    const q8_tile_shape tile = {gemm->mr, gemm->nr, gemm->kr, 64, gemm->wants_even_rows};
     if (check_numbers(plan, matmul, &output) != Q8_OK ||
         q8_matmul_shape_of(plan, a, b, y, tile, "matmul", &shape) != Q8_OK)
         return plan->status;

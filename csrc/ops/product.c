@@ -87,6 +87,13 @@ static int64_t most_block_rows(const q8_product *product)
     return q8_least(most, q8_ceil_divide(product->rows, mr) * mr);
 }
 
+/* One tap, all of whose pixels are neighbours. */
+static bool has_even_rows(const q8_window *w)
+{
+    return w->kernel_h == 1 && w->kernel_w == 1 && w->stride_h == 1 && w->stride_w == 1 &&
+           w->pad_top == 0 && w->pad_left == 0 && w->oh == w->h && w->ow == w->w;
+}
+
 void q8_product_cut(q8_product *product, q8_tile_shape shape)
 {
     const q8_window *w = &product->window;
@@ -94,7 +101,8 @@ void q8_product_cut(q8_product *product, q8_tile_shape shape)
     const size_t channels = (size_t)(w->c / product->groups);
     product->depth = taps * channels;
     product->gathers = channels % shape.kr ||
-                       (taps > 1 && channels * product->element_bytes < LEAST_TAP_BYTES);
+                       (taps > 1 && channels * product->element_bytes < LEAST_TAP_BYTES) ||
+                       (shape.wants_even_rows && !has_even_rows(w));
     product->taps = product->gathers ? 1 : taps;
     product->k = product->gathers ? (product->depth + shape.kr - 1) / shape.kr * shape.kr
                                   : channels;

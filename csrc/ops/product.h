@@ -29,6 +29,7 @@ typedef struct {
 typedef struct {
     size_t mr, nr, kr;
     int macs_per_ns; /* rough: decides how small a part may be */
+    bool wants_even_rows;
 } q8_tile_shape;
 
 /* The geometry that q8_conv and q8_conv_f32 have in common. */
@@ -114,7 +115,7 @@ typedef struct {
     const int32_t *row_sums;          /* of a - zero point; with weight_zero_point only */
     void *y;                          /* the block's first row in this panel */
     size_t y_step;                    /* elements */
-    int32_t *tile;                    /* room for mr * nr */
+    int32_t *tile;                    /* room for most_rows * nr */
     size_t panel_bytes;
     q8_ahead *ahead;                  /* NULL: b and its like are in the cache anyway */
 } q8_panel;

@@ -150,7 +150,7 @@ static q8_bytes take(q8_bytes *bytes, size_t count)
     return taken;
 }
 
-/* What a tile of this panel is to fetch, up to `count` bytes. */
+/* What a job of this panel is to fetch, up to `count` bytes. */
 static q8_bytes next_of(const q8_panel *panel, size_t count)
 {
     q8_ahead *ahead = panel->ahead;
@@ -166,9 +166,9 @@ static q8_bytes next_of(const q8_panel *panel, size_t count)
     return take(&ahead->own, count);
 }
 
-static void set_next(const q8_panel *panel, size_t tiles, q8_gemm_job *job)
+static void set_next(const q8_panel *panel, size_t jobs, q8_gemm_job *job)
 {
-    const q8_bytes next = next_of(panel, panel->panel_bytes / tiles + LINE_BYTES);
+    const q8_bytes next = next_of(panel, panel->panel_bytes / jobs + LINE_BYTES);
     const size_t turns = job->taps * job->k / (2 * panel->kernels->gemm->kr) + 1;
     job->next = next.at;
     job->next_step = (next.count + turns - 1) / turns;
@@ -194,10 +194,10 @@ void q8_panel_run(const q8_panel *panel, const q8_block *block)
         .high = output->high,
         .c_step = is_final ? panel->y_step : gemm->nr,
     };
-    const size_t tiles = (block->rows + gemm->mr - 1) / gemm->mr;
-    for (size_t first = 0; first < block->rows; first += gemm->mr) {
-        set_next(panel, tiles, &job);
-        job.m = block->rows - first < gemm->mr ? block->rows - first : gemm->mr;
+    const size_t jobs = (block->rows + gemm->most_rows - 1) / gemm->most_rows;
+    for (size_t first = 0; first < block->rows; first += gemm->most_rows) {
+        set_next(panel, jobs, &job);
+        job.m = block->rows - first < gemm->most_rows ? block->rows - first : gemm->most_rows;
         job.a = (const uint8_t *const *)(const void *)(block->a + first);
         job.c = is_final ? (uint8_t *)panel->y + first * panel->y_step * element_bytes
                          : (uint8_t *)panel->tile;
