@@ -239,6 +239,8 @@ static size_t draw_size(size_t most)
 
 static void check_table(const q8_gemm_table *table)
 {
+    if (table->most_rows < table->mr || table->most_rows % table->mr)
+        check_fail("%zu rows are no multiple of %zu", table->most_rows, table->mr);
     for (size_t k = 1; k <= 130; k++)
         check_tile(table, (geometry){draw_size(table->mr), draw_size(table->nr), 1, k, k % 2});
     for (size_t steps = 1; steps <= 130; steps++) { /* the full tile: the main loop */

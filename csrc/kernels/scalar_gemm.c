@@ -37,6 +37,7 @@ static void tile(const q8_gemm_job *job)
 const q8_gemm_table q8_gemm_scalar = {
     .name = "scalar 4x8",
     .mr = MR,
+    .most_rows = MR,
     .nr = NR,
     .kr = KR,
     .weight_bytes = 1,
