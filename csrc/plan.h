@@ -58,6 +58,8 @@ typedef struct q8_step {
     void *state;          /* the driver's own struct, from q8_plan_allocate */
     char name[64];
     int64_t macs;
+    int ranged;           /* the f32 tensor whose range it can find while writing it, or -1 */
+    int range;            /* -1, or where to: -low and high, widened by every part */
     q8_bytes weights;     /* packed, if the step reads them in order from the first on */
     q8_bytes next;        /* the weights of the next step that has some: worth fetching early */
 } q8_step;

@@ -92,6 +92,8 @@ typedef struct {
     /* y u8 and x_scale_tensor: the code (of y_scale, y_zero_point, y_low, y_high) of the f32 value,
      * or one next to it, since float_bias may have been rounded; bias is NULL. */
     float y_scale;
+    /* y f32: -1, or f32 of y's shape, added before the clamp */
+    int32_t residual;
 } q8_conv;
 int q8_plan_add_conv(q8_plan *plan, const q8_conv *conv);
 
@@ -128,9 +130,13 @@ int q8_plan_add_pool(q8_plan *plan, const q8_pool *pool);
 int q8_plan_add_quantize(q8_plan *plan, int x, int y, float scale, int zero_point);
 /* y = (x - zero_point) * scale; x u8, y f32. */
 int q8_plan_add_dequantize(q8_plan *plan, int x, int y, float scale, int zero_point);
+/* The step added last also widens range (f32 [2]: -low and high, neither below 0) by all that it
+ * writes to y (f32). For steps that write y whole: conv, pool, binary_f32. */
+int q8_plan_find_range(q8_plan *plan, int y, int range);
 /* ONNX DynamicQuantizeLinear: x f32 -> y u8 of the same size, scale f32 scalar, zero_point u8
- * scalar. */
-int q8_plan_add_dynamic_quantize(q8_plan *plan, int x, int y, int scale, int zero_point);
+ * scalar. range: -1, or the range of x as q8_plan_find_range leaves it. */
+int q8_plan_add_dynamic_quantize(q8_plan *plan, int x, int range, int y, int scale,
+                                 int zero_point);
 /* y[i] = table[x[i]]; x and y u8, 256 entries: requantize and every unary function. */
 int q8_plan_add_table(q8_plan *plan, int x, int y, const uint8_t *table);
 

@@ -49,6 +49,8 @@ static void add_pool(fuzz_case *c)
                     .y_low = fuzz_bend(c, 0), .y_high = fuzz_bend(c, 255),
                     .multiplier = fuzz_float(c)};
     q8_plan_add_pool(c->plan, &pool);
+    if (dtype == Q8_F32)
+        fuzz_maybe_find_range(c, y);
 }
 
 /* Weights of [OC, KH, KW, C / groups]; false if this program cannot provide them. */
@@ -122,8 +124,11 @@ static void add_conv(fuzz_case *c, bool is_f32)
                     .float_low = -fuzz_float(c), .float_high = fuzz_float(c),
                     .x_scale_tensor = maybe_scalar(c, Q8_F32),
                     .x_zero_point_tensor = maybe_scalar(c, Q8_U8),
-                    .y_scale = fuzz_float(c)};
+                    .y_scale = fuzz_float(c),
+                    .residual = fuzz_chance(c, 8) ? fuzz_id(c, fuzz_new(c, Q8_F32, 4, y_dims)) : -1};
     q8_plan_add_conv(c->plan, fuzz_chance(c, 128) ? NULL : &conv);
+    if (c->tensors[y].dtype == Q8_F32)
+        fuzz_maybe_find_range(c, y);
 }
 
 static void add_matmul(fuzz_case *c, bool is_f32)

@@ -35,7 +35,9 @@ static void add_dynamic_quantize(fuzz_case *c)
     int x = new_random(c, Q8_F32);
     int y = fuzz_new_like(c, Q8_U8, x);
     int scale = fuzz_new(c, Q8_F32, 0, NULL), zero_point = fuzz_new(c, Q8_U8, 0, NULL);
-    q8_plan_add_dynamic_quantize(c->plan, fuzz_id(c, x), fuzz_id(c, y), fuzz_id(c, scale),
+    const int64_t two = 2;
+    int range = fuzz_chance(c, 2) ? fuzz_id(c, fuzz_new(c, Q8_F32, 1, &two)) : -1;
+    q8_plan_add_dynamic_quantize(c->plan, fuzz_id(c, x), range, fuzz_id(c, y), fuzz_id(c, scale),
                                  fuzz_id(c, zero_point));
 }
 
@@ -79,6 +81,7 @@ static void add_binary(fuzz_case *c)
     int y = fuzz_id(c, fuzz_chance(c, 8) ? a : fuzz_new(c, dtype, rank, dims));
     if (is_f32) {
         q8_plan_add_binary_f32(c->plan, fuzz_bend(c, (int32_t)fuzz_below(c, 7)), a, b, y);
+        fuzz_maybe_find_range(c, y);
         return;
     }
     q8_binary binary = {.op = fuzz_bend(c, (int32_t)fuzz_below(c, 3)), .a = a, .b = b, .y = y,
@@ -236,6 +239,13 @@ static void add_reduction(fuzz_case *c)
     else
         q8_plan_add_reduce_f32(c->plan, fuzz_bend(c, (int32_t)fuzz_below(c, 5)), fuzz_id(c, x),
                                fuzz_id(c, y), outer, axis, inner);
+}
+
+void fuzz_maybe_find_range(fuzz_case *c, int y)
+{
+    const int64_t two = 2;
+    if (fuzz_chance(c, 3))
+        q8_plan_find_range(c->plan, fuzz_id(c, y), fuzz_id(c, fuzz_new(c, Q8_F32, 1, &two)));
 }
 
 void fuzz_add_step(fuzz_case *c)

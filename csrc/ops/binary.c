@@ -83,15 +83,18 @@ static void gather(const binary_state *state, int i, const uint8_t *source, int6
     }
 }
 
+/* range: NULL, or to be widened by floats. */
 static void run_kernel(const binary_state *state, const q8_kernels *kernels, size_t n,
-                       const uint8_t *const operands[2], uint8_t *y)
+                       const uint8_t *const operands[2], uint8_t *y, float *range)
 {
     bool b_is_scalar = state->kinds[1] == CONSTANT;
-    if (state->bytes == 4)
+    if (state->bytes == 4) {
         kernels->f32.binary(state->op, n, (const float *)(const void *)operands[0],
                             state->kinds[0] != CONSTANT, (const float *)(const void *)operands[1],
                             !b_is_scalar, (float *)(void *)y);
-    else if (state->op == Q8_MUL)
+        if (range)
+            kernels->vec.min_max(n, (const float *)(const void *)y, &range[0], &range[1]);
+    } else if (state->op == Q8_MUL)
         kernels->vec.mul(n, operands[0], operands[1], b_is_scalar, y, &state->params);
     else
         kernels->vec.add(n, operands[0], operands[1], b_is_scalar, y, &state->params);
@@ -102,6 +105,7 @@ static void run_binary(const q8_step *step, const q8_run *run, int64_t part)
     const binary_state *state = step->state;
     const uint8_t *sources[2];
     int64_t gathered_start[2] = {-1, -1}, gathered_indices[2] = {0, 0};
+    float found[2] = {0.0f, 0.0f};
     for (int i = 0; i < 2; i++)
         sources[i] = q8_read(run, q8_tensor_of(run, state->operands[i]));
     uint8_t *y = q8_write(run, q8_tensor_of(run, state->y));
@@ -121,8 +125,9 @@ static void run_binary(const q8_step *step, const q8_run *run, int64_t part)
             operands[i] = scratch;
         }
         run_kernel(state, run->plan->kernels, (size_t)(here.indices * state->tail), operands,
-                   y + here.y_start * (int64_t)state->bytes);
+                   y + here.y_start * (int64_t)state->bytes, step->range < 0 ? NULL : found);
     }
+    q8_widen_range(step, run, found);
 }
 
 /* ---- building ---- */
@@ -208,6 +213,7 @@ static int append_binary(q8_plan *plan, binary_state *state, const q8_broadcast 
     if (!step)
         return plan->status;
     step->scratch_bytes = 2 * BLOCK * state->bytes;
+    step->ranged = state->bytes == 4 ? state->y : -1;
     *(binary_state *)step->state = *state;
     q8_step_name(step, "%s %s %s", name, state->bytes == 4 ? "f32" : "u8", plan->kernels->name);
     return Q8_OK;

@@ -87,6 +87,7 @@ static int add_panels(q8_plan *plan, const q8_conv *conv, const q8_window *windo
                                             gemm->wants_even_rows});
     step->parts_for = parts_for;
     step->macs = q8_product_macs(product);
+    step->ranged = numbers->output.dtype == Q8_F32 ? conv->y : -1;
     step->scratch_bytes = lay_out_scratch(plan->kernels, state);
     q8_product_name(step, window, conv->groups, gemm->name);
     if (q8_conv_numbers_copy(plan, conv, product, window->oc, (int64_t)product->k,
@@ -125,6 +126,8 @@ typedef struct {
     const conv_state *state;
     const q8_run *run;
     uint8_t *y;
+    const float *residual; /* NULL: none */
+    float *range;          /* NULL: not wanted */
     int32_t *row_sums;
     q8_ahead ahead;
 } context;
@@ -144,6 +147,7 @@ static void run_panel(void *given, const q8_block *block, int64_t panel)
     const q8_conv_numbers *numbers = &state->numbers;
     const int64_t at = panel * product->columns;
     const size_t y_step = (size_t)product->window.oc;
+    const size_t y_at = (size_t)block->first * y_step + (size_t)q8_panel_first(product, panel);
     const q8_panel job = {
         .kernels = c->run->plan->kernels,
         .product = product,
@@ -157,8 +161,9 @@ static void run_panel(void *given, const q8_block *block, int64_t panel)
         .has_one_zero_point = numbers->has_one_zero_point,
         .over_floats = numbers->over_floats,
         .row_sums = c->row_sums,
-        .y = c->y + ((size_t)block->first * y_step + (size_t)q8_panel_first(product, panel)) *
-                        q8_element_bytes(numbers->output.dtype),
+        .residual = c->residual ? c->residual + y_at : NULL,
+        .range = c->range,
+        .y = c->y + y_at * q8_element_bytes(numbers->output.dtype),
         .y_step = y_step,
         .tile = (int32_t *)(c->run->scratch + state->tile_at),
         .panel_bytes = state->panel_bytes,
@@ -172,10 +177,13 @@ static void run(const q8_step *step, const q8_run *run, int64_t part)
     const conv_state *state = step->state;
     const q8_conv_numbers *numbers = &state->numbers;
     const q8_window *window = &state->product.window;
+    float found[2] = {0.0f, 0.0f};
     context c = {
         .state = state,
         .run = run,
         .y = q8_write(run, q8_tensor_of(run, numbers->y)),
+        .residual = q8_conv_residual(run, numbers),
+        .range = step->range < 0 ? NULL : found,
         .row_sums = (int32_t *)(run->scratch + state->sums_at),
         .ahead = q8_ahead_of(&state->product, run, step, state->panel_bytes, part),
     };
@@ -193,4 +201,5 @@ static void run(const q8_step *step, const q8_run *run, int64_t part)
         .context = &c,
     };
     q8_product_run(&walk, part);
+    q8_widen_range(step, run, found);
 }

@@ -10,7 +10,7 @@
  * x's scale or zero point may be known at run time only: then a step of its own writes it before
  * the convolution's step reads it. */
 typedef struct {
-    int32_t x, y;
+    int32_t x, y, residual;
     int32_t x_zero_point;
     q8_output output;
     int64_t columns;                  /* of all panels */
@@ -36,6 +36,11 @@ int q8_conv_numbers_copy(q8_plan *plan, const q8_conv *conv, const q8_product *p
                          int64_t channels, int64_t padding_bytes, q8_conv_numbers *numbers);
 /* bias += (flip - x_zero_point) * weight_sums, and fills the padding. */
 void q8_conv_numbers_fold(q8_conv_numbers *numbers, int32_t flip);
+
+static inline const float *q8_conv_residual(const q8_run *run, const q8_conv_numbers *numbers)
+{
+    return numbers->residual < 0 ? NULL : q8_read(run, q8_tensor_of(run, numbers->residual));
+}
 
 /* Appends, before the convolution's own step, the step that makes the numbers of a run; *now
  * stays NULL if everything is known. */

@@ -4,6 +4,17 @@
 
 #include "conv.h"
 
+static int check_residual(q8_plan *plan, const q8_conv *conv)
+{
+    const q8_tensor *y = &plan->tensors[conv->y];
+    const q8_tensor *residual = q8_plan_operand(plan, conv->residual, Q8_F32, 4, "conv");
+    if (!residual)
+        return plan->status;
+    if (y->dtype != Q8_F32 || memcmp(residual->dims, y->dims, 4 * sizeof *y->dims))
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "conv: the residual is not like y");
+    return q8_plan_apart(plan, residual, y, false, "conv");
+}
+
 int q8_conv_numbers_start(q8_plan *plan, const q8_conv *conv, q8_dtype y_dtype,
                           q8_conv_numbers *numbers)
 {
@@ -11,6 +22,7 @@ int q8_conv_numbers_start(q8_plan *plan, const q8_conv *conv, q8_dtype y_dtype,
     *numbers = (q8_conv_numbers){
         .x = conv->x,
         .y = conv->y,
+        .residual = conv->residual < 0 ? -1 : conv->residual,
         .x_zero_point = is_dynamic ? 0 : conv->x_zero_point,
         .output = {y_dtype, conv->y_zero_point, conv->y_low, conv->y_high, conv->y_scale,
                    conv->float_low, conv->float_high},
@@ -24,6 +36,8 @@ int q8_conv_numbers_start(q8_plan *plan, const q8_conv *conv, q8_dtype y_dtype,
         if (q8_plan_scalar(plan, conv->x_scale_tensor, Q8_F32, conv->y, "conv"))
             return plan->status;
     }
+    if (conv->residual >= 0 && check_residual(plan, conv))
+        return plan->status;
     if (!conv->weights || (y_dtype != Q8_S32 && !conv->multiplier))
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "conv: no weights or no multiplier");
     q8_plan_check_code(plan, numbers->x_zero_point, "conv");

@@ -114,8 +114,8 @@ typedef struct {
 } bounds;
 
 typedef struct {
-    int x, y, scale, zero_point;
-    bounds *partial; /* one per part of the first step, read by all parts of the second */
+    int x, range, y, scale, zero_point;
+    bounds *partial; /* without a range: one per part of the first step, read by all of the second */
     int64_t parts, per_part;
 } dynamic_state;
 
@@ -140,14 +140,24 @@ static uint8_t zero_point_of(float low, float scale)
     return (uint8_t)rintf(below > 0.0f ? below : 0.0f);
 }
 
-static void run_dynamic_quantize(const q8_step *step, const q8_run *run, int64_t part)
+static bounds bounds_of(const dynamic_state *state, const q8_run *run)
 {
-    const dynamic_state *state = step->state;
     bounds all = {0.0f, 0.0f};
+    if (state->range >= 0) {
+        const float *range = q8_read(run, q8_tensor_of(run, state->range));
+        return (bounds){-range[0], range[1]};
+    }
     for (int64_t i = 0; i < state->parts; i++) {
         all.low = fminf(all.low, state->partial[i].low);
         all.high = fmaxf(all.high, state->partial[i].high);
     }
+    return all;
+}
+
+static void run_dynamic_quantize(const q8_step *step, const q8_run *run, int64_t part)
+{
+    const dynamic_state *state = step->state;
+    const bounds all = bounds_of(state, run);
     float scale = all.high == all.low ? 1.0f : (all.high - all.low) / 255.0f;
     uint8_t zero_point = zero_point_of(all.low, scale);
     if (part == 0) {
@@ -177,25 +187,43 @@ static int check_scalar(q8_plan *plan, int id, int dtype, int x, int y)
     return Q8_OK;
 }
 
-int q8_plan_add_dynamic_quantize(q8_plan *plan, int x, int y, int scale, int zero_point)
+static int append_find_range(q8_plan *plan, dynamic_state *state)
 {
-    int64_t count = q8_plan_elementwise(plan, x, Q8_F32, y, Q8_U8, "dynamic_quantize");
-    if (count < 0)
-        return (int)count;
-    if (check_scalar(plan, scale, Q8_F32, x, y) || check_scalar(plan, zero_point, Q8_U8, x, y) ||
-        q8_plan_apart(plan, &plan->tensors[scale], &plan->tensors[zero_point], false,
-                      "dynamic_quantize"))
-        return plan->status;
-    dynamic_state state = {.x = x, .y = y, .scale = scale, .zero_point = zero_point};
-    state.parts = q8_split_elements(count, &state.per_part);
-    state.partial = q8_plan_allocate(plan, state.parts, sizeof(bounds));
-    if (!state.partial)
-        return plan->status;
-    q8_step *find = q8_plan_append(plan, sizeof state, state.parts, run_find_range);
+    state->partial = q8_plan_allocate(plan, state->parts, sizeof(bounds));
+    q8_step *find = q8_plan_append(plan, sizeof *state, state->parts, run_find_range);
     if (!find)
         return plan->status;
     q8_step_name(find, "dynamic_quantize: range %s", plan->kernels->name);
-    *(dynamic_state *)find->state = state;
+    *(dynamic_state *)find->state = *state;
+    return Q8_OK;
+}
+
+static int check_range(q8_plan *plan, int range, int y)
+{
+    const q8_tensor *given = q8_plan_operand(plan, range, Q8_F32, -1, "dynamic_quantize");
+    if (!given)
+        return plan->status;
+    if (given->count != 2)
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "dynamic_quantize: a range has two numbers");
+    return q8_plan_apart(plan, given, &plan->tensors[y], false, "dynamic_quantize");
+}
+
+int q8_plan_add_dynamic_quantize(q8_plan *plan, int x, int range, int y, int scale,
+                                 int zero_point)
+{
+    const char *what = "dynamic_quantize";
+    int64_t count = q8_plan_elementwise(plan, x, Q8_F32, y, Q8_U8, what);
+    if (count < 0)
+        return (int)count;
+    if (check_scalar(plan, scale, Q8_F32, x, y) || check_scalar(plan, zero_point, Q8_U8, x, y) ||
+        q8_plan_apart(plan, &plan->tensors[scale], &plan->tensors[zero_point], false, what) ||
+        (range >= 0 && check_range(plan, range, y)))
+        return plan->status;
+    dynamic_state state = {
+        .x = x, .range = range < 0 ? -1 : range, .y = y, .scale = scale, .zero_point = zero_point};
+    state.parts = q8_split_elements(count, &state.per_part);
+    if (range < 0 && append_find_range(plan, &state))
+        return plan->status;
     q8_step *quantize = q8_plan_append(plan, sizeof state, state.parts, run_dynamic_quantize);
     if (!quantize)
         return plan->status;

@@ -132,6 +132,7 @@ int q8_plan_add_depthwise(q8_plan *plan, const q8_conv *conv, const q8_window *w
     if (q8_conv_numbers_copy(plan, conv, NULL, window->c, window->c, &state->numbers) != Q8_OK ||
         make_weights(plan, conv, window, state) != Q8_OK)
         return plan->status;
+    step->ranged = numbers->output.dtype == Q8_F32 ? conv->y : -1;
     q8_conv_numbers_fold(&state->numbers, 0);
     if (q8_conv_now_of(plan, conv, now, &state->numbers) != Q8_OK)
         return plan->status;
@@ -168,8 +169,10 @@ static void sum_taps(const depthwise_state *state, const q8_run *run, q8_depthwi
 
 /* The way over accumulators: floats, or weights with a zero point. */
 static void run_accumulators(const depthwise_state *state, const q8_run *run,
-                             const q8_depthwise_job *given, uint8_t *y)
+                             const q8_depthwise_job *given, int64_t first, uint8_t *y,
+                             float *range)
 {
+    const float *residual = q8_conv_residual(run, &state->numbers);
     const q8_conv_numbers *numbers = &state->numbers;
     q8_depthwise_job job = *given;
     int32_t *acc = (int32_t *)(void *)(run->scratch + state->acc_at);
@@ -185,16 +188,19 @@ static void run_accumulators(const depthwise_state *state, const q8_run *run,
     const q8_sums sums = {.rows = job.pixels, .columns = job.channels, .acc = acc,
                           .acc_step = job.channels, .multiplier = given->multiplier,
                           .float_bias = numbers->float_bias, .over_floats = numbers->over_floats,
-                          .y = y, .y_step = job.channels};
+                          .residual = residual ? residual + (size_t)first * job.channels : NULL,
+                          .y = y, .y_step = job.channels, .range = range};
     q8_store_sums(run->plan->kernels, &numbers->output, &sums);
 }
 
+/* Pixels from `first` on, to y. */
 static void run_pixels(const depthwise_state *state, const q8_run *run, q8_depthwise_job *job,
-                       uint8_t *y)
+                       int64_t first, uint8_t *y, float *range)
 {
     const q8_conv_numbers *numbers = &state->numbers;
+    y += (size_t)first * job->channels * q8_element_bytes(numbers->output.dtype);
     if (state->ones || numbers->output.dtype == Q8_F32 || numbers->over_floats) {
-        run_accumulators(state, run, job, y);
+        run_accumulators(state, run, job, first, y, range);
         return;
     }
     job->y = y;
@@ -203,8 +209,9 @@ static void run_pixels(const depthwise_state *state, const q8_run *run, q8_depth
 }
 
 /* Output pixels range.first .. range.end - 1, through lists of pointers. */
-static void run_range(const depthwise_state *state, const q8_run *run, q8_range range)
+static void run_range(const q8_step *step, const q8_run *run, q8_range range)
 {
+    const depthwise_state *state = step->state;
     const q8_depthwise *shape = &state->shape;
     const q8_conv_numbers *numbers = &state->numbers;
     const size_t channels = (size_t)shape->channels;
@@ -213,6 +220,7 @@ static void run_range(const depthwise_state *state, const q8_run *run, q8_range 
                                 .padding = numbers->padding,
                                 .pixel_bytes = channels};
     uint8_t *y = q8_write(run, q8_tensor_of(run, numbers->y));
+    float found[2] = {0.0f, 0.0f};
     q8_depthwise_job job = {
         .channels = channels,
         .taps = (size_t)shape->taps,
@@ -229,15 +237,15 @@ static void run_range(const depthwise_state *state, const q8_run *run, q8_range 
         count = q8_slide_count(&shape->slide, first, range.end);
         q8_slide_pointers(&shape->slide, &picture, first, count, pointers);
         job.pixels = (size_t)count;
-        run_pixels(state, run, &job,
-                   y + (size_t)first * channels * q8_element_bytes(numbers->output.dtype));
+        run_pixels(state, run, &job, first, y, found);
     }
+    q8_widen_range(step, run, found);
 }
 
 static void run(const q8_step *step, const q8_run *run, int64_t part)
 {
     const depthwise_state *state = step->state;
-    run_range(state, run, q8_part_range(part, state->shape.pixels_per_part, state->shape.pixels));
+    run_range(step, run, q8_part_range(part, state->shape.pixels_per_part, state->shape.pixels));
 }
 
 /* ---- running whole lines ---- */
@@ -313,6 +321,6 @@ static void run_lines(const q8_step *step, const q8_run *run, int64_t part)
         if (is_bounded)
             run_some_lines(state, run, &job, n, first);
         else
-            run_range(state, run, (q8_range){pixel, pixel + lines * w->ow});
+            run_range(step, run, (q8_range){pixel, pixel + lines * w->ow});
     }
 }

@@ -90,6 +90,9 @@ int q8_plan_scalar(q8_plan *plan, int id, int dtype, int y, const char *what);
 int64_t q8_plan_elementwise(q8_plan *plan, int x, int x_dtype, int y, int y_dtype,
                             const char *what);
 
+/* Widens the range that the step was told to find, if any, by what one part found. */
+void q8_widen_range(const q8_step *step, const q8_run *run, const float found[2]);
+
 /* Refuses a zero point outside 0..255 or limits that are not 0 <= low <= high <= 255. */
 int q8_plan_check_code(q8_plan *plan, int32_t zero_point, const char *what);
 int q8_plan_check_limits(q8_plan *plan, int32_t low, int32_t high, const char *what);

@@ -78,6 +78,7 @@ typedef struct {
     const void *const *taps;
     const float *multiplier;
     uint8_t *y;
+    float *range; /* NULL, or to be widened by floats */
 } stretch;
 
 static void pool_u8(const pool_state *state, const q8_kernels *kernels, const stretch *here)
@@ -113,6 +114,11 @@ static void pool_f32(const pool_state *state, const q8_kernels *kernels, const s
         .y_step = (size_t)state->window.c,
     };
     (state->pool.kind == Q8_POOL_MAX ? kernels->f32.max_pool : kernels->f32.average_pool)(&job);
+    if (!here->range)
+        return;
+    for (size_t p = 0; p < job.pixels; p++)
+        kernels->vec.min_max(job.channels, job.y + p * job.y_step, &here->range[0],
+                             &here->range[1]);
 }
 
 static void run_pool(const q8_step *step, const q8_run *run, int64_t part)
@@ -134,18 +140,21 @@ static void run_pool(const q8_step *step, const q8_run *run, int64_t part)
     };
     const void **taps = (const void **)(void *)run->scratch;
     float *multiplier = (float *)(void *)(run->scratch + state->multiplier_at);
+    float found[2] = {0.0f, 0.0f};
     for (int64_t first = pixels.first, count; first < pixels.end; first += count) {
         count = q8_slide_count(&state->slide, first, pixels.end);
         q8_slide_pointers(&state->slide, &picture, first, count, taps);
         if (state->pool.kind == Q8_POOL_AVERAGE)
             fill_multipliers(state, first, count, multiplier);
         stretch here = {(size_t)count, wanted, taps, multiplier,
-                        y + (size_t)first * pixel_bytes + first_byte};
+                        y + (size_t)first * pixel_bytes + first_byte,
+                        step->range < 0 ? NULL : found};
         if (state->is_u8)
             pool_u8(state, run->plan->kernels, &here);
         else
             pool_f32(state, run->plan->kernels, &here);
     }
+    q8_widen_range(step, run, found);
 }
 
 /* ---- adding ---- */
@@ -236,6 +245,7 @@ int q8_plan_add_pool(q8_plan *plan, const q8_pool *pool)
     if (!step)
         return plan->status;
     step->scratch_bytes = scratch_bytes;
+    step->ranged = state.is_u8 ? -1 : pool->y;
     *(pool_state *)step->state = state;
     q8_step_name(step, "%s_pool %dx%d/%d %s %s", pool->kind == Q8_POOL_MAX ? "max" : "average",
                  (int)pool->kernel_h, (int)pool->kernel_w, (int)pool->stride_h,

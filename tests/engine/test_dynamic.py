@@ -87,6 +87,82 @@ def test_codes_follow_from_the_sums_at_once(kind: str) -> None:
     assert any(step.op.endswith("+Relu+QuantizeLinear") for step in session.explain())
 
 
+def product(x: str, y: str, weights: dict[str, Array], tail: str = "", **attributes: Any) -> Any:
+    """The nodes of one dynamic convolution from `x` to `y`, with names of their own."""
+    seed = sum(map(ord, y))
+    codes, scale = int8_weights(numbers(6, 6, 3, 3, seed=seed, low=-1, high=1), 0)
+    weights[f"{y}_w"], weights["zero"] = codes, np.asarray(0, np.int8)
+    weights[f"{y}_ws"] = scale.reshape(1, -1, 1, 1)
+    weights[f"{y}_b"] = numbers(6, seed=seed + 1).reshape(1, -1, 1, 1)
+    attributes = {"pads": [1, 1, 1, 1], **attributes}
+    return [
+        node("DynamicQuantizeLinear", x, f"{y}_q {y}_s {y}_z"),
+        node("Mul", f"{y}_s {y}_ws", f"{y}_scale"),
+        node("ConvInteger", f"{y}_q {y}_w {y}_z zero", f"{y}_sums", **attributes),
+        node("Cast", f"{y}_sums", f"{y}_real", to=1),
+        node("Mul", f"{y}_real {y}_scale", f"{y}_product"),
+        node("Add", f"{y}_product {y}_b", f"{y}_biased" if tail else y),
+        *([node(tail, f"{y}_biased", y)] if tail else []),
+    ]
+
+
+def same_as_its_parts(nodes: list[NodeProto], x: Array, weights: dict[str, Array]) -> list[str]:
+    """The names of the steps of a model whose result y has onnxruntime's bytes."""
+    model = model_of(nodes, {"x": x}, weights, ["y"])
+    expected = run_onnxruntime(model, {"x": x})[0]
+    for isa in available_isas():
+        for threads in (1, 2, 3):
+            session = Session(model, threads, isa, strict=True)
+            for _ in range(2):
+                result = next(iter(session.run({"x": x}).values()))
+                np.testing.assert_array_equal(result, expected)
+    return [step.kernel for step in session.explain()]
+
+
+def test_a_residual_and_the_range_come_with_the_product() -> None:
+    weights: dict[str, Array] = {}
+    nodes = [
+        *product("x", "a", weights, "Relu"),
+        *product("a", "b", weights),
+        node("Add", "b a", "sum"),
+        node("Relu", "sum", "c"),
+        *product("c", "d", weights),
+        node("Add", "c d", "y"),
+    ]
+    kernels = same_as_its_parts(nodes, numbers(1, 6, 40, 36), weights)
+    assert not any(kernel.startswith(("add", "clamp")) for kernel in kernels)
+    assert sum("range" in kernel for kernel in kernels) == 1  # only of x
+
+
+@pytest.mark.parametrize("pool", ["MaxPool", "AveragePool"])
+def test_ranges_go_through_what_moves_values(pool: str) -> None:
+    weights: dict[str, Array] = {}
+    nodes = [
+        *product("x", "a", weights, strides=[2, 2]),
+        *product("x", "b", weights, strides=[2, 2]),
+        node(pool, "x", "pooled", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+        node("Mul", "a b", "both"),
+        *product("a", "again", weights),
+        node("Concat", "again both pooled", "all", axis=2),
+        *product("all", "y", weights),
+    ]
+    kernels = same_as_its_parts(nodes, numbers(2, 6, 20, 18), weights)
+    assert sum("range" in kernel for kernel in kernels) == 2  # of x, twice
+
+
+def test_the_range_of_a_part_is_not_that_of_the_whole() -> None:
+    weights: dict[str, Array] = {}
+    nodes = [
+        *product("x", "a", weights),
+        node("Slice", "a starts ends axes", "part"),
+        *product("part", "y", weights),
+    ]
+    for name, value in (("starts", 1), ("ends", 5), ("axes", 2)):
+        weights[name] = np.asarray([value], np.int64)
+    kernels = same_as_its_parts(nodes, numbers(1, 6, 8, 8), weights)
+    assert sum("range" in kernel for kernel in kernels) == 2
+
+
 def test_two_products_share_one_quantization() -> None:
     x = numbers(4, 12)
     codes, scale = int8_weights(numbers(12, 5), None)

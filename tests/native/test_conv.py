@@ -271,6 +271,7 @@ def add_conv(
     with Plan() as plan:
         x = plan.tensor(np.uint8, x_shape, None)
         y = plan.tensor(np.uint8, y_shape, None)
+        plan.tensor(np.float32, (1, 1, 1, 1), None)
         given = {"multiplier": np.ones(w_shape[0], np.float32), **options}
         plan.conv(x, y, np.zeros(w_shape, np.int8), **given)  # type: ignore[arg-type]
 
@@ -291,6 +292,7 @@ def test_refusals() -> None:
         "multiplier has shape": {"multiplier": np.ones(5, np.float32)},
         "a scale tensor does not": {"x_scale_tensor": 0, "bias": np.zeros(4)},
         "scale tensor": {"x_scale_tensor": 0, "y_scale": 0.0},
+        "residual is not like": {"residual": 2},
         "not a scalar": {"x_zero_point_tensor": 0},
         "no tensor 9": {"x_zero_point_tensor": 9},
         "do not fit": {"bias": np.full(4, 2**40)},

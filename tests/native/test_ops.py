@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from onnx import TensorProto
 
+from q8tool.native import Plan
 from tests.native.one_step import ISAS, Array, round_to_code, run_one, run_step
 
 RNG = np.random.default_rng(1)
@@ -105,6 +106,29 @@ def assert_dynamic_equals_onnxruntime(x: Array, isa: str | None = None) -> None:
     want = onnxruntime_run(node, {"x": x}, kinds)
     for expected, got in zip(want, dynamic_quantize(x, isa), strict=True):
         assert expected.tobytes() == got.tobytes()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", ["sum", "pool"])
+def test_a_step_finds_the_range_of_what_it_writes(kind: str, isa: str) -> None:
+    x = np.random.default_rng(3).normal(size=(1, 40, 50, 37)).astype("f")
+    x[0, 7, 8, 9] = np.nan
+
+    def add(p: Plan, x: int, y: int, y_range: int) -> None:
+        if kind == "pool":
+            p.pool("max", x, y, kernel=(1, 1))
+        else:
+            p.binary_f32("add", x, x, y)
+        p.find_range(y, y_range)
+
+    for threads in (1, 3):
+        results = [np.zeros_like(x), np.zeros(2, np.float32)]
+        with Plan(isa) as plan:
+            add(plan, *(plan.tensor(np.float32, array.shape, None) for array in [x, *results]))
+            plan.finish(0)
+            plan.run([x, *results], threads=threads)
+        y, found = results
+        np.testing.assert_array_equal(found, [-np.nanmin(y), np.nanmax(y)])
 
 
 @settings(max_examples=60, deadline=None)

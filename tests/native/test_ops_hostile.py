@@ -21,6 +21,8 @@ CALLS: list[tuple[str, Callable[[Plan, dict[str, int]], object]]] = [
     ("constant", lambda p, t: p.quantize(t["f32"], t["fixed"], scale=1.0, zero_point=0)),
     ("scalar", lambda p, t: p.dynamic_quantize(t["f32"], t["u8"], t["f32b"], t["zp"])),
     ("overlap", lambda p, t: p.dynamic_quantize(t["f32"], t["u8"], t["inside"], t["zp"])),
+    ("two numbers", lambda p, t: range_of(p, t, t["f32b"], t["f32"])),
+    ("does not find", lambda p, t: range_of(p, t, t["f32"], t["ends"])),
     ("int8", lambda p, t: p.cast(t["f32"], t["s8"])),
     ("broadcast", lambda p, t: binary(p, t["u8small"], t["odd"], t["u8"])),
     ("broadcast", lambda p, t: binary(p, t["u8"], t["u8"], t["odd"])),
@@ -101,6 +103,12 @@ def number_inside_result(plan: Plan, tensors: dict[str, int], step: str) -> obje
     )
 
 
+def range_of(plan: Plan, tensors: dict[str, int], y: int, y_range: int) -> object:
+    """The range of y behind a sum of floats in f32b."""
+    plan.binary_f32("add", tensors["f32"], tensors["f32"], tensors["f32b"])
+    return plan.find_range(y, y_range)
+
+
 def tensors_of(plan: Plan) -> dict[str, int]:
     """Tensors of one arena of 4096 bytes, some of which overlap."""
     return {
@@ -113,6 +121,7 @@ def tensors_of(plan: Plan) -> dict[str, int]:
         "inside": plan.tensor(np.float32, [], 256),
         "scale": plan.tensor(np.float32, [], 384),
         "row": plan.tensor(np.float32, [4], 448),
+        "ends": plan.tensor(np.float32, [2], 1024),
         "zp": plan.tensor(np.uint8, [], 512),
         "s8": plan.tensor(np.int8, [4, 4], 576),
         "fixed": plan.constant(np.zeros((4, 4), np.uint8)),

@@ -13,7 +13,7 @@ from q8tool.engine.lowering import Lowering, scalar
 from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_shape
 from q8tool.engine.values import CodeParams, Value
 
-__all__ = ["Epilogue", "clamp_bounds", "find_epilogue", "wanted_codes"]
+__all__ = ["Epilogue", "clamp_bounds", "find_epilogue", "find_residual", "wanted_codes"]
 
 
 @dataclass(eq=False)
@@ -76,6 +76,25 @@ def find_epilogue(
     if params is not None:
         nodes.extend(lowering.consumers(name))
     return Epilogue(lowering, nodes, lowering.value(name), float(low), float(high), params)
+
+
+def find_residual(lowering: Lowering, epilogue: Epilogue) -> tuple[Value, Epilogue] | None:
+    """What an Add joins to a float result that nothing else reads, and the epilogue behind the Add.
+
+    None if no Add follows at once, or if its other side has another shape or does not exist yet.
+    """
+    name = epilogue.value.name
+    node = lowering.sole_consumer(name)
+    if epilogue.nodes or node is None or node.op_type != "Add" or node.domain:
+        return None
+    other = lowering.value(node.inputs[1] if node.inputs[0] == name else node.inputs[0])
+    if other is epilogue.value or other.shape != epilogue.value.shape or not other.is_float:
+        return None
+    if other.is_constant or not other.forms:
+        return None
+    behind = find_epilogue(lowering, node.outputs[0], codes=False)
+    behind.nodes.insert(0, node)
+    return other, behind
 
 
 def wanted_codes(lowering: Lowering, name: str) -> CodeParams | None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from q8tool.engine.affine import following_affine, scaled
-from q8tool.engine.epilogue import find_epilogue
+from q8tool.engine.epilogue import find_epilogue, find_residual
 from q8tool.engine.graph import Node
 from q8tool.engine.lowering import Lowering, LoweringFunction
 from q8tool.engine.products import bias_codes, code_weights, emit_code_product
@@ -135,12 +135,18 @@ def _lower_codes(lowering: Lowering, convolution: _Convolution, codes: Codes) ->
     array = convolution.arranged(constant.codes.array())
     weights = code_weights(array, constant.scale, constant.zero_point)
     bias = bias_codes(convolution.bias, codes.grid.scale, weights.scale)
-    epilogue = find_epilogue(lowering, convolution.node.outputs[0])
+    epilogue, residual = find_epilogue(lowering, convolution.node.outputs[0]), None
+    joined = find_residual(lowering, epilogue)
+    if joined is not None:
+        value, epilogue = joined
+        residual = as_picture(lowering.form(value, Layout.CHANNELS_LAST))
     source = as_picture(lowering.form(codes.source, Layout.CHANNELS_LAST))
     source = _spread(lowering, source, convolution.spread, np.uint8(codes.grid.zero_point))
     y = as_picture(epilogue.result(Layout.CHANNELS_LAST))
     arguments = _window_arguments(window, convolution.groups)
-    emit_code_product(lowering, source, codes.grid, weights, bias, epilogue, y, **arguments)
+    emit_code_product(
+        lowering, source, codes.grid, weights, bias, epilogue, y, residual=residual, **arguments
+    )
 
 
 def _lower_float(lowering: Lowering, convolution: _Convolution) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from q8tool.engine.affine import following_affine
-from q8tool.engine.epilogue import Epilogue, find_epilogue
+from q8tool.engine.epilogue import Epilogue, find_epilogue, find_residual
 from q8tool.engine.graph import Node
 from q8tool.engine.lower_conv import channels_last_weights
 from q8tool.engine.lower_matmul import as_row, batches, repeated
@@ -242,6 +242,10 @@ def _emit_sums(
         lowering.emit("conv", reads, {"y": y}, **arguments)
         return
     epilogue = find_epilogue(lowering, dynamic.name)
+    joined = find_residual(lowering, epilogue)
+    if joined is not None:
+        residual, epilogue = joined
+        reads["residual"] = picture(lowering.form(residual, layout))
     lowering.absorb(dynamic.nodes)
     y = picture(epilogue.result(layout))
     if epilogue.params is None:

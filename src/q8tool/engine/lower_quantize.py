@@ -6,6 +6,7 @@ value that exists as codes makes a table, or nothing where the codes are the wan
 
 import numpy as np
 
+from q8tool.engine.found_ranges import found_range
 from q8tool.engine.graph import Node
 from q8tool.engine.lowering import Lowering, LoweringFunction
 from q8tool.engine.tensors import new_tensor
@@ -95,7 +96,8 @@ def lower_dynamic_quantize(lowering: Lowering, node: Node) -> None:
             scalars.append(new_tensor(dtype, ()))
     y = lowering.new_form(lowering.output(node), layout)
     writes = {"y": y, "scale": scalars[0], "zero_point": scalars[1]}
-    lowering.emit("dynamic_quantize", {"x": source}, writes)
+    reads = {"x": source, "x_range": found_range(lowering, source)}
+    lowering.emit("dynamic_quantize", reads, writes)
 
 
 LOWERINGS: dict[str, LoweringFunction] = {

@@ -75,9 +75,13 @@ def emit_code_product(
     bias: NDArray[np.int32] | None,
     epilogue: Epilogue,
     y: Tensor,
+    residual: Tensor | None = None,
     **window: Any,
 ) -> None:
-    """A step that writes codes (if the epilogue wants them) or floats."""
+    """A step that writes codes (if the epilogue wants them) or floats.
+
+    residual  floats like y that are added before the clamp; only without codes
+    """
     x_scale = np.float32(x_params.scale)
     arguments: dict[str, Any] = {
         "weights": weights.codes,
@@ -93,4 +97,4 @@ def emit_code_product(
         arguments["multiplier"] = x_scale * weights.scale / np.float32(epilogue.params.scale)
         arguments["y_zero_point"] = epilogue.params.zero_point
         arguments["y_low"], arguments["y_high"] = epilogue.code_bounds()
-    lowering.emit("conv", {"x": x}, {"y": y}, **arguments)
+    lowering.emit("conv", {"x": x, "residual": residual}, {"y": y}, **arguments)

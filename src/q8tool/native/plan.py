@@ -56,6 +56,7 @@ class Plan(PlanBase):
         x_scale_tensor: int | None = None,
         x_zero_point_tensor: int | None = None,
         y_scale: float = 1.0,
+        residual: int | None = None,
     ) -> range:
         """Convolution of codes, and every product with constant weights: q8_plan_add_conv.
 
@@ -80,6 +81,7 @@ class Plan(PlanBase):
         descriptor.x_scale_tensor = _optional(x_scale_tensor)
         descriptor.x_zero_point_tensor = _optional(x_zero_point_tensor)
         descriptor.y_scale = y_scale
+        descriptor.residual = _optional(residual)
         return self._add(lib.q8_plan_add_conv, descriptor, writes=[y])
 
     def matmul(
@@ -153,11 +155,24 @@ class Plan(PlanBase):
         """Float32 values of codes: y = (x - zero_point) * scale."""
         return self._add(lib.q8_plan_add_dequantize, x, y, scale, zero_point, writes=[y])
 
-    def dynamic_quantize(self, x: int, y: int, scale: int, zero_point: int) -> range:
-        """ONNX DynamicQuantizeLinear: codes, scale and zero point of what x holds."""
-        return self._add(
-            lib.q8_plan_add_dynamic_quantize, x, y, scale, zero_point, writes=[y, scale, zero_point]
-        )
+    def dynamic_quantize(
+        self, x: int, y: int, scale: int, zero_point: int, *, x_range: int | None = None
+    ) -> range:
+        """ONNX DynamicQuantizeLinear: codes, scale and zero point of what x holds.
+
+        x_range  float32 [2] as find_range leaves it; None: x is read for it
+        """
+        add, given = lib.q8_plan_add_dynamic_quantize, _optional(x_range)
+        return self._add(add, x, given, y, scale, zero_point, writes=[y, scale, zero_point])
+
+    def find_range(self, y: int, y_range: int) -> range:
+        """The step added last also widens y_range by all that it writes to y: q8_plan_find_range.
+
+        y_range  float32 [2], -low and high; begins with numbers not below 0
+
+        Adds no step.
+        """
+        return self._add(lib.q8_plan_find_range, y, y_range, writes=[y_range])
 
     def table(self, x: int, y: int, table: npt.ArrayLike) -> range:
         """Any function of one code: y[i] = table[x[i]], 256 entries."""
