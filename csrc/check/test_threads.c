@@ -107,7 +107,7 @@ static q8_plan *make_plan(void)
                     .stride_w = 1, .pad_top = 1, .pad_left = 1, .dilation_h = 1, .dilation_w = 1,
                     .groups = 1, .weights = weights, .x_zero_point = 128,
                     .multiplier = multiplier, .y_zero_point = 100, .y_high = 255,
-                    .x_scale_tensor = -1, .x_zero_point_tensor = -1};
+                    .x_scale_tensor = -1, .x_zero_point_tensor = -1, .residual = -1};
     require_ok(plan, q8_plan_add_quantize(plan, x, codes, 0.01f, 128));
     require_ok(plan, q8_plan_add_conv(plan, &conv));
     require_ok(plan, q8_plan_add_dequantize(plan, result, y, 0.5f, 100));
