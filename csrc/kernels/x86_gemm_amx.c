@@ -84,11 +84,17 @@ typedef struct {
 
 static left_rows left_rows_of(const uint8_t *const *row, size_t count, uint8_t *copy)
 {
-    const uintptr_t step = count > 1 ? (uintptr_t)row[1] - (uintptr_t)row[0] : TILE_BYTES;
-    bool is_even = true;
-    for (size_t i = 2; i < count; i++)
-        is_even &= (uintptr_t)row[i] - (uintptr_t)row[i - 1] == step;
-    return (left_rows){row, count, is_even ? step : 0, copy};
+    const int64_t step = count > 1 ? (int64_t)((uintptr_t)row[1] - (uintptr_t)row[0]) : TILE_BYTES;
+    const __m512i numbers = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+    __m512i want = _mm512_add_epi64(_mm512_set1_epi64((int64_t)row[0]),
+                                    _mm512_mullo_epi64(numbers, _mm512_set1_epi64(step)));
+    __mmask8 others = 0;
+    for (size_t i = 0; i < count; i += 8) {
+        const __mmask8 some = count - i < 8 ? (__mmask8)((1u << (count - i)) - 1) : 0xff;
+        others |= _mm512_mask_cmpneq_epi64_mask(some, want, _mm512_maskz_loadu_epi64(some, row + i));
+        want = _mm512_add_epi64(want, _mm512_set1_epi64(8 * step));
+    }
+    return (left_rows){row, count, others ? 0 : (size_t)step, copy};
 }
 
 static const uint8_t *copy_rows(const left_rows *left, size_t at, size_t bytes)
@@ -134,21 +140,37 @@ static const uint8_t *copy_rows(const left_rows *left, size_t at, size_t bytes)
             TILE_MULTIPLY_ADD(2, a1, b0);                 \
         }                                                 \
         b += bytes / 4 * PANEL_STEP_BYTES;                \
+        fetch(ahead);                                     \
     } while (0)
 
-/* Where a unit's rows begin, and where its accumulators go. */
+/* What is to come into the second cache, `step` bytes with each step of K. */
+typedef struct {
+    const char *at;
+    size_t step;
+} fetching;
+
+X86_INLINE void fetch(fetching *ahead)
+{
+    for (size_t i = 0; i < ahead->step; i += TILE_BYTES)
+        _mm_prefetch(ahead->at + i, _MM_HINT_T1);
+    ahead->at += ahead->step;
+}
+
+/* Where a unit's rows begin, and what its steps fetch. */
 typedef struct {
     size_t first[2];
     size_t rows; /* of each tile */
     uint8_t *copies;
+    fetching ahead;
 } unit_rows;
 
-X86_INLINE void multiply(const q8_gemm_job *job, const unit_rows *unit, size_t column,
+X86_INLINE void multiply(const q8_gemm_job *job, unit_rows *unit, size_t column,
                          size_t row_tiles, size_t column_tiles, bool has_tail)
 {
     const size_t tail = job->k % TILE_BYTES, whole = job->k - tail;
     const char *b = (const char *)job->b + column * 4;
     const int32_t *bias = job->bias + column;
+    fetching *ahead = &unit->ahead;
     TILE_LOAD(0, bias, 0);
     if (column_tiles > 1)
         TILE_LOAD(1, bias + TILE_ROWS, 0);
@@ -174,7 +196,7 @@ X86_INLINE void multiply(const q8_gemm_job *job, const unit_rows *unit, size_t c
     }
 }
 
-X86_INLINE void multiply_and_keep(const q8_gemm_job *job, const unit_rows *unit, size_t column,
+X86_INLINE void multiply_and_keep(const q8_gemm_job *job, unit_rows *unit, size_t column,
                                   size_t row_tiles, size_t column_tiles, int32_t *sums)
 {
     const size_t step = PANEL_COLUMNS * sizeof *sums;
@@ -193,25 +215,25 @@ X86_INLINE void multiply_and_keep(const q8_gemm_job *job, const unit_rows *unit,
         TILE_STORE(3, sums + TILE_ROWS, step);
 }
 
-static void multiply_2x2(const q8_gemm_job *job, const unit_rows *unit, size_t column,
+static void multiply_2x2(const q8_gemm_job *job, unit_rows *unit, size_t column,
                          int32_t *sums)
 {
     multiply_and_keep(job, unit, column, 2, 2, sums);
 }
 
-static void multiply_2x1(const q8_gemm_job *job, const unit_rows *unit, size_t column,
+static void multiply_2x1(const q8_gemm_job *job, unit_rows *unit, size_t column,
                          int32_t *sums)
 {
     multiply_and_keep(job, unit, column, 2, 1, sums);
 }
 
-static void multiply_1x2(const q8_gemm_job *job, const unit_rows *unit, size_t column,
+static void multiply_1x2(const q8_gemm_job *job, unit_rows *unit, size_t column,
                          int32_t *sums)
 {
     multiply_and_keep(job, unit, column, 1, 2, sums);
 }
 
-static void multiply_1x1(const q8_gemm_job *job, const unit_rows *unit, size_t column,
+static void multiply_1x1(const q8_gemm_job *job, unit_rows *unit, size_t column,
                          int32_t *sums)
 {
     multiply_and_keep(job, unit, column, 1, 1, sums);
@@ -248,7 +270,7 @@ static void store_rows(const ending *end, size_t first, size_t rows, const int32
 }
 
 /* 32 rows or fewer of the panel. */
-static void run_unit(const q8_gemm_job *job, const ending *end, const unit_rows *unit,
+static void run_unit(const q8_gemm_job *job, const ending *end, unit_rows *unit,
                      size_t row_tiles)
 {
     _Alignas(64) int32_t sums[UNIT_ROWS * PANEL_COLUMNS];
@@ -264,11 +286,21 @@ static void run_unit(const q8_gemm_job *job, const ending *end, const unit_rows 
                    vectors);
 }
 
+/* A step of K here are 16 of kr, and each unit has them all. */
+static fetching fetching_of(const q8_gemm_job *job)
+{
+    const size_t units = (job->m + UNIT_ROWS - 1) / UNIT_ROWS * ((job->n + 31) / 32);
+    const size_t step = (8 * job->next_step + units - 1) / units;
+    return (fetching){job->next, job->next ? (step + TILE_BYTES - 1) / TILE_BYTES * TILE_BYTES : 0};
+}
+
 static void run_tiles(const q8_gemm_job *job)
 {
     _Alignas(64) uint8_t copies[UNIT_ROWS * TILE_BYTES];
     const ending end = ending_of(job);
-    unit_rows unit = {.rows = job->m < TILE_ROWS ? job->m : TILE_ROWS, .copies = copies};
+    unit_rows unit = {.rows = job->m < TILE_ROWS ? job->m : TILE_ROWS,
+                      .copies = copies,
+                      .ahead = fetching_of(job)};
     configure(unit.rows, job->k % TILE_BYTES);
     for (size_t row = 0; row < job->m; row += UNIT_ROWS) {
         const size_t left = job->m - row, last = job->m - unit.rows;

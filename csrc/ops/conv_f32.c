@@ -102,7 +102,8 @@ static int add_panels(q8_plan *plan, const q8_conv_f32 *conv, const q8_window *w
         .low = conv->low,
         .high = conv->high,
     };
-    q8_product_cut(&state->product, (q8_tile_shape){f32->gemm_mr, f32->gemm_nr, 1, 16, false});
+    q8_product_cut(&state->product,
+                   (q8_tile_shape){f32->gemm_mr, f32->gemm_nr, 1, 16, false, f32->gemm_mr});
     step->parts_for = parts_for;
     step->macs = q8_product_macs(&state->product);
     step->scratch_bytes = q8_product_scratch(&state->product);

@@ -106,7 +106,7 @@ int q8_plan_add_matmul(q8_plan *plan, const q8_matmul *matmul)
                               matmul->y_high, 1.0f,                 -INFINITY,
                               INFINITY};
     q8_matmul_shape shape = {.a = matmul->a, .b = matmul->b, .y = matmul->y};
-    const q8_tile_shape tile = {gemm->mr, gemm->nr, gemm->kr, 64, gemm->wants_even_rows};
+    const q8_tile_shape tile = q8_tile_shape_of(gemm);
     if (check_numbers(plan, matmul, &output) != Q8_OK ||
         q8_matmul_shape_of(plan, a, b, y, tile, "matmul", &shape) != Q8_OK)
         return plan->status;

@@ -69,7 +69,7 @@ int q8_plan_add_matmul_f32(q8_plan *plan, int a, int b, int y, float alpha)
     if (!left || !right || !result)
         return plan->status;
     q8_matmul_shape shape = {.a = a, .b = b, .y = y};
-    const q8_tile_shape tile = {f32->gemm_mr, f32->gemm_nr, 1, 16, false};
+    const q8_tile_shape tile = {f32->gemm_mr, f32->gemm_nr, 1, 16, false, f32->gemm_mr};
     if (q8_matmul_shape_of(plan, left, right, result, tile, "matmul", &shape) != Q8_OK)
         return plan->status;
     const q8_product *product = &shape.product;

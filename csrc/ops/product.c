@@ -79,11 +79,12 @@ static int64_t worthwhile_parts(const q8_product *product, int macs_per_ns)
 }
 
 /* The most rows of a block: as many tiles as share the cache with a panel. */
-static int64_t most_block_rows(const q8_product *product)
+static int64_t most_block_rows(const q8_product *product, int64_t least_rows)
 {
     const int64_t row_bytes = (int64_t)(product->depth * product->element_bytes);
-    const int64_t mr = product->tile_rows, tiles = BLOCK_BYTES / row_bytes / mr;
-    const int64_t most = (tiles < 1 ? 1 : q8_least(tiles, MOST_TILES_IN_BLOCK)) * mr;
+    const int64_t mr = product->tile_rows, least = q8_ceil_divide(least_rows, mr);
+    const int64_t tiles = q8_least(BLOCK_BYTES / row_bytes / mr, MOST_TILES_IN_BLOCK);
+    const int64_t most = (tiles < least ? least : tiles) * mr;
     return q8_least(most, q8_ceil_divide(product->rows, mr) * mr);
 }
 
@@ -112,7 +113,7 @@ void q8_product_cut(q8_product *product, q8_tile_shape shape)
     product->group_panels = q8_ceil_divide(product->group_columns, product->columns);
     product->panels = product->group_panels * product->groups;
     product->tile_rows = (int64_t)shape.mr;
-    product->block_rows = most_block_rows(product);
+    product->block_rows = most_block_rows(product, (int64_t)shape.least_rows);
     product->worthwhile_parts = worthwhile_parts(product, shape.macs_per_ns);
 }
 

@@ -30,7 +30,9 @@ typedef struct {
     size_t mr, nr, kr;
     int macs_per_ns; /* rough: decides how small a part may be */
     bool wants_even_rows;
+    size_t least_rows; /* of a block, if there are so many: a panel's way to the kernel is long */
 } q8_tile_shape;
+q8_tile_shape q8_tile_shape_of(const q8_gemm_table *gemm);
 
 /* The geometry that q8_conv and q8_conv_f32 have in common. */
 #define Q8_CONV_WINDOW(conv, x, y)                                                         \
