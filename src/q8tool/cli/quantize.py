@@ -24,6 +24,7 @@ from q8tool.cli.options import (
 
 if TYPE_CHECKING:
     from q8tool.pipelines.answers import Comparison
+    from q8tool.pipelines.fallback import Fallback
     from q8tool.pipelines.quantize_report import Report
     from q8tool.pipelines.timing import Timing
 
@@ -90,7 +91,22 @@ def _ranges(
     callback=share,
     metavar="SHARE",
     help="How much may be lost, such as 0.5%: of top-1 accuracy where classes are known, else of "
-    "the labels that the float model gives. Beyond it nothing is written.",
+    "the labels that the float model gives. The layers that hurt most stay float; if that is not "
+    "enough, nothing is written.",
+)
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0.0),
+    default=100.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long --max-drop may look for layers to keep float.",
+)
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where that search is kept while it runs, and goes on from. Default: beside the output.",
 )
 @click.option(
     "--allow-slower", is_flag=True, help="Write the model even if it is slower than the float one."
@@ -150,6 +166,8 @@ def _print(result: "Report") -> None:
     )
     if result.zipped is not None:
         rows.append(("weights zipped", f"{result.zipped:.1%} of their size"))
+    if result.fallback is not None:
+        rows.append(("drop", _drop(result.fallback)))
     rows += [*_comparison(result.comparison), ("time of one run", _time(result.timing))]
     report.facts([*rows, ("written", result.output)])
 
@@ -181,6 +199,15 @@ def _comparison(found: "Comparison") -> list[tuple[str, object]]:
     if not found.is_random and found.samples > 1:
         rows.append(("farthest off", found.worst))
     return rows
+
+
+def _drop(fallback: "Fallback") -> str:
+    text = f"{fallback.comparison.drop or 0.0:.2%} on {fallback.comparison.samples} samples"
+    if fallback.layers:
+        text += f", {len(fallback.layers)} of {fallback.of} layers stay float for it"
+    if fallback.found is not None and fallback.found.stopped:
+        text += f" (search ended early: {fallback.found.stopped})"
+    return text
 
 
 def _time(timing: "Timing") -> str:

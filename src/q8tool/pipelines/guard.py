@@ -10,7 +10,7 @@ from q8tool.errors import ExpectationError, SlowerError
 from q8tool.pipelines.answers import Comparison
 from q8tool.pipelines.timing import Timing
 
-__all__ = ["refuse_drop", "refuse_slower", "worries"]
+__all__ = ["beyond", "refuse_drop", "refuse_slower", "worries"]
 
 # From this drop, and so many samples with other labels, there is a warning.
 WORRYING_DROP = 0.05
@@ -34,18 +34,22 @@ def refuse_slower(timing: Timing, slowest: Sequence[tuple[str, str]]) -> None:
     )
 
 
-def refuse_drop(found: Comparison, max_drop: float, tried: str = "") -> None:
-    """Raises ExpectationError if more was lost than max_drop (0..1).
+def refuse_drop(found: Comparison, max_drop: float) -> None:
+    """Raises ExpectationError if more was lost than max_drop (0..1)."""
+    if found.drop is None or found.drop > max_drop:
+        raise beyond(found, max_drop)
 
-    tried  what was done about it, for the message
-    """
+
+def beyond(found: Comparison, max_drop: float, tried: str = "") -> ExpectationError:
+    """The error of a drop that is too large. tried: what was done about it."""
     drop = found.drop
-    if drop is None or drop > max_drop:
-        lost = "nothing can be compared" if drop is None else f"the drop is {drop:.2%}"
-        raise ExpectationError(
-            f"{lost}, not at most {max_drop:.2%}{tried}; nothing was written",
-            "more photos, another --calibration, or a larger --max-drop",
-        )
+    if drop is not None and drop <= max_drop and found.expected is not None:
+        drop = 1.0 - found.expected  # counted it would do, but by luck
+    lost = "nothing can be compared" if drop is None else f"the drop is {drop:.2%}"
+    return ExpectationError(
+        f"{lost}, not at most {max_drop:.2%}{tried}; nothing was written",
+        "more photos, another --calibration, or a larger --max-drop",
+    )
 
 
 def worries(found: Comparison) -> list[str]:

@@ -5,11 +5,12 @@ load -> simplify -> ranges (file, operators, photos; else at run time) -> choose
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import onnx_ir as ir
 
+from q8tool import __version__
 from q8tool.calibrate.observers import Method
 from q8tool.errors import InputError, UsageError
 from q8tool.model import io, metadata
@@ -20,18 +21,24 @@ from q8tool.model.select import select_nodes
 from q8tool.passes.choose_precision import Choice
 from q8tool.passes.quantize_weights import zipped_share
 from q8tool.pipelines.answers import Referee, Truth
-from q8tool.pipelines.guard import refuse_drop, refuse_slower, worries
+from q8tool.pipelines.damage import measure_damage
+from q8tool.pipelines.fallback import Fallback, Goal, reach_goal
+from q8tool.pipelines.guard import refuse_slower, worries
 from q8tool.pipelines.preprocessing import SpecOptions
 from q8tool.pipelines.progress import Progress, silent
 from q8tool.pipelines.provenance import claims_of, note_quantization, source_hash
 from q8tool.pipelines.quantize_report import Report
 from q8tool.pipelines.range_sources import RangeOptions, Ranging, find_ranges
-from q8tool.pipelines.rewriting import MODES, Form, Format, Mode, prepared, rewritten
+from q8tool.pipelines.rewriting import MODES, Form, Format, Mode, Rewritten, prepared, rewritten
 from q8tool.pipelines.samples import PhotoSamples
 from q8tool.pipelines.timing import slowest_steps, time_models
 from q8tool.pipelines.truth import classes_by_folder, classes_by_table
 
 __all__ = ["MODES", "Mode", "Options", "Report", "run"]
+
+
+TIME_LIMIT = 100.0
+"""Seconds that the search for layers to keep float takes at most, unless asked otherwise."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,8 @@ class Options:
     preprocessing          how photos become the input, as far as flags say
     labels_csv, label_offset   classes of photos, and what to add to their numbers (truth.py)
     max_drop               how much may be lost, 0..1; None: whatever it is
+    time_limit             seconds that looking for layers to keep float may take
+    state                  where that search is kept while it runs; None: beside the output
     allow_slower           whether the result may be slower than the float model
     """
 
@@ -63,6 +72,8 @@ class Options:
     labels_csv: Path | None = None
     label_offset: int = 0
     max_drop: float | None = None
+    time_limit: float = TIME_LIMIT
+    state: Path | None = None
     allow_slower: bool = False
     force: bool = False
     threads: int | None = None
@@ -85,22 +96,23 @@ def run(options: Options, progress: Progress = silent) -> Report:
     float_model, changes = prepared(original)
     excluded = _excluded(float_model, options.excluded)
     ranging = find_ranges(float_model, _range_options(options), excluded, progress)
-    form = Form(options.mode, options.format, options.per_channel, options.strip)
-    found = rewritten(float_model, form, ranging.ranges, excluded)
+    found = rewritten(float_model, _form(options), ranging.ranges, excluded)
+    truth = _truth(original, options, ranging)
+    source = source_hash(original, options.input_path)
+    fallback = None
+    if options.max_drop is not None:
+        found, fallback = _within_drop(
+            float_model, found, options, ranging, excluded, truth, source, progress
+        )
     model, choice = found.model, found.choice
     check(model, str(options.output_path))
-    truth = _truth(original, options, ranging)
     referee = Referee(float_model, ranging.held_back, options.threads, truth, progress)
     comparison = referee.compare(model)
-    if options.max_drop is not None:
-        refuse_drop(comparison, options.max_drop)
     timing = time_models(float_model, model, referee.first.feeds, options.threads)
     if timing.is_slower and options.mode == "eightbit" and not options.allow_slower:
         refuse_slower(timing, slowest_steps(model, referee.first.feeds, options.threads))
     claims = claims_of(comparison, referee)
-    note_quantization(
-        model, options.mode, source_hash(original, options.input_path), ranging, claims
-    )
+    note_quantization(model, options.mode, source, ranging, claims)
     written = io.save(model, options.output_path, force=options.force)
     is_eightbit = options.mode == "eightbit"
     return Report(
@@ -116,9 +128,57 @@ def run(options: Options, progress: Progress = silent) -> Report:
         changes=[*changes, *found.changes],
         opset=(opset, model.opset_imports.get("", 0)),
         timing=timing,
+        fallback=fallback,
         warnings=[*ranging.warnings, *([] if options.max_drop else worries(comparison))],
         zipped=zipped_share(model) if options.mode == "weights-rounded" else None,
     )
+
+
+def _within_drop(
+    float_model: ir.Model,
+    first: Rewritten,
+    options: Options,
+    ranging: Ranging,
+    excluded: frozenset[str],
+    truth: Truth,
+    source: str,
+    progress: Progress,
+) -> tuple[Rewritten, Fallback]:
+    """The model with the fewest float layers that stays within --max-drop."""
+    assert options.max_drop is not None
+    assert ranging.samples is not None
+    assert ranging.held_back is not None
+    samples, form = ranging.samples, _form(options)
+    damage = measure_damage(
+        float_model, ranging.ranges, excluded, ranging.held_back, form.per_channel,
+        options.threads, progress,
+    )  # fmt: skip
+    state = options.state or options.output_path.with_name(f"{options.output_path.name}.search")
+    recipe = {
+        "version": __version__,
+        "source": source,
+        "form": asdict(form),
+        "excluded": sorted(excluded),
+        "ranges": {name: list(ends) for name, ends in ranging.ranges.items()},
+        "max_drop": options.max_drop,
+        "truth": sorted(truth.values()),
+    }
+    return reach_goal(
+        float_model,
+        first,
+        lambda names: rewritten(float_model, form, ranging.ranges, excluded | names),
+        (lambda: samples.at(range(len(samples))), ranging.held_back),
+        damage,
+        truth,
+        Goal(options.max_drop, options.time_limit, state),
+        recipe,
+        options.threads,
+        progress,
+    )
+
+
+def _form(options: Options) -> Form:
+    return Form(options.mode, options.format, options.per_channel, options.strip)
 
 
 def _truth(model: ir.Model, options: Options, ranging: Ranging) -> Truth:

@@ -6,6 +6,7 @@ from typing import Any
 
 from q8tool.model.change import Change
 from q8tool.pipelines.answers import Comparison
+from q8tool.pipelines.fallback import Fallback
 from q8tool.pipelines.range_sources import Ranging
 from q8tool.pipelines.rewriting import Mode
 from q8tool.pipelines.timing import Timing
@@ -24,6 +25,7 @@ class Report:
     ranging       where the ranges come from
     comparison    with the float model
     timing        of both models
+    fallback      which layers stay float because of --max-drop; None without it
     warnings      what is strange about the samples, and what was lost
     zipped        share of the weights' bytes after compression; None outside weights-rounded
     """
@@ -41,6 +43,7 @@ class Report:
     opset: tuple[int, int]
     timing: Timing
     warnings: Sequence[str] = ()
+    fallback: Fallback | None = None
     zipped: float | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -58,5 +61,6 @@ class Report:
             "comparison": self.comparison.to_json(),
             "milliseconds": self.timing.to_json(),
             "warnings": list(self.warnings),
+            "max_drop": None if self.fallback is None else self.fallback.to_json(),
             "zipped_share": self.zipped,
         }
