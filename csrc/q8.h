@@ -94,6 +94,7 @@ typedef struct {
     float y_scale;
     /* y f32: -1, or f32 of y's shape, added before the clamp */
     int32_t residual;
+    const uint8_t *table; /* NULL, or for y u8 256 codes: at last each code becomes table[code] */
 } q8_conv;
 int q8_plan_add_conv(q8_plan *plan, const q8_conv *conv);
 

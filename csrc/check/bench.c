@@ -172,7 +172,7 @@ static double accumulators_to_f32(const q8_kernels *kernels)
 
 static double table(const q8_kernels *kernels)
 {
-    kernels->vec.table(LENGTH, data.x, data.y, data.b);
+    kernels->vec.table(1, LENGTH, data.x, data.y, 0, data.b);
     return LENGTH;
 }
 

@@ -148,16 +148,20 @@ static void check_accumulators_to_f32(const q8_vec_table *vec, size_t columns)
 static void check_table(const q8_vec_table *vec, size_t n)
 {
     bool in_place = check_one_in(2);
-    check_case("n=%zu%s", n, in_place ? " in place" : "");
-    uint8_t *x = draw_codes("x", n);
+    const size_t rows = check_one_in(2) ? 1 : check_below(4), step = n + check_below(9);
+    const size_t count = rows ? (rows - 1) * step + n : 0;
+    check_case("rows=%zu n=%zu step=%zu%s", rows, n, step, in_place ? " in place" : "");
+    uint8_t *x = draw_codes("x", count);
     uint8_t *table = check_buffer("table", 256, 1);
     for (int i = 0; i < 256; i++)
         table[i] = (uint8_t)check_random();
-    uint8_t *want = check_buffer("want", n, 1), *y = check_buffer("y", n, 1);
-    q8_vec_scalar.table(n, x, want, table);
+    uint8_t *want = check_buffer("want", count, 1), *y = check_buffer("y", count, 1);
+    for (size_t i = 0; i < count && in_place; i++)
+        want[i] = x[i];
+    q8_vec_scalar.table(rows, n, x, want, step, table);
     uint8_t *got = in_place ? x : y;
-    CHECK_CALL(vec->table(n, x, got, table));
-    check_u8(want, got, n, n);
+    CHECK_CALL(vec->table(rows, n, x, got, step, table));
+    check_u8(want, got, count, step ? step : 1);
 }
 
 typedef void (*binary_fn)(size_t, const uint8_t *, const uint8_t *, int, uint8_t *,

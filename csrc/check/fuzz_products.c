@@ -125,7 +125,8 @@ static void add_conv(fuzz_case *c, bool is_f32)
                     .x_scale_tensor = maybe_scalar(c, Q8_F32),
                     .x_zero_point_tensor = maybe_scalar(c, Q8_U8),
                     .y_scale = fuzz_float(c),
-                    .residual = fuzz_chance(c, 8) ? fuzz_id(c, fuzz_new(c, Q8_F32, 4, y_dims)) : -1};
+                    .residual = fuzz_chance(c, 8) ? fuzz_id(c, fuzz_new(c, Q8_F32, 4, y_dims)) : -1,
+                    .table = fuzz_chance(c, 8) ? fuzz_memory(c, 256, 1) : NULL};
     q8_plan_add_conv(c->plan, fuzz_chance(c, 128) ? NULL : &conv);
     if (c->tensors[y].dtype == Q8_F32)
         fuzz_maybe_find_range(c, y);

@@ -133,20 +133,23 @@ static void accumulators_to_f32(const q8_floats_job *job)
 
 /* Four look-ups among 64 bytes each; an index outside gives 0 in the first, and leaves the result
  * alone in the others. */
-static void table(size_t n, const uint8_t *x, uint8_t *y, const uint8_t *table)
+static void table(size_t rows, size_t n, const uint8_t *x, uint8_t *y, size_t step,
+                  const uint8_t *table)
 {
     uint8x16x4_t first = vld1q_u8_x4(table), second = vld1q_u8_x4(table + 64);
     uint8x16x4_t third = vld1q_u8_x4(table + 128), fourth = vld1q_u8_x4(table + 192);
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        uint8x16_t index = vld1q_u8(x + i);
-        uint8x16_t codes = vqtbl4q_u8(first, index);
-        codes = vqtbx4q_u8(codes, second, vsubq_u8(index, vdupq_n_u8(64)));
-        codes = vqtbx4q_u8(codes, third, vsubq_u8(index, vdupq_n_u8(128)));
-        codes = vqtbx4q_u8(codes, fourth, vsubq_u8(index, vdupq_n_u8(192)));
-        vst1q_u8(y + i, codes);
+    for (size_t row = 0; row < rows; row++, x += step, y += step) {
+        size_t i = 0;
+        for (; i + 16 <= n; i += 16) {
+            uint8x16_t index = vld1q_u8(x + i);
+            uint8x16_t codes = vqtbl4q_u8(first, index);
+            codes = vqtbx4q_u8(codes, second, vsubq_u8(index, vdupq_n_u8(64)));
+            codes = vqtbx4q_u8(codes, third, vsubq_u8(index, vdupq_n_u8(128)));
+            codes = vqtbx4q_u8(codes, fourth, vsubq_u8(index, vdupq_n_u8(192)));
+            vst1q_u8(y + i, codes);
+        }
+        q8_vec_scalar.table(1, n - i, x + i, y + i, 0, table);
     }
-    q8_vec_scalar.table(n - i, x + i, y + i, table);
 }
 
 /* Two codes less their zero points -> the result's code, four at a time. */

@@ -149,8 +149,9 @@ typedef struct {
                        int32_t zero_point, int32_t low, int32_t high);
     /* Exact: same bytes on every instruction set, but for the sign of a zero in range. */
     void (*accumulators_to_f32)(const q8_floats_job *job);
-    /* y[i] = table[x[i]]; y may be x */
-    void (*table)(size_t n, const uint8_t *x, uint8_t *y, const uint8_t *table);
+    /* y[i] = table[x[i]], in rows of n codes that begin `step` codes apart; y may be x */
+    void (*table)(size_t rows, size_t n, const uint8_t *x, uint8_t *y, size_t step,
+                  const uint8_t *table);
     /* y may be a or b. b_is_scalar: b is one code, used for all. Two products, then their sum:
      * clamp code of (float)(a - az) * am + (float)(b - bz) * bm */
     void (*add)(size_t n, const uint8_t *a, const uint8_t *b, int b_is_scalar, uint8_t *y,

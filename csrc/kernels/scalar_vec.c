@@ -49,10 +49,12 @@ static void accumulators_to_f32(const q8_floats_job *job)
     job->range[1] = range[1] > job->range[1] ? range[1] : job->range[1];
 }
 
-static void table(size_t n, const uint8_t *x, uint8_t *y, const uint8_t *table)
+static void table(size_t rows, size_t n, const uint8_t *x, uint8_t *y, size_t step,
+                  const uint8_t *table)
 {
-    for (size_t i = 0; i < n; i++)
-        y[i] = table[x[i]];
+    for (size_t row = 0; row < rows; row++, x += step, y += step)
+        for (size_t i = 0; i < n; i++)
+            y[i] = table[x[i]];
 }
 
 static void add(size_t n, const uint8_t *a, const uint8_t *b, int b_is_scalar, uint8_t *y,

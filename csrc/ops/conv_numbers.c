@@ -25,7 +25,7 @@ int q8_conv_numbers_start(q8_plan *plan, const q8_conv *conv, q8_dtype y_dtype,
         .residual = conv->residual < 0 ? -1 : conv->residual,
         .x_zero_point = is_dynamic ? 0 : conv->x_zero_point,
         .output = {y_dtype, conv->y_zero_point, conv->y_low, conv->y_high, conv->y_scale,
-                   conv->float_low, conv->float_high},
+                   conv->float_low, conv->float_high, conv->table},
     };
     if (is_dynamic && q8_plan_scalar(plan, conv->x_zero_point_tensor, Q8_U8, conv->y, "conv"))
         return plan->status;
@@ -41,7 +41,11 @@ int q8_conv_numbers_start(q8_plan *plan, const q8_conv *conv, q8_dtype y_dtype,
     if (!conv->weights || (y_dtype != Q8_S32 && !conv->multiplier))
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "conv: no weights or no multiplier");
     q8_plan_check_code(plan, numbers->x_zero_point, "conv");
-    return q8_output_check(plan, &numbers->output, "conv");
+    if (q8_output_check(plan, &numbers->output, "conv") != Q8_OK || !conv->table)
+        return plan->status;
+    uint8_t *table = q8_plan_allocate(plan, 256, 1);
+    numbers->output.table = table ? memcpy(table, conv->table, 256) : NULL;
+    return plan->status;
 }
 
 /* Copies one value of 4 bytes per channel to where its column stands; NULL for NULL. */

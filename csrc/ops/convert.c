@@ -42,7 +42,7 @@ static void run_table(const q8_step *step, const q8_run *run, int64_t part)
     q8_range range = q8_part_range(part, state->per_part, x->count);
     const uint8_t *source = (const uint8_t *)q8_read(run, x) + range.first;
     uint8_t *target = (uint8_t *)q8_write(run, q8_tensor_of(run, state->y)) + range.first;
-    run->plan->kernels->vec.table((size_t)(range.end - range.first), source, target,
+    run->plan->kernels->vec.table(1, (size_t)(range.end - range.first), source, target, 0,
                                   state->table);
 }
 

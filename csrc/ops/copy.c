@@ -35,7 +35,7 @@ static void copy_rows(const copy_state *state, const q8_plane *plane, const q8_k
         const uint8_t *x = plane->x + row * plane->x_row_bytes;
         uint8_t *y = plane->y + row * plane->y_row_bytes;
         if (state->table)
-            kernels->vec.table((size_t)plane->columns, x, y, state->table);
+            kernels->vec.table(1, (size_t)plane->columns, x, y, 0, state->table);
         else
             memcpy(y, x, (size_t)plane->columns * state->bytes);
     }

@@ -238,6 +238,8 @@ static void run_range(const q8_step *step, const q8_run *run, q8_range range)
         q8_slide_pointers(&shape->slide, &picture, first, count, pointers);
         job.pixels = (size_t)count;
         run_pixels(state, run, &job, first, y, found);
+        q8_output_table(run->plan->kernels, &numbers->output, job.pixels, channels,
+                        y + (size_t)first * channels, channels);
     }
     q8_widen_range(step, run, found);
 }
@@ -276,6 +278,8 @@ static void run_some_lines(const depthwise_state *state, const q8_run *run,
     job->x = rows;
     job->y = y + (size_t)(n * w->oh + first) * job->y_line;
     run->plan->kernels->conv.depthwise_lines(job);
+    q8_output_table(run->plan->kernels, &state->numbers.output, job->lines, job->y_line, job->y,
+                    job->y_line);
 }
 
 static q8_depthwise_lines_job lines_job(const depthwise_state *state)

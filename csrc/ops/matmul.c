@@ -102,9 +102,13 @@ int q8_plan_add_matmul(q8_plan *plan, const q8_matmul *matmul)
     const q8_tensor *y = q8_plan_result(plan, matmul->y, -1, 3, "matmul");
     if (!a || !b || !y)
         return plan->status;
-    const q8_output output = {y->dtype,       matmul->y_zero_point, matmul->y_low,
-                              matmul->y_high, 1.0f,                 -INFINITY,
-                              INFINITY};
+    const q8_output output = {.dtype = y->dtype,
+                              .zero_point = matmul->y_zero_point,
+                              .low = matmul->y_low,
+                              .high = matmul->y_high,
+                              .scale = 1.0f,
+                              .float_low = -INFINITY,
+                              .float_high = INFINITY};
     q8_matmul_shape shape = {.a = matmul->a, .b = matmul->b, .y = matmul->y};
     const q8_tile_shape tile = q8_tile_shape_of(gemm);
     if (check_numbers(plan, matmul, &output) != Q8_OK ||

@@ -98,6 +98,7 @@ typedef struct {
     int32_t zero_point, low, high;
     float scale; /* of codes that are made from floats */
     float float_low, float_high;
+    const uint8_t *table; /* of codes: what each becomes at last; NULL: itself */
 } q8_output;
 
 typedef struct {
@@ -126,6 +127,9 @@ void q8_panel_run(const q8_panel *panel, const q8_block *block);
 /* sums[i] = sum over row i of a - zero_point. */
 void q8_row_sums(const q8_kernels *kernels, const q8_product *product, const q8_block *block,
                  int32_t zero_point, int32_t *sums);
+/* Rows of n codes, `step` apart, become what the output's table makes of them. */
+void q8_output_table(const q8_kernels *kernels, const q8_output *output, size_t rows, size_t n,
+                     uint8_t *y, size_t step);
 int q8_output_check(q8_plan *plan, const q8_output *output, const char *what);
 
 /* Accumulators [rows][columns] on their way to y. */

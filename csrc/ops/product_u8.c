@@ -21,9 +21,23 @@ int q8_output_check(q8_plan *plan, const q8_output *output, const char *what)
     if (output->dtype != Q8_U8 && output->dtype != Q8_S32 && output->dtype != Q8_F32)
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "%s: result of type %d", what,
                             (int)output->dtype);
+    if (output->table && output->dtype != Q8_U8)
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "%s: a table of results that are no codes",
+                            what);
     /* of every type: kernels subtract them before they know whether they are wanted */
     q8_plan_check_code(plan, output->zero_point, what);
     return q8_plan_check_limits(plan, output->low, output->high, what);
+}
+
+void q8_output_table(const q8_kernels *kernels, const q8_output *output, size_t rows, size_t n,
+                     uint8_t *y, size_t step)
+{
+    if (!output->table)
+        return;
+    if (step == n)
+        kernels->vec.table(1, rows * n, y, y, 0, output->table);
+    else
+        kernels->vec.table(rows, n, y, y, step, output->table);
 }
 
 void q8_row_sums(const q8_kernels *kernels, const q8_product *product, const q8_block *block,
@@ -211,4 +225,5 @@ void q8_panel_run(const q8_panel *panel, const q8_block *block)
         if (!is_final)
             store_tile(panel, first, job.m);
     }
+    q8_output_table(panel->kernels, output, block->rows, panel->columns, panel->y, panel->y_step);
 }

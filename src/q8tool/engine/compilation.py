@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from q8tool.engine.assemble import RefusedStep, assembled
 from q8tool.engine.facts import known_facts
+from q8tool.engine.fusion import fused
 from q8tool.engine.graph import Graph, Node
 from q8tool.engine.lowerings import new_lowering
 from q8tool.engine.plan_store import Journal
@@ -59,7 +60,7 @@ def _compiled(
     inputs = {name: lowering.outer_form(lowering.value(name)) for name in fed}
     lowering.run()
     results = {name: lowering.result(name) for name in wanted}
-    steps = without_unread(lowering.steps, results.values())
+    steps = fused(without_unread(lowering.steps, results.values()), results.values())
     ordered = segments(steps)
     outside = _shared_storages(ordered, [*inputs.values(), *results.values()])
     if journal is not None:

@@ -57,11 +57,13 @@ class Plan(PlanBase):
         x_zero_point_tensor: int | None = None,
         y_scale: float = 1.0,
         residual: int | None = None,
+        table: npt.ArrayLike | None = None,
     ) -> range:
         """Convolution of codes, and every product with constant weights: q8_plan_add_conv.
 
         weights   int8 [OC, KH, KW, C / groups]; pad is (top, left), the rest follows from y
         weight_zero_point, bias, multiplier, float_bias   None or [OC]
+        table     None, or what each code becomes at last: 256 codes
         """
         arguments = Arguments()
         outputs = [len(weights)]
@@ -82,6 +84,7 @@ class Plan(PlanBase):
         descriptor.x_zero_point_tensor = _optional(x_zero_point_tensor)
         descriptor.y_scale = y_scale
         descriptor.residual = _optional(residual)
+        descriptor.table = pointer(table, np.uint8, [256], "table")
         return self._add(lib.q8_plan_add_conv, descriptor, writes=[y])
 
     def matmul(
