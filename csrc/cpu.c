@@ -64,7 +64,8 @@ unsigned q8_cpu_flags(void)
     const unsigned fma_osxsave_avx = 1u << 12 | 1u << 27 | 1u << 28; /* leaf 1 ecx */
     const unsigned avx2 = 1u << 5;                                   /* leaf 7.0 ebx */
     const unsigned avx512_f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
-    const unsigned avx512_vnni = 1u << 11; /* leaf 7.0 ecx */
+    const unsigned avx512_vbmi = 1u << 1; /* leaf 7.0 ecx */
+    const unsigned avx512_vnni = 1u << 11;
     const unsigned avx_vnni = 1u << 4;     /* leaf 7.1 eax */
     const unsigned amx_tile_int8 = 1u << 24 | 1u << 25; /* leaf 7.0 edx */
 
@@ -79,8 +80,11 @@ unsigned q8_cpu_flags(void)
     if (seven.eax >= 1 && has_bits(cpuid(7, 1).eax, avx_vnni))
         flags |= Q8_CPU_AVXVNNI;
     if (has_bits(saved, XCR0_ZMM) && has_bits(seven.ebx, avx512_f_dq_bw_vl) &&
-        has_bits(seven.ecx, avx512_vnni))
+        has_bits(seven.ecx, avx512_vnni)) {
         flags |= Q8_CPU_AVX512VNNI;
+        if (has_bits(seven.ecx, avx512_vbmi))
+            flags |= Q8_CPU_AVX512VBMI;
+    }
     if (has_bits(saved, XCR0_TILE) && has_bits(seven.edx, amx_tile_int8) && may_use_tiles())
         flags |= Q8_CPU_AMX;
     return flags;

@@ -222,7 +222,11 @@ typedef struct {
 /* ---- the instruction sets ---- */
 
 /* Bits that cpu.c finds. AVX2 stands for AVX2 and FMA with ymm saved by the system, AVX512VNNI for
+<<<<<<< HEAD
  * AVX-512 F, BW, DQ, VL and VNNI with zmm saved, AMX for tiles of int8 with the system's leave. */
+=======
+ * AVX-512 F, BW, DQ, VL and VNNI with zmm saved, AVX512VBMI for VBMI beside them. */
+>>>>>>> 0eeb65b (Tables with VBMI's shuffles of bytes: a third of the time)
 enum {
     Q8_CPU_AVX2 = 1 << 0,
     Q8_CPU_AVXVNNI = 1 << 1,
@@ -230,7 +234,11 @@ enum {
     Q8_CPU_NEON = 1 << 3,
     Q8_CPU_DOTPROD = 1 << 4,
     Q8_CPU_I8MM = 1 << 5,
+<<<<<<< HEAD
     Q8_CPU_AMX = 1 << 6
+=======
+    Q8_CPU_AVX512VBMI = 1 << 6
+>>>>>>> 0eeb65b (Tables with VBMI's shuffles of bytes: a third of the time)
 };
 
 /* X(name, need, gemm, conv, vec, f32), worst first. The last four name const tables (q8_ is pasted
@@ -259,8 +267,14 @@ enum {
     X(avx2, Q8_CPU_AVX2, gemm_avx2, conv_avx2, vec_avx2, f32_avx2)                      \
     Q8_ISA_LIST_AVXVNNI(X)                                                              \
     X(avx512vnni, Q8_CPU_AVX2 | Q8_CPU_AVX512VNNI, gemm_avx512vnni, conv_avx512, vec_avx512, \
+<<<<<<< HEAD
       f32_avx512)                                                                        \
     Q8_ISA_LIST_AMX(X)
+=======
+      f32_avx512)                                                                       \
+    X(avx512vbmi, Q8_CPU_AVX2 | Q8_CPU_AVX512VNNI | Q8_CPU_AVX512VBMI, gemm_avx512vnni,      \
+      none_conv, vec_avx512vbmi, none_f32)
+>>>>>>> 0eeb65b (Tables with VBMI's shuffles of bytes: a third of the time)
 #elif defined(__aarch64__)
 /* clang before 16 hides vdotq_s32 and vusmmlaq_s32 behind build flags. */
 #if defined(__clang__) ? __clang_major__ >= 16 : __GNUC__ >= 10
@@ -290,7 +304,7 @@ extern const q8_f32_table q8_f32_scalar;
 #if defined(__x86_64__)
 extern const q8_gemm_table q8_gemm_avx2, q8_gemm_avxvnni, q8_gemm_avx512vnni, q8_gemm_amx;
 extern const q8_conv_table q8_conv_avx2, q8_conv_avx512;
-extern const q8_vec_table q8_vec_avx2, q8_vec_avx512;
+extern const q8_vec_table q8_vec_avx2, q8_vec_avx512, q8_vec_avx512vbmi;
 extern const q8_f32_table q8_f32_avx2, q8_f32_avx512;
 #elif defined(__aarch64__)
 extern const q8_gemm_table q8_gemm_neon, q8_gemm_dotprod, q8_gemm_i8mm;

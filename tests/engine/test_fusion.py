@@ -1,0 +1,58 @@
+"""Steps done on the way of others: the same bytes as step by step, and close to onnxruntime."""
+
+import numpy as np
+import onnx
+import pytest
+
+from q8tool import Session
+from tests.build import Case, node, quantized_model, run_onnxruntime
+from tests.conftest import available_isas
+from tests.engine.cases import numbers
+
+
+KINDS: dict[str, tuple[tuple[int, ...], dict[str, object]]] = {
+    "1x1": ((130, 70, 1, 1), {}),
+    "3x3": ((20, 70, 3, 3), {"pads": [1, 1, 1, 1], "strides": [2, 2]}),
+    "depthwise": ((70, 1, 3, 3), {"pads": [1, 1, 1, 1], "group": 70}),
+    "odd depthwise": ((70, 1, 2, 3), {"pads": [0, 1, 1, 1], "group": 70}),
+}
+
+
+def activated_model(kind: str, dtype: str) -> tuple[Case, onnx.ModelProto]:
+    """A convolution to codes "q", then x * Sigmoid(x), then the result's codes."""
+    shape, attributes = KINDS[kind]
+    nodes = [
+        node("Conv", "x w b", "c", **attributes),
+        node("QuantizeLinear", "c scale zero", "q"),
+        node("DequantizeLinear", "q scale zero", "d"),
+        node("Sigmoid", "d", "s"),
+        node("Mul", "d s", "y"),
+    ]
+    weights = {
+        "w": numbers(*shape, seed=1) / np.float32(np.sqrt(np.prod(shape[1:]))),
+        "b": numbers(shape[0], seed=2),
+        "scale": np.float32(0.05),
+        "zero": np.asarray(120 if dtype == "uint8" else -8, dtype),
+    }
+    case = Case(kind, nodes, {"x": numbers(2, 70, 9, 11)}, weights, {"w": 0})
+    return case, quantized_model(case, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_table_on_the_way_of_a_convolution(kind: str, dtype: str) -> None:
+    case, model = activated_model(kind, dtype)
+    expected = run_onnxruntime(model, case.inputs)[0].astype(int)
+    assert np.ptp(expected) > 100
+    for isa in available_isas():
+        together = Session(model, 2, isa, strict=True)
+        apart = Session(model, 1, isa, strict=True, observe=["q"])
+        (result,) = together.run(case.inputs).values()
+        step_by_step = apart.run(case.inputs)[model.graph.output[0].name]
+        assert np.array_equal(result, step_by_step)
+        # One code of q is up to two of the result.
+        assert np.abs(result.astype(int) - expected).max() <= 2
+        assert not any("table" in info.kernel for info in together.explain())
+        assert any("table" in info.kernel for info in apart.explain())
+        (conv,) = [info for info in together.explain() if "Conv" in info.op]
+        assert conv.op.count("QuantizeLinear") == 2
