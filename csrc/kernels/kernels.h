@@ -222,11 +222,8 @@ typedef struct {
 /* ---- the instruction sets ---- */
 
 /* Bits that cpu.c finds. AVX2 stands for AVX2 and FMA with ymm saved by the system, AVX512VNNI for
-<<<<<<< HEAD
- * AVX-512 F, BW, DQ, VL and VNNI with zmm saved, AMX for tiles of int8 with the system's leave. */
-=======
- * AVX-512 F, BW, DQ, VL and VNNI with zmm saved, AVX512VBMI for VBMI beside them. */
->>>>>>> 0eeb65b (Tables with VBMI's shuffles of bytes: a third of the time)
+ * AVX-512 F, BW, DQ, VL and VNNI with zmm saved, AVX512VBMI for VBMI beside them, AMX for tiles of
+ * int8 with the system's leave. */
 enum {
     Q8_CPU_AVX2 = 1 << 0,
     Q8_CPU_AVXVNNI = 1 << 1,
@@ -234,11 +231,8 @@ enum {
     Q8_CPU_NEON = 1 << 3,
     Q8_CPU_DOTPROD = 1 << 4,
     Q8_CPU_I8MM = 1 << 5,
-<<<<<<< HEAD
-    Q8_CPU_AMX = 1 << 6
-=======
-    Q8_CPU_AVX512VBMI = 1 << 6
->>>>>>> 0eeb65b (Tables with VBMI's shuffles of bytes: a third of the time)
+    Q8_CPU_AMX = 1 << 6,
+    Q8_CPU_AVX512VBMI = 1 << 7
 };
 
 /* X(name, need, gemm, conv, vec, f32), worst first. The last four name const tables (q8_ is pasted
@@ -267,14 +261,10 @@ enum {
     X(avx2, Q8_CPU_AVX2, gemm_avx2, conv_avx2, vec_avx2, f32_avx2)                      \
     Q8_ISA_LIST_AVXVNNI(X)                                                              \
     X(avx512vnni, Q8_CPU_AVX2 | Q8_CPU_AVX512VNNI, gemm_avx512vnni, conv_avx512, vec_avx512, \
-<<<<<<< HEAD
-      f32_avx512)                                                                        \
-    Q8_ISA_LIST_AMX(X)
-=======
       f32_avx512)                                                                       \
     X(avx512vbmi, Q8_CPU_AVX2 | Q8_CPU_AVX512VNNI | Q8_CPU_AVX512VBMI, gemm_avx512vnni,      \
-      none_conv, vec_avx512vbmi, none_f32)
->>>>>>> 0eeb65b (Tables with VBMI's shuffles of bytes: a third of the time)
+      none_conv, vec_avx512vbmi, none_f32) \
+    Q8_ISA_LIST_AMX(X)
 #elif defined(__aarch64__)
 /* clang before 16 hides vdotq_s32 and vusmmlaq_s32 behind build flags. */
 #if defined(__clang__) ? __clang_major__ >= 16 : __GNUC__ >= 10

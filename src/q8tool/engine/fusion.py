@@ -1,6 +1,6 @@
 """Steps that another step does on its way: they vanish from the list, and their nodes move along.
 
-    conv, then table    the convolution's codes go through the table before they leave the cache
+conv, then table    the convolution's codes go through the table before they leave the cache
 """
 
 from collections.abc import Iterable, Sequence
