@@ -42,7 +42,7 @@ static struct {
 typedef void (*function)(void);
 _Static_assert(sizeof(q8_conv_table) == 4 * sizeof(function), "inherit_conv");
 _Static_assert(sizeof(q8_vec_table) == 10 * sizeof(function), "inherit_vec");
-_Static_assert(sizeof(q8_f32_table) == 13 * sizeof(function), "inherit_f32");
+_Static_assert(sizeof(q8_f32_table) == 14 * sizeof(function), "inherit_f32");
 
 #define INHERIT(field)             \
     do {                           \
@@ -86,6 +86,7 @@ static void inherit_f32(q8_f32_table *own, const q8_f32_table *up)
     INHERIT(unary);
     INHERIT(binary);
     INHERIT(softmax);
+    INHERIT(softmax_codes);
     INHERIT(layer_norm);
     INHERIT(lerp);
     INHERIT(sum);

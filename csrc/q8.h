@@ -110,6 +110,30 @@ typedef struct {
 } q8_matmul;
 int q8_plan_add_matmul(q8_plan *plan, const q8_matmul *matmul);
 
+/* Rows of heads: element i of row r of a head of a batch lies at offset + batch * batch_stride +
+ * head * head_stride + r * row_stride + i, in elements; row_stride is at least a row's length. */
+typedef struct {
+    int32_t tensor;
+    int64_t offset, batch_stride, head_stride, row_stride;
+} q8_heads;
+
+/* Attention in one sweep over rows: y = softmax(q k^T * scale + mask) v for every head.
+ * q, k, v u8: sums as in q8_matmul; the softmax is rounded to codes, clamp code of p / p_scale,
+ * within one code of what softmax and quantize on their own give; y u8 or f32 as in q8_matmul.
+ * q, k, v, y f32: everything in float, the numbers of codes count for nothing. */
+typedef struct {
+    q8_heads q, k, v, y;
+    int64_t batches, heads, rows, columns; /* rows of q and y; columns: rows of k and v */
+    int64_t depth, value_depth;            /* a row of q and k; of v and y */
+    q8_heads mask;       /* f32, tensor -1: none; a row has `columns`; any stride may be 0 */
+    float scale;         /* of codes: q's scale and k's are in it */
+    int32_t q_zero_point, k_zero_point, v_zero_point, p_zero_point;
+    float p_scale;
+    float multiplier;    /* of the last sums: p_scale * v's scale, / y's scale if y is u8 */
+    int32_t y_zero_point, y_low, y_high;
+} q8_attention;
+int q8_plan_add_attention(q8_plan *plan, const q8_attention *attention);
+
 typedef enum { Q8_POOL_MAX = 0, Q8_POOL_AVERAGE = 1 } q8_pool_kind;
 /* Pooling over windows of [N, H, W, C], u8 or f32 (x and y of the same type).
  * Maximum: y has x's scale. Average of u8: rint(sum(x - x_zero_point) * (multiplier / count)) +

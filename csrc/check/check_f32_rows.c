@@ -244,6 +244,45 @@ static void check_softmax(const q8_f32_table *f32)
     }
 }
 
+/* The codes of a row of attention, within what kernels.h allows before rounding. */
+static void check_softmax_codes_case(const q8_f32_table *f32, size_t n)
+{
+    const bool has_mask = check_one_in(2);
+    const int32_t zero_point = check_one_in(3) ? (int32_t)check_below(256) : 0;
+    const float scale = 1.0f / (float)(1 + check_below(2000));
+    check_case("n=%zu mask=%d zero_point=%d scale=%g", n, has_mask, (int)zero_point, scale);
+    int32_t *acc = check_buffer("acc", n * sizeof *acc, sizeof *acc);
+    float *values = float_row("values", n), *mask = draw_floats("mask", n, 3);
+    uint8_t *y = check_buffer("y", n, 1);
+    double greatest = -INFINITY, sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        acc[i] = (int32_t)check_below(60000) - 30000;
+        if (check_one_in(20))
+            mask[i] = check_one_in(2) ? -INFINITY : -10000;
+    }
+    mask[check_below((uint32_t)n)] = 0.5f;
+    for (size_t i = 0; i < n; i++)
+        greatest = fmax(greatest, acc[i] * 1e-4 + (has_mask ? mask[i] : 0));
+    for (size_t i = 0; i < n; i++)
+        sum += exp(acc[i] * 1e-4 + (has_mask ? mask[i] : 0) - greatest);
+    int32_t total = 0, codes = 0;
+    CHECK_CALL(total = f32->softmax_codes(n, acc, 1e-4f, has_mask ? mask : NULL, values, scale,
+                                          zero_point, y));
+    for (size_t i = 0; i < n; i++) {
+        double exact = exp(acc[i] * 1e-4 + (has_mask ? mask[i] : 0) - greatest) / sum / scale;
+        exact = fmin(exact + zero_point, 255);
+        check_close(exact, y[i], 0.5 + 1e-4 * (1 + exact), i);
+        codes += y[i];
+    }
+    check_close(codes, (float)total, 0, n);
+}
+
+static void check_softmax_codes(const q8_f32_table *f32)
+{
+    for (int i = 1; i < 200; i++)
+        check_softmax_codes_case(f32, draw_length(i));
+}
+
 /* Allowed: 40 ULP of what the terms would be if the mean were 0. */
 static void compare_layer_norm(const float *x, const float *scale, const float *bias,
                                const float *y, size_t n, float epsilon)
@@ -334,6 +373,8 @@ void check_f32_rows(const q8_kernels *kernels, const q8_kernels *below)
         check_binary(f32);
     if (check_begin("f32.softmax", f32->softmax != old->softmax))
         check_softmax(f32);
+    if (check_begin("f32.softmax_codes", f32->softmax_codes != old->softmax_codes))
+        check_softmax_codes(f32);
     if (check_begin("f32.layer_norm", f32->layer_norm != old->layer_norm))
         check_layer_norm(f32);
     if (check_begin("f32.lerp", f32->lerp != old->lerp))

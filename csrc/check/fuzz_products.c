@@ -160,13 +160,67 @@ static void add_matmul(fuzz_case *c, bool is_f32)
     q8_plan_add_matmul(c->plan, fuzz_chance(c, 128) ? NULL : &matmul);
 }
 
+/* Rows of heads, dense in the order batch, row, head or batch, head, row. */
+static q8_heads random_heads(fuzz_case *c, int dtype, int64_t batches, int64_t heads, int64_t rows,
+                             int64_t length)
+{
+    const bool is_split = fuzz_chance(c, 2); /* each row holds all heads */
+    const int64_t offset = fuzz_chance(c, 4) ? (int64_t)fuzz_below(c, 9) : 0;
+    const int64_t dims[5] = {batches, heads, rows, length, 1};
+    int64_t count = 1;
+    for (int d = 0; d < 4; d++)
+        if (__builtin_mul_overflow(count, dims[d], &count))
+            count = -1;
+    count = count < 0 || count > INT64_MAX / 2 ? count : count + offset;
+    return (q8_heads){
+        .tensor = fuzz_id(c, fuzz_new(c, dtype, 1, &count)),
+        .offset = fuzz_bend64(c, offset),
+        .batch_stride = fuzz_bend64(c, (int64_t)((uint64_t)heads * (uint64_t)rows *
+                                                 (uint64_t)length)),
+        .head_stride = fuzz_bend64(c, (int64_t)((is_split ? 1u : (uint64_t)rows) *
+                                                (uint64_t)length)),
+        .row_stride = fuzz_bend64(c, (int64_t)((is_split ? (uint64_t)heads : 1u) *
+                                               (uint64_t)length)),
+    };
+}
+
+static void add_attention(fuzz_case *c)
+{
+    int64_t dims[4];
+    fuzz_shape(c, 4, dims); /* batches, heads, rows, columns */
+    const int64_t depth = 1 + fuzz_below(c, 90), value_depth = 1 + fuzz_below(c, 90);
+    const int type = fuzz_chance(c, 3) ? Q8_F32 : Q8_U8;
+    const int result = type == Q8_U8 && fuzz_chance(c, 2) ? Q8_U8 : Q8_F32;
+    q8_attention attention = {
+        .q = random_heads(c, type, dims[0], dims[1], dims[2], depth),
+        .k = random_heads(c, type, dims[0], dims[1], dims[3], depth),
+        .v = random_heads(c, type, dims[0], dims[1], dims[3], value_depth),
+        .y = random_heads(c, result, dims[0], dims[1], dims[2], value_depth),
+        .mask = {.tensor = -1},
+        .batches = fuzz_bend64(c, dims[0]), .heads = fuzz_bend64(c, dims[1]),
+        .rows = fuzz_bend64(c, dims[2]), .columns = fuzz_bend64(c, dims[3]),
+        .depth = fuzz_bend64(c, depth), .value_depth = fuzz_bend64(c, value_depth),
+        .scale = fuzz_float(c), .q_zero_point = fuzz_code(c), .k_zero_point = fuzz_code(c),
+        .v_zero_point = fuzz_code(c), .p_zero_point = fuzz_code(c), .p_scale = fuzz_float(c),
+        .multiplier = fuzz_float(c), .y_zero_point = fuzz_code(c), .y_low = fuzz_bend(c, 0),
+        .y_high = fuzz_bend(c, 255)};
+    if (fuzz_chance(c, 2))
+        attention.mask = random_heads(c, Q8_F32, dims[0], dims[1], dims[2], dims[3]);
+    if (fuzz_chance(c, 3))
+        attention.mask.head_stride = attention.mask.row_stride = 0;
+    c->work += 2.0 * (double)dims[0] * (double)dims[1] * (double)dims[2] * (double)dims[3] * 90;
+    q8_plan_add_attention(c->plan, fuzz_chance(c, 128) ? NULL : &attention);
+}
+
 void fuzz_add_product(fuzz_case *c)
 {
     if (c->tensor_count > FUZZ_MOST_TENSORS - 8)
         return;
-    uint32_t chosen = fuzz_below(c, 7);
+    uint32_t chosen = fuzz_below(c, 9);
     if (chosen < 2)
         add_pool(c);
+    else if (chosen > 6)
+        add_attention(c);
     else if (chosen < 5)
         add_conv(c, chosen == 4);
     else

@@ -210,6 +210,11 @@ typedef struct {
                    float *y);
     /* One row, n >= 1; y may be x. 16 ULP + 1e-7. */
     void (*softmax)(size_t n, const float *x, float *y, int log_softmax);
+    /* One row of attention, n >= 1: with s[i] = (float)acc[i] * multiplier + mask[i] (mask NULL: 0)
+     * the codes y[i] = clamp code (0..255) of softmax(s)[i] / scale, before rounding within
+     * 1e-4 of it and of 1 code. values: room for n. Returns the sum of the codes. */
+    int32_t (*softmax_codes)(size_t n, const int32_t *acc, float multiplier, const float *mask,
+                             float *values, float scale, int32_t zero_point, uint8_t *y);
     /* One row, n >= 1; bias may be NULL. */
     void (*layer_norm)(size_t n, const float *x, const float *scale, const float *bias, float *y,
                        float epsilon);

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "../q8.h"
+#include "requant.h"
 #include "kernels.h"
 
 enum { MR = 4, NR = 8 };
@@ -144,6 +145,20 @@ static void softmax(size_t n, const float *x, float *y, int log_softmax)
     }
 }
 
+static int32_t softmax_codes(size_t n, const int32_t *acc, float multiplier, const float *mask,
+                             float *values, float scale, int32_t zero_point, uint8_t *y)
+{
+    int32_t total = 0;
+    for (size_t i = 0; i < n; i++)
+        values[i] = (float)acc[i] * multiplier + (mask ? mask[i] : 0);
+    softmax(n, values, values, 0);
+    for (size_t i = 0; i < n; i++) {
+        y[i] = (uint8_t)q8_round_to_code(values[i] / scale, zero_point, 0, 255);
+        total += y[i];
+    }
+    return total;
+}
+
 static void layer_norm(size_t n, const float *x, const float *scale, const float *bias, float *y,
                        float epsilon)
 {
@@ -184,6 +199,7 @@ const q8_f32_table q8_f32_scalar = {
     .unary = unary,
     .binary = binary,
     .softmax = softmax,
+    .softmax_codes = softmax_codes,
     .layer_norm = layer_norm,
     .lerp = lerp,
     .sum = sum,

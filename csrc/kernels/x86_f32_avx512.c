@@ -38,6 +38,7 @@ const q8_f32_table q8_f32_avx512 = {
     .unary = unary,
     .binary = binary,
     .softmax = softmax,
+    .softmax_codes = softmax_codes,
     .layer_norm = layer_norm,
     .lerp = lerp,
     .sum = sum,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from q8tool.engine.affine import following_affine, scaled
 from q8tool.engine.epilogue import find_epilogue
 from q8tool.engine.graph import Node
+from q8tool.engine.lower_attention import begins_attention
 from q8tool.engine.lowering import Lowering, LoweringFunction
 from q8tool.engine.products import (
     bias_codes,
@@ -71,7 +72,7 @@ def lower_matmul(lowering: Lowering, node: Node) -> None:
     a, b = lowering.input(node, 0), lowering.input(node, 1)
     if b.is_constant and b.rank == 2:
         _lower_product(lowering, _Product(node, a, b, None, is_transposed=False))
-    else:
+    elif not begins_attention(lowering, node):
         _lower_product_of_tensors(lowering, node, a, b)
 
 

@@ -25,7 +25,7 @@ from q8tool.engine.tensors import (
 )
 from q8tool.engine.values import Codes, Declined, Value
 
-__all__ = ["LOWERINGS", "constant_input", "moved"]
+__all__ = ["LOWERINGS", "constant_input", "moved", "slice_bounds"]
 
 Move = Callable[[Tensor, Layout], Tensor]
 BOTH = (Layout.PLAIN, Layout.CHANNELS_LAST)
@@ -141,9 +141,9 @@ def _becomes_channels_last(lowering: Lowering, x: Value, order: list[int]) -> bo
 # ---- parts and repetitions ----
 
 
-def lower_slice(lowering: Lowering, node: Node) -> None:
-    """Slice with constant bounds, steps of either sign."""
-    x, y = lowering.input(node, 0), lowering.output(node)
+def slice_bounds(lowering: Lowering, node: Node) -> tuple[list[int], list[int]]:
+    """Of a Slice with constant bounds: where each axis begins and its step."""
+    x = lowering.input(node, 0)
     starts = constant_input(lowering, node, 1, "starts")
     given_axes = constant_input(lowering, node, 3, "axes")
     given_steps = constant_input(lowering, node, 4, "steps")
@@ -157,6 +157,13 @@ def lower_slice(lowering: Lowering, node: Node) -> None:
         begin = begin + size if begin < 0 else begin
         begins[axis] = min(max(begin, 0), size - 1 if step < 0 else size)
         steps[axis] = step
+    return begins, steps
+
+
+def lower_slice(lowering: Lowering, node: Node) -> None:
+    """Slice with constant bounds, steps of either sign."""
+    y = lowering.output(node)
+    begins, steps = slice_bounds(lowering, node)
 
     def cut(tensor: Tensor, layout: Layout) -> Tensor:
         dims = physical_shape(y.shape, layout)

@@ -58,6 +58,7 @@ class Lowering:
         self._consumers: dict[str, list[Node]] = {}
         self.producers: dict[str, Node] = {}
         self._fused: set[Node] = set()
+        self._instead: dict[Node, LoweringFunction] = {}
         self._current: list[Node] = []
         self._reason = ""
         for node in graph.nodes:
@@ -107,7 +108,8 @@ class Lowering:
 
     def lower(self, node: Node) -> None:
         """Emits the steps of one node: native if its lowering takes it, else on the host."""
-        self.lower_by(self._functions.get((node.domain, node.op_type), _no_kernel), node)
+        function = self._functions.get((node.domain, node.op_type), _no_kernel)
+        self.lower_by(self._instead.get(node, function), node)
 
     def lower_by(self, function: "LoweringFunction", node: Node) -> None:
         """Emits the steps of a node by the given lowering, or on the host where it declines."""
@@ -132,6 +134,14 @@ class Lowering:
         """Marks nodes as done by the step that is emitted next."""
         self._fused.update(nodes)
         self._current.extend(nodes)
+
+    def lower_instead(self, node: Node, function: "LoweringFunction") -> None:
+        """Lowers a later node by the given function, which must not decline."""
+        self._instead[node] = function
+
+    def is_refused(self, node: Node) -> bool:
+        """True if C has refused the step that this node led to."""
+        return node in self._refused
 
     def explain(self, reason: str) -> None:
         """Why the current node's steps are float although codes go in."""

@@ -4,7 +4,7 @@ The methods stand one to one for the functions of csrc/q8.h, where every formula
 of arguments are the same. Tensors are ids that `tensor` and `constant` return.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,6 +116,50 @@ class Plan(PlanBase):
         descriptor.a_scale_tensor = _optional(a_scale_tensor)
         descriptor.b_scale_tensor = _optional(b_scale_tensor)
         return self._add(lib.q8_plan_add_matmul, descriptor, writes=[y])
+
+    def attention(
+        self,
+        q: int,
+        k: int,
+        v: int,
+        y: int,
+        mask: int | None = None,
+        *,
+        sizes: Sequence[int],
+        places: Mapping[str, Sequence[int]],
+        scale: float,
+        q_zero_point: int = 0,
+        k_zero_point: int = 0,
+        v_zero_point: int = 0,
+        p_zero_point: int = 0,
+        p_scale: float = 1.0,
+        multiplier: float = 1.0,
+        y_zero_point: int = 0,
+        y_low: int = 0,
+        y_high: int = 255,
+    ) -> range:
+        """Softmax(q k^T * scale + mask) v of every head, codes or floats: q8_plan_add_attention.
+
+        sizes   batches, heads, rows, columns, depth, value depth
+        places  by the tensor's name: offset and the strides of batch, head and row, in elements
+        """
+        descriptor: Any = ffi.new("q8_attention *")
+        names = ("batches", "heads", "rows", "columns", "depth", "value_depth")
+        for name, size in zip(names, sizes, strict=True):
+            setattr(descriptor, name, size)
+        tensors = {"q": q, "k": k, "v": v, "y": y, "mask": _optional(mask)}
+        for name, tensor in tensors.items():
+            box = getattr(descriptor, name)
+            box.tensor = tensor
+            box.offset, box.batch_stride, box.head_stride, box.row_stride = places.get(
+                name, (0, 0, 0, 0)
+            )
+        descriptor.scale, descriptor.p_scale, descriptor.multiplier = scale, p_scale, multiplier
+        descriptor.q_zero_point, descriptor.k_zero_point = q_zero_point, k_zero_point
+        descriptor.v_zero_point, descriptor.p_zero_point = v_zero_point, p_zero_point
+        descriptor.y_zero_point = y_zero_point
+        descriptor.y_low, descriptor.y_high = y_low, y_high
+        return self._add(lib.q8_plan_add_attention, descriptor, writes=[y])
 
     def pool(
         self,
