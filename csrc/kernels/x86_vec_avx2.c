@@ -12,6 +12,17 @@ Q8_TARGET("avx2,fma")
 #include "x86_lanes256.inc"
 #include "x86_vec.inc"
 
+static void add(size_t n, const uint8_t *a, const uint8_t *b, int b_is_scalar, uint8_t *y,
+                const q8_binary_params *params)
+{
+    if (n == 0)
+        return;
+    if (b_is_scalar)
+        add_rows(n, a, b, 1, y, params);
+    else
+        add_rows(n, a, b, 0, y, params);
+}
+
 static int32_t sum(size_t n, const uint8_t *x)
 {
     __m256i total = _mm256_setzero_si256();

@@ -3,6 +3,7 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#include <math.h>
 
 #include "target.h"
 #include "x86_inline.h"
@@ -50,6 +51,75 @@ static void table(size_t rows, size_t n, const uint8_t *x, uint8_t *y, size_t st
             _mm512_mask_storeu_epi8(y + i, rest, codes);
         }
     }
+}
+
+/* One operand of an addition. A code under the exponent of 2^23 is the float 2^23 + code, so that
+ * subtracting 2^23 + zero_point centres it, exactly. */
+typedef struct {
+    floats base, factor;
+} addend;
+
+X86_INLINE addend addend_of(int32_t zero_point, float multiplier)
+{
+    return (addend){all_floats(8388608.0f + (float)zero_point), all_floats(multiplier)};
+}
+
+/* Codes 4 * quarter .. + 3 of each 128 bits, times the factor. */
+X86_INLINE floats scaled_quarter(__m512i codes, int quarter, const addend *operand)
+{
+    const __m512i exponent = _mm512_set1_epi32(0x4b000000);
+    const __m512i order = _mm512_add_epi8(
+        _mm512_broadcast_i32x4(_mm_setr_epi32(0, 1, 2, 3)), _mm512_set1_epi32(4 * quarter));
+    __m512i bits = _mm512_mask_shuffle_epi8(exponent, 0x1111111111111111, codes, order);
+    return (_mm512_castsi512_ps(bits) - operand->base) * operand->factor;
+}
+
+/* 64 sums as codes. The packs put the quarters of each 128 bits where they came from, and saturate
+ * like a clamp. */
+X86_INLINE __m512i add_codes(__m512i a, __m512i b, const addend operands[2], __m512i zero_point)
+{
+    __m512i code[4];
+#define ADD_QUARTER(j)                                                                       \
+    code[j] = _mm512_cvtps_epi32(scaled_quarter(a, j, operands) +                            \
+                                 scaled_quarter(b, j, operands + 1))
+    X86_EACH_4(4, ADD_QUARTER);
+#undef ADD_QUARTER
+    __m512i left = _mm512_adds_epi16(_mm512_packs_epi32(code[0], code[1]), zero_point);
+    __m512i right = _mm512_adds_epi16(_mm512_packs_epi32(code[2], code[3]), zero_point);
+    return _mm512_packus_epi16(left, right);
+}
+
+static void add_vectors(size_t n, const uint8_t *a, const uint8_t *b, uint8_t *y,
+                        const q8_binary_params *params)
+{
+    const addend operands[2] = {addend_of(params->a_zero_point, params->a_multiplier),
+                                addend_of(params->b_zero_point, params->b_multiplier)};
+    const __m512i zero_point = _mm512_set1_epi16((int16_t)params->zero_point);
+    const __m512i low = _mm512_set1_epi8((char)params->low);
+    const __m512i high = _mm512_set1_epi8((char)params->high);
+    for (size_t i = 0; i < n; i += 64) {
+        const __mmask64 here = n - i < 64 ? ((__mmask64)1 << (n - i)) - 1 : ~(__mmask64)0;
+        __m512i sum = add_codes(_mm512_maskz_loadu_epi8(here, a + i),
+                                _mm512_maskz_loadu_epi8(here, b + i), operands, zero_point);
+        sum = _mm512_min_epu8(_mm512_max_epu8(sum, low), high);
+        _mm512_mask_storeu_epi8(y + i, here, sum);
+    }
+}
+
+static void add(size_t n, const uint8_t *a, const uint8_t *b, int b_is_scalar, uint8_t *y,
+                const q8_binary_params *params)
+{
+    /* Below this no sum leaves the range of int32. */
+    const float most = 4194304.0f;
+    const int fits = fabsf(params->a_multiplier) < most && fabsf(params->b_multiplier) < most;
+    if (n == 0)
+        return;
+    if (b_is_scalar)
+        add_rows(n, a, b, 1, y, params);
+    else if (fits)
+        add_vectors(n, a, b, y, params);
+    else
+        add_rows(n, a, b, 0, y, params);
 }
 
 static int32_t sum(size_t n, const uint8_t *x)
