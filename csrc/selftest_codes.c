@@ -67,7 +67,8 @@ static void check_gemm_case(session *s, size_t m, size_t n, size_t taps, size_t 
                        .a = (const uint8_t *const *)(const void *)space->pointers,
                        .b = space->panel, .bias = kernel_bias,
                        .multiplier = stores_codes ? multiplier : NULL,
-                       .zero_point = 7, .low = 3, .high = 250, .c = space->got, .c_step = n + 5};
+                       .is_near = below(s, 2), .zero_point = 7, .low = 3, .high = 250,
+                       .c = space->got, .c_step = n + 5};
     q8_selftest_clear(s);
     gemm->tile(&job);
     reference_tile(s, &job, w, bias, k, space->want);

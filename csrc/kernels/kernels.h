@@ -32,13 +32,12 @@ typedef struct {
     const void *b;             /* one packed panel, as below; 64-byte aligned */
     const int32_t *bias;       /* nr values */
     const float *multiplier;   /* nr values: store codes. NULL: store the accumulators */
+    int is_near;               /* 1: every |acc * multiplier| is known to be below 2^31 */
     int32_t zero_point, low, high;
     void *c;                   /* uint8_t or int32_t, row i at c + i * c_step */
     size_t c_step;
-    /* A hint, which a kernel may ignore and never reads: what will be wanted soon and may be fetched
-     * into the second cache meanwhile, next_step bytes further after every two steps of K. */
-    const void *next;          /* NULL: nothing */
-    size_t next_step;
+    const void *next;          /* NULL, or what is wanted in the second cache soon, as many bytes as
+                                  b has / fetch_jobs: may be fetched, is never read */
 } q8_gemm_job;
 
 /* A GEMM is chosen as a unit, because packing must match the kernel. */
@@ -47,6 +46,7 @@ typedef struct {
     size_t mr, nr, kr;         /* tile rows and columns; k is padded to a multiple of kr */
     size_t most_rows;          /* that a job may have: a multiple of mr */
     int weight_bytes;          /* bytes of one packed weight: 1, or 2 where the kernel wants s16 */
+    size_t fetch_jobs;         /* full jobs that it takes to fetch a panel; 0: none does */
     int flips_a;               /* 1: the kernel computes with a - 128 (s8 x s8 instructions), and
                                   the caller has added 128 * sum of b's column to bias */
     int wants_even_rows;       /* 1: several taps, or rows that are not all at one distance from
@@ -180,7 +180,6 @@ typedef struct {
     float *c;
     size_t c_step;
     const void *next;          /* as q8_gemm_job */
-    size_t next_step;
 } q8_gemm_f32_job;
 
 typedef struct {

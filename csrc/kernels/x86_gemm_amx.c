@@ -249,10 +249,14 @@ X86_INLINE void store_rows_of(const ending *end, size_t first, size_t rows, cons
 #define LOAD_SUMS(j) acc[j] = (int32x16)_mm512_load_si512(sums + j * 16)
         X86_EACH_4(columns, LOAD_SUMS);
 #undef LOAD_SUMS
-        if (end->multiplier)
-            store_codes(end, first + i, acc, columns);
-        else
+        if (end->kind == PLAIN_CODES)
+            store_codes(end, first + i, acc, columns, PLAIN_CODES);
+        else if (end->kind == CODES)
+            store_codes(end, first + i, acc, columns, CODES);
+        else if (end->kind == SUMS)
             store_sums(end, first + i, acc, columns);
+        else
+            store_codes(end, first + i, acc, columns, FAR_CODES);
     }
 }
 

@@ -53,6 +53,7 @@ const q8_gemm_table q8_gemm_avxvnni = {
     .nr = COLUMNS * COLUMN_LANES,
     .kr = 4,
     .weight_bytes = 1,
+    .fetch_jobs = FETCH_JOBS,
     .flips_a = 0,
     .tile = tile,
 };

@@ -155,6 +155,7 @@ static void run_panel(void *given, const q8_block *block, int64_t panel)
         .columns = q8_panel_width(product, panel),
         .bias = numbers->bias + at,
         .multiplier = numbers->multiplier ? numbers->multiplier + at : NULL,
+        .is_near = numbers->is_near,
         .float_bias = numbers->float_bias ? numbers->float_bias + at : NULL,
         .weight_zero_point = numbers->weight_zero_point ? numbers->weight_zero_point + at : NULL,
         .has_one_zero_point = numbers->has_one_zero_point,

@@ -21,6 +21,7 @@ typedef struct {
     const int32_t *weight_zero_point; /* NULL: all 0 */
     bool has_one_zero_point;          /* of the weights, for all channels */
     float *multiplier;                /* NULL for s32 */
+    bool is_near;                     /* all below 1: no product with an int32 leaves its range */
     const float *float_bias;          /* NULL: none */
     uint8_t *padding;                 /* padding_bytes of x_zero_point */
     int64_t padding_bytes;

@@ -1,4 +1,5 @@
 /* conv_numbers.c - bias, multipliers and zero points of an eight-bit convolution, per channel. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,6 +75,14 @@ static bool have_zero_point(const q8_conv *conv, int64_t channels, int32_t zero_
     return true;
 }
 
+static bool are_below_one(const float *values, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (!(fabsf(values[i]) < 1.0f))
+            return false;
+    return true;
+}
+
 /* Per channel: 255 times the sum of its weights' sizes. */
 static const float *most_sums(q8_plan *plan, const q8_conv *conv, int64_t channels, int64_t depth)
 {
@@ -107,6 +116,9 @@ int q8_conv_numbers_copy(q8_plan *plan, const q8_conv *conv, const q8_product *p
     }
     numbers->multiplier =
         copy_numbers(plan, product, channels, is_s32 ? NULL : conv->multiplier);
+    /* a run may multiply them by x's scale */
+    numbers->is_near = numbers->multiplier && conv->x_scale_tensor < 0 &&
+                       are_below_one(conv->multiplier, channels);
     numbers->float_bias = copy_numbers(plan, product, channels, conv->float_bias);
     if (conv->x_scale_tensor >= 0 && numbers->output.dtype == Q8_U8)
         numbers->most_sum = copy_numbers(plan, product, channels,

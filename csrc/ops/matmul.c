@@ -187,6 +187,7 @@ static void run_panel(void *given, const q8_block *block, int64_t panel)
         .columns = q8_panel_width(product, panel),
         .bias = bias,
         .multiplier = multipliers,
+        .is_near = fabsf(c->multiplier) < 1.0f,
         .weight_zero_point = c->b_zero_point ? zero_points : NULL,
         .has_one_zero_point = true,
         .row_sums = c->row_sums,

@@ -82,10 +82,12 @@ void q8_product_run(const q8_product_walk *walk, int64_t part);
 /* The panels of a part. */
 q8_range q8_product_panels(const q8_product *product, int threads, int64_t part);
 
-/* Packed weights on their way into the second cache, a little with every tile: first what is left
- * of this part's, then the beginning of the next step's. */
+/* Packed weights that tiles fetch into the second cache, a little each: first those of this part,
+ * a panel ahead, then the beginning of the next step's. */
 typedef struct {
-    q8_bytes own, next;
+    const uint8_t *seen, *end; /* this part's: the last panel fetched, and their end */
+    bool repeats;              /* fetch them again for every block of rows */
+    q8_bytes next;
 } q8_ahead;
 q8_ahead q8_ahead_of(const q8_product *product, const q8_run *run, const q8_step *step,
                      size_t panel_bytes, int64_t part);
@@ -109,6 +111,7 @@ typedef struct {
     size_t columns;
     const int32_t *bias;              /* nr values, like the arrays below */
     const float *multiplier;          /* NULL for s32 */
+    bool is_near;                     /* no |accumulator * multiplier| reaches 2^31 */
     const float *float_bias;          /* NULL: none */
     const int32_t *weight_zero_point; /* NULL: all 0 */
     bool has_one_zero_point;          /* the same for all columns */

@@ -145,63 +145,45 @@ static void store_tile(const q8_panel *panel, size_t first, size_t rows)
     q8_store_sums(panel->kernels, panel->output, &sums);
 }
 
-/* So far, or a panel, own weights are fetched ahead of the panel in use: far enough for memory to
- * deliver, near enough to stay in the second cache. */
-#define MOST_AHEAD (64 * 1024)
+/* More weights than this do not stay in the second cache from one block of rows to the next. */
+#define MANY_WEIGHTS (512 * 1024)
 #define MOST_OF_NEXT (256 * 1024)
-#define LINE_BYTES 64
 
 q8_ahead q8_ahead_of(const q8_product *product, const q8_run *run, const q8_step *step,
                      size_t panel_bytes, int64_t part)
 {
     const q8_range panels = q8_product_panels(product, run->threads, part);
-    const q8_bytes own = {step->weights.at + (size_t)panels.first * panel_bytes,
-                          (size_t)(panels.end - panels.first) * panel_bytes};
-    const size_t count = step->next.count < MOST_OF_NEXT ? step->next.count : MOST_OF_NEXT;
-    return (q8_ahead){own, {step->next.at, count}};
+    const uint8_t *weights = step->weights.at;
+    return (q8_ahead){
+        .seen = weights + (size_t)panels.first * panel_bytes,
+        .end = weights + (size_t)panels.end * panel_bytes,
+        .repeats = (size_t)(panels.end - panels.first) * panel_bytes > MANY_WEIGHTS,
+        .next = {step->next.at,
+                 step->next.count < MOST_OF_NEXT ? step->next.count : MOST_OF_NEXT},
+    };
 }
 
-/* Cuts off the first `count` bytes, or all if these are fewer, and returns them. */
-static q8_bytes take(q8_bytes *bytes, size_t count)
-{
-    const q8_bytes taken = {bytes->at, bytes->count < count ? bytes->count : count};
-    bytes->at += taken.count;
-    bytes->count -= taken.count;
-    return taken;
-}
-
-/* What a job of this panel is to fetch, up to `count` bytes. */
-static q8_bytes next_of(const q8_panel *panel, size_t count)
+/* What to fetch while a panel is used, as many bytes as it has: the next one, unless it has been
+ * used before and is still there; then the next step's. NULL: nothing. */
+static const uint8_t *fetched_with(const q8_panel *panel)
 {
     q8_ahead *ahead = panel->ahead;
-    const uint8_t *end = (const uint8_t *)panel->b + panel->panel_bytes;
-    if (!ahead)
-        return (q8_bytes){NULL, 0};
-    if (ahead->own.at < end)
-        take(&ahead->own, (size_t)(end - ahead->own.at));
-    if (!ahead->own.count)
-        return take(&ahead->next, count);
-    if ((size_t)(ahead->own.at - end) >= panel->panel_bytes + MOST_AHEAD)
-        return (q8_bytes){NULL, 0};
-    return take(&ahead->own, count);
+    if (!ahead || !panel->kernels->gemm->fetch_jobs)
+        return NULL;
+    const uint8_t *after = (const uint8_t *)panel->b + panel->panel_bytes;
+    if (after < ahead->end && (ahead->repeats || after > ahead->seen))
+        return ahead->seen = after;
+    const q8_bytes next = ahead->next;
+    const size_t count = next.count < panel->panel_bytes ? next.count : panel->panel_bytes;
+    ahead->next = (q8_bytes){next.at + count, next.count - count};
+    return count ? next.at : NULL;
 }
 
-static void set_next(const q8_panel *panel, size_t jobs, q8_gemm_job *job)
+/* What all jobs have in common. */
+static q8_gemm_job job_of(const q8_panel *panel, const q8_block *block, bool is_final)
 {
-    const q8_bytes next = next_of(panel, panel->panel_bytes / jobs + LINE_BYTES);
-    const size_t turns = job->taps * job->k / (2 * panel->kernels->gemm->kr) + 1;
-    job->next = next.at;
-    job->next_step = (next.count + turns - 1) / turns;
-}
-
-void q8_panel_run(const q8_panel *panel, const q8_block *block)
-{
-    const q8_gemm_table *gemm = panel->kernels->gemm;
     const q8_output *output = panel->output;
-    const bool is_final =
-        output->dtype != Q8_F32 && !panel->weight_zero_point && !panel->over_floats;
-    const size_t element_bytes = q8_element_bytes(output->dtype);
-    q8_gemm_job job = {
+    return (q8_gemm_job){
         .n = panel->columns,
         .taps = panel->product->taps,
         .k = panel->product->k,
@@ -209,18 +191,35 @@ void q8_panel_run(const q8_panel *panel, const q8_block *block)
         .b = panel->b,
         .bias = panel->bias,
         .multiplier = is_final && output->dtype == Q8_U8 ? panel->multiplier : NULL,
+        .is_near = panel->is_near,
         .zero_point = output->zero_point,
         .low = output->low,
         .high = output->high,
-        .c_step = is_final ? panel->y_step : gemm->nr,
+        .c_step = is_final ? panel->y_step : panel->kernels->gemm->nr,
     };
-    const size_t jobs = (block->rows + gemm->most_rows - 1) / gemm->most_rows;
-    for (size_t first = 0; first < block->rows; first += gemm->most_rows) {
-        set_next(panel, jobs, &job);
-        job.m = block->rows - first < gemm->most_rows ? block->rows - first : gemm->most_rows;
+}
+
+void q8_panel_run(const q8_panel *panel, const q8_block *block)
+{
+    const q8_gemm_table *gemm = panel->kernels->gemm;
+    const bool is_final =
+        panel->output->dtype != Q8_F32 && !panel->weight_zero_point && !panel->over_floats;
+    const size_t row_bytes = panel->y_step * q8_element_bytes(panel->output->dtype);
+    const size_t most = gemm->most_rows, jobs = (block->rows + most - 1) / most;
+    const uint8_t *fetched = fetched_with(panel);
+    q8_gemm_job job = job_of(panel, block, is_final);
+    /* Some jobs fetch a share each, as evenly as it goes: one whenever enough is due. */
+    size_t due = jobs;
+    for (size_t first = 0; first < block->rows; first += most) {
+        job.next = fetched && due >= jobs ? fetched : NULL;
+        if (job.next) {
+            fetched += panel->panel_bytes / gemm->fetch_jobs;
+            due -= jobs;
+        }
+        due += gemm->fetch_jobs;
+        job.m = block->rows - first < most ? block->rows - first : most;
         job.a = (const uint8_t *const *)(const void *)(block->a + first);
-        job.c = is_final ? (uint8_t *)panel->y + first * panel->y_step * element_bytes
-                         : (uint8_t *)panel->tile;
+        job.c = is_final ? (uint8_t *)panel->y + first * row_bytes : (uint8_t *)panel->tile;
         gemm->tile(&job);
         if (!is_final)
             store_tile(panel, first, job.m);

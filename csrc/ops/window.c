@@ -73,6 +73,9 @@ static void point_along(const q8_window *window, const q8_picture *picture, cons
     for (; ow < low; ow++, pointers += step)
         *pointers = picture->padding;
     size_t at = ow < high ? (size_t)(ow * window->stride_w - offset) * picture->pixel_bytes : 0;
+    if (step == 1) /* the usual case, for compilers to unroll */
+        for (; ow < high; ow++, pointers++, at += advance)
+            *pointers = line + at;
     for (; ow < high; ow++, pointers += step, at += advance)
         *pointers = line + at;
     for (; ow < s->end; ow++, pointers += step)
@@ -99,9 +102,22 @@ static void point_stretch(const q8_window *window, const q8_picture *picture, co
     }
 }
 
+/* Output pixels are input pixels, in the same order. */
+static bool is_pointwise(const q8_window *w)
+{
+    return w->kernel_h == 1 && w->kernel_w == 1 && w->stride_h == 1 && w->stride_w == 1 &&
+           !w->pad_top && !w->pad_left && w->oh == w->h && w->ow == w->w;
+}
+
 void q8_window_pointers(const q8_window *window, const q8_picture *picture, int64_t first,
                         int64_t count, q8_pointer_order order, const void **pointers)
 {
+    if (is_pointwise(window)) {
+        const uint8_t *x = picture->x + (size_t)first * picture->pixel_bytes;
+        for (int64_t i = 0; i < count; i++, x += picture->pixel_bytes, pointers += order.pixel_step)
+            *pointers = x;
+        return;
+    }
     for (int64_t pixel = first, end = first + count; pixel < end;) {
         stretch s = stretch_at(window, pixel, end);
         point_stretch(window, picture, &s, order, pointers + (size_t)(pixel - first) *
