@@ -300,7 +300,7 @@ static void tile_3x5x2(const q8_gemm_job *job)
 }
 
 static void tile_2x3x5(const q8_gemm_job *job);
-static const q8_gemm_table odd_2x3x5 = {"odd 2x3x5 s16 flipped", 2, 3, 5, 2, 2, 0, 1, 0, tile_2x3x5};
+static const q8_gemm_table odd_2x3x5 = {"odd 2x3x5 flipped", 2, 3, 5, 2, 2, 0, 1, 0, tile_2x3x5};
 static void tile_2x3x5(const q8_gemm_job *job)
 {
     odd_tile(&odd_2x3x5, job);

@@ -290,11 +290,11 @@ static void run_unit(const q8_gemm_job *job, const ending *end, unit_rows *unit,
                    vectors);
 }
 
-/* A step of K here are 16 of kr, and each unit has them all. */
+/* All of a panel, and each unit does all steps of K. */
 static fetching fetching_of(const q8_gemm_job *job)
 {
     const size_t units = (job->m + UNIT_ROWS - 1) / UNIT_ROWS * ((job->n + 31) / 32);
-    const size_t step = (8 * job->next_step + units - 1) / units;
+    const size_t step = (TILE_BYTES * PANEL_COLUMNS + units - 1) / units;
     return (fetching){job->next, job->next ? (step + TILE_BYTES - 1) / TILE_BYTES * TILE_BYTES : 0};
 }
 
@@ -333,11 +333,16 @@ static void run_vectors(const q8_gemm_job *job)
 {
     const q8_gemm_table *vectors = &q8_gemm_avx512vnni; /* packs like this one */
     const size_t element_bytes = job->multiplier ? 1 : sizeof(int32_t);
+    const size_t share = job->taps * job->k * PANEL_COLUMNS / vectors->fetch_jobs;
     q8_gemm_job piece = *job;
     for (size_t row = 0; row < job->m; row += vectors->mr) {
         piece.m = job->m - row < vectors->mr ? job->m - row : vectors->mr;
         piece.a = job->a + row;
         piece.c = (uint8_t *)job->c + row * job->c_step * element_bytes;
+        const size_t number = row / vectors->mr;
+        piece.next = NULL;
+        if (job->next && number < vectors->fetch_jobs)
+            piece.next = (const uint8_t *)job->next + number * share;
         vectors->tile(&piece);
     }
 }
@@ -360,6 +365,7 @@ const q8_gemm_table q8_gemm_amx = {
     .kr = 4,
     .weight_bytes = 1,
     .flips_a = 0,
+    .fetch_jobs = 1,
     .wants_even_rows = 1,
     .tile = tile,
 };

@@ -224,5 +224,6 @@ void q8_panel_run(const q8_panel *panel, const q8_block *block)
         if (!is_final)
             store_tile(panel, first, job.m);
     }
-    q8_output_table(panel->kernels, output, block->rows, panel->columns, panel->y, panel->y_step);
+    q8_output_table(panel->kernels, panel->output, block->rows, panel->columns, panel->y,
+                    panel->y_step);
 }
