@@ -63,3 +63,45 @@ def test_two_nodes_of_one_name_are_both_found(graph: ir.Model) -> None:
     for node in graph.graph:
         node.name = "same"
     assert len(select_nodes(graph, ["same"])["same"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("pattern", "outputs"),
+    [
+        ("head/relu..tail", "a b c"),
+        ("head/gate..y", "b c y"),
+        ("tail..tail", "c"),
+        ("op:Sigmoid..op:Neg", "b c y"),
+        ("head/*..tail", "a b c"),
+    ],
+)
+def test_between(graph: ir.Model, pattern: str, outputs: str) -> None:
+    found = select_nodes(graph, [pattern])
+    assert [node.outputs[0].name for node in found[pattern]] == outputs.split()
+
+
+def test_between_takes_what_lies_on_a_way_only() -> None:
+    text = """g (float[2] x) => (float[2] y, float[2] z) {
+        a = Relu(x) b = Neg(a) c = Abs(a) d = Add(b, c) z = Exp(b) e = Cos(x) y = Add(d, e) }"""
+    found = model(text)
+    between = select_nodes(found, ["a..y"])["a..y"]
+    assert [node.outputs[0].name for node in between] == ["a", "b", "c", "d", "y"]
+
+
+def test_between_of_many_ways_takes_no_time() -> None:
+    """Forty diamonds in a row: 2^40 ways."""
+    steps = " ".join(
+        f"b{i} = Neg(a{i}) c{i} = Abs(a{i}) a{i + 1} = Add(b{i}, c{i})" for i in range(40)
+    )
+    found = model(f"g (float[2] a0) => (float[2] a40) {{ {steps} }}")
+    assert len(select_nodes(found, ["b0..a40"])["b0..a40"]) == 1 + 1 + 39 * 3
+
+
+def test_names_with_dots_and_wrong_directions(graph: ir.Model) -> None:
+    with pytest.raises(UsageError, match="no way leads from 'tail' to 'head/relu'"):
+        select_nodes(graph, ["tail..head/relu"])
+    with pytest.raises(UsageError, match="'tial' matches no node") as caught:
+        select_nodes(graph, ["head/relu..tial"])
+    assert caught.value.hint == "did you mean tail?"
+    graph.graph[0].name = "block..1"
+    assert len(select_nodes(graph, ["block..1"])["block..1"]) == 1

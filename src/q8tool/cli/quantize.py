@@ -21,6 +21,7 @@ from q8tool.cli.options import (
     threads_option,
     truth_options,
 )
+from q8tool.cli.recipe import recipe_options
 
 if TYPE_CHECKING:
     from q8tool.pipelines.answers import Comparison
@@ -80,7 +81,16 @@ def _ranges(
 )  # fmt: skip
 @click.option(
     "--exclude", "excluded", multiple=True, metavar="PATTERN",
-    help="Nodes that stay float: a name with wildcards, op:TYPE, or re:EXPRESSION. Repeatable.",
+    help="Nodes that stay float: a name with wildcards, op:TYPE, re:EXPRESSION, or FIRST..LAST for "
+    "all nodes between two. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--include", "included", multiple=True, metavar="PATTERN",
+    help="The only nodes that may become eight-bit; patterns as for --exclude, which wins.",
+)  # fmt: skip
+@click.option(
+    "--opset", type=int, metavar="N",
+    help="Version of the standard to write; default: the model's own, raised where needed.",
 )  # fmt: skip
 @click.option(
     "--strip/--no-strip", default=True, show_default=True,
@@ -113,6 +123,7 @@ def _ranges(
 )
 @truth_options
 @preprocessing_options
+@recipe_options
 @threads_option
 @force_option
 @json_option

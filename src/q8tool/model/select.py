@@ -1,14 +1,16 @@
-"""Select: nodes by pattern, as --exclude takes them.
+"""Select: nodes by pattern, as --exclude and --include take them.
 
 conv1/*        node names, with * ? [] as in file names
 op:Softmax     operator types, same wildcards
 re:head.*bias  node names, regular expression that must match the whole name
+conv5..conv9   every node on a way from the one to the other, both included; either side may be any
+               of the above
 """
 
 import difflib
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
@@ -25,7 +27,43 @@ def select_nodes(model: ir.Model, patterns: Sequence[str]) -> dict[str, list[ir.
     nothing, with the nearest name, and for a regular expression that is none.
     """
     nodes = [(node_name(node), node) for node in model.graph]
-    return {pattern: _matches(pattern, nodes) for pattern in patterns}
+    return {pattern: _selected(pattern, nodes) for pattern in patterns}
+
+
+def _selected(pattern: str, nodes: Sequence[tuple[str, ir.Node]]) -> list[ir.Node]:
+    """What the pattern matches; a name that holds two dots is a name first of all."""
+    first, dots, last = pattern.partition("..")
+    is_name = any(fnmatch.fnmatchcase(name, pattern) for name, _ in nodes)
+    if not dots or is_name or pattern.startswith("re:"):
+        return _matches(pattern, nodes)
+    starts, ends = _matches(first, nodes), _matches(last, nodes)
+    behind = _reached(starts, lambda node: [use.node for v in node.outputs for use in v.uses()])
+    before = _reached(ends, _producers)
+    found = [node for _, node in nodes if node in behind and node in before]
+    if not found:
+        raise UsageError(
+            f"no way leads from '{first}' to '{last}'", "the first must come before the second"
+        )
+    return found
+
+
+def _producers(node: ir.Node) -> list[ir.Node]:
+    """Who computes what the node reads."""
+    found = (value.producer() for value in node.inputs if value is not None)
+    return [producer for producer in found if producer is not None]
+
+
+def _reached(
+    starts: Sequence[ir.Node], following: Callable[[ir.Node], list[ir.Node]]
+) -> set[ir.Node]:
+    """The starts and all that follows them, each looked at once."""
+    reached, waiting = set(starts), list(starts)
+    while waiting:
+        for node in following(waiting.pop()):
+            if node not in reached:
+                reached.add(node)
+                waiting.append(node)
+    return reached
 
 
 def _matches(pattern: str, nodes: Sequence[tuple[str, ir.Node]]) -> list[ir.Node]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
 
 from q8tool import __version__
@@ -20,6 +21,7 @@ from q8tool.model.graph import is_quantized, node_label, node_name, op_counts
 from q8tool.model.select import select_nodes
 from q8tool.passes.choose_precision import Choice
 from q8tool.passes.quantize_weights import zipped_share
+from q8tool.passes.raise_opset import OPSET_FOR_EIGHT_BIT
 from q8tool.pipelines.answers import Referee, Truth
 from q8tool.pipelines.damage import measure_damage
 from q8tool.pipelines.fallback import Fallback, Goal, reach_goal
@@ -48,6 +50,8 @@ class Options:
     images, data, ranges   where ranges come from; at most one of them
     input_ranges           graph input -> (low, high)
     excluded               patterns of nodes that stay float (model/select.py)
+    included               patterns of the only nodes that may become eight-bit; empty: all may
+    opset                  of the result; None: the lowest that will do, at least the model's own
     preprocessing          how photos become the input, as far as flags say
     labels_csv, label_offset   classes of photos, and what to add to their numbers (truth.py)
     max_drop               how much may be lost, 0..1; None: whatever it is
@@ -67,6 +71,8 @@ class Options:
     format: Format = "qdq"
     per_channel: bool = True
     excluded: Sequence[str] = ()
+    included: Sequence[str] = ()
+    opset: int | None = None
     preprocessing: SpecOptions = field(default_factory=SpecOptions)
     strip: bool = True
     labels_csv: Path | None = None
@@ -93,8 +99,8 @@ def run(options: Options, progress: Progress = silent) -> Report:
     _refuse_quantized(original, options.input_path)
     size = io.file_bytes(original, options.input_path)
     counts, opset = op_counts(original), original.opset_imports.get("", 0)
-    float_model, changes = prepared(original)
-    excluded = _excluded(float_model, options.excluded)
+    float_model, changes = prepared(original, _opset(options.opset, opset))
+    excluded = _excluded(float_model, options.excluded, options.included)
     ranging = find_ranges(float_model, _range_options(options), excluded, progress)
     found = rewritten(float_model, _form(options), ranging.ranges, excluded)
     truth = _truth(original, options, ranging)
@@ -197,9 +203,27 @@ def _refuse_quantized(model: ir.Model, path: Path) -> None:
         )
 
 
-def _excluded(model: ir.Model, patterns: Sequence[str]) -> frozenset[str]:
-    found = select_nodes(model, patterns)
-    return frozenset(node_name(node) for nodes in found.values() for node in nodes)
+def _opset(wanted: int | None, current: int) -> int:
+    """The opset to work in. Raises UsageError for one that cannot be."""
+    if wanted is None:
+        return OPSET_FOR_EIGHT_BIT
+    newest = onnx.defs.onnx_opset_version()
+    least = max(OPSET_FOR_EIGHT_BIT, current)
+    if not least <= wanted <= newest:
+        raise UsageError(
+            f"opset {wanted} cannot be written",
+            f"the model's is {current}; from {least} to {newest} is possible",
+        )
+    return wanted
+
+
+def _excluded(model: ir.Model, excluded: Sequence[str], included: Sequence[str]) -> frozenset[str]:
+    """Names of nodes that stay float: the excluded, and what is not included if anything is."""
+    found = {node for nodes in select_nodes(model, excluded).values() for node in nodes}
+    if included:
+        wanted = {node for nodes in select_nodes(model, included).values() for node in nodes}
+        found.update(node for node in model.graph if node not in wanted)
+    return frozenset(node_name(node) for node in found)
 
 
 def _range_options(options: Options) -> RangeOptions:

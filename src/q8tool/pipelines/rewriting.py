@@ -23,7 +23,7 @@ from q8tool.passes.insert_dynamic import insert_dynamic
 from q8tool.passes.lift_weights import lift_weights
 from q8tool.passes.quantize_storage import quantize_storage
 from q8tool.passes.quantize_weights import SMALLEST, quantize_weights, round_weights
-from q8tool.passes.raise_opset import raise_opset
+from q8tool.passes.raise_opset import OPSET_FOR_EIGHT_BIT, raise_opset
 from q8tool.passes.set_inference_mode import set_inference_mode
 from q8tool.passes.simplify import simplify
 from q8tool.passes.simulate_rounding import simulate_rounding
@@ -57,12 +57,12 @@ class Rewritten:
     changes: list[Change]
 
 
-def prepared(original: ir.Model) -> tuple[ir.Model, list[Change]]:
-    """freeze's passes on a copy: what is left is what runs, in float32, in a recent opset."""
+def prepared(original: ir.Model, opset: int = OPSET_FOR_EIGHT_BIT) -> tuple[ir.Model, list[Change]]:
+    """freeze's passes on a copy: what is left is what runs, in float32, in that opset or newer."""
     model = original.clone()
     changes = [*lift_weights(model), *inline_functions(model), *set_inference_mode(model)]
     changes += [*widen_floats(model), *simplify(model)]
-    model, raised = raise_opset(model)
+    model, raised = raise_opset(model, opset)
     return model, [*changes, *raised]
 
 
