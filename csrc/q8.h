@@ -156,7 +156,8 @@ int q8_plan_add_quantize(q8_plan *plan, int x, int y, float scale, int zero_poin
 /* y = (x - zero_point) * scale; x u8, y f32. */
 int q8_plan_add_dequantize(q8_plan *plan, int x, int y, float scale, int zero_point);
 /* The step added last also widens range (f32 [2]: -low and high, neither below 0) by all that it
- * writes to y (f32). For steps that write y whole: conv, pool, binary_f32. */
+ * writes to y (f32). For steps that write y whole: conv, pool, binary_f32,
+ * unary_f32, layer_norm. */
 int q8_plan_find_range(q8_plan *plan, int y, int range);
 /* ONNX DynamicQuantizeLinear: x f32 -> y u8 of the same size, scale f32 scalar, zero_point u8
  * scalar. range: -1, or the range of x as q8_plan_find_range leaves it. */
@@ -244,9 +245,16 @@ int q8_plan_add_unary_f32(q8_plan *plan, int op, int x, int y, float alpha, floa
 int q8_plan_add_binary_f32(q8_plan *plan, int op, int a, int b, int y);
 /* Softmax (log_softmax 0 or 1) over the last axis of f32 x. */
 int q8_plan_add_softmax_f32(q8_plan *plan, int x, int y, int log_softmax);
-/* Over the last axis: (x - mean) / sqrt(variance + epsilon) * scale + bias; scale and bias are
- * tensors of the axis' length, bias may be -1. */
-int q8_plan_add_layer_norm_f32(q8_plan *plan, int x, int scale, int bias, int y, float epsilon);
+/* Over the last axis of x: y = (x - mean) / sqrt(variance + epsilon) * scale + bias, and codes =
+ * saturate(rint(y / code_scale) + code_zero_point). */
+typedef struct {
+    int32_t x, scale;        /* f32; scale and bias have the axis' length */
+    int32_t bias;            /* -1: none */
+    int32_t y, codes;        /* f32 and u8 of x's size; one of them may be -1 */
+    float epsilon, code_scale;
+    int32_t code_zero_point;
+} q8_layer_norm;
+int q8_plan_add_layer_norm(q8_plan *plan, const q8_layer_norm *norm);
 typedef enum {
     Q8_REDUCE_SUM = 0, Q8_REDUCE_MEAN = 1, Q8_REDUCE_MAX = 2, Q8_REDUCE_MIN = 3,
     Q8_REDUCE_SUM_SQUARE = 4

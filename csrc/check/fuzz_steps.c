@@ -217,8 +217,12 @@ static void add_layer_norm(fuzz_case *c)
     int x = fuzz_new(c, Q8_F32, 2, dims), y = fuzz_new(c, Q8_F32, 2, dims);
     int scale = fuzz_new(c, Q8_F32, 1, dims + 1);
     int bias = fuzz_chance(c, 2) ? fuzz_new(c, Q8_F32, 1, dims + 1) : -1;
-    q8_plan_add_layer_norm_f32(c->plan, fuzz_id(c, x), fuzz_id(c, scale), fuzz_id(c, bias),
-                               fuzz_id(c, y), fuzz_float(c));
+    int codes = fuzz_chance(c, 2) ? fuzz_new(c, Q8_U8, 2, dims) : -1;
+    q8_layer_norm norm = {.x = fuzz_id(c, x), .scale = fuzz_id(c, scale),
+                          .bias = fuzz_id(c, bias), .y = fuzz_chance(c, 3) ? -1 : fuzz_id(c, y),
+                          .codes = fuzz_id(c, codes), .epsilon = fuzz_float(c),
+                          .code_scale = fuzz_float(c), .code_zero_point = fuzz_code(c)};
+    q8_plan_add_layer_norm(c->plan, fuzz_chance(c, 128) ? NULL : &norm);
 }
 
 static void add_reduction(fuzz_case *c)

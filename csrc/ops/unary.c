@@ -1,6 +1,8 @@
 /* unary.c - float functions of one tensor, element by element. */
 #include "ops.h"
 
+#define PIECE 2048 /* floats whose range is found while they are in the first cache */
+
 typedef struct {
     int op, x, y;
     float alpha, beta;
@@ -12,10 +14,17 @@ static void run_unary(const q8_step *step, const q8_run *run, int64_t part)
     const unary_state *state = step->state;
     const q8_tensor *x = q8_tensor_of(run, state->x);
     q8_range range = q8_part_range(part, state->per_part, x->count);
-    const float *source = (const float *)q8_read(run, x) + range.first;
-    float *target = (float *)q8_write(run, q8_tensor_of(run, state->y)) + range.first;
-    run->plan->kernels->f32.unary(state->op, (size_t)(range.end - range.first), source, target,
-                                  state->alpha, state->beta);
+    const float *source = q8_read(run, x);
+    float *target = q8_write(run, q8_tensor_of(run, state->y));
+    const q8_kernels *kernels = run->plan->kernels;
+    float found[2] = {0.0f, 0.0f};
+    for (int64_t at = range.first; at < range.end; at += PIECE) {
+        const size_t count = (size_t)q8_least(PIECE, range.end - at);
+        kernels->f32.unary(state->op, count, source + at, target + at, state->alpha, state->beta);
+        if (step->range >= 0)
+            kernels->vec.min_max(count, target + at, &found[0], &found[1]);
+    }
+    q8_widen_range(step, run, found);
 }
 
 int q8_plan_add_unary_f32(q8_plan *plan, int op, int x, int y, float alpha, float beta)
@@ -31,6 +40,7 @@ int q8_plan_add_unary_f32(q8_plan *plan, int op, int x, int y, float alpha, floa
     if (!step)
         return plan->status;
     *(unary_state *)step->state = (unary_state){op, x, y, alpha, beta, per_part};
+    step->ranged = y;
     static const char *const names[] = {
         "clamp",      "sigmoid",    "tanh",  "exp",          "log",        "sqrt",
         "neg",        "abs",        "erf",   "reciprocal",   "leaky_relu", "elu",

@@ -55,6 +55,9 @@ CALLS: list[tuple[str, Callable[[Plan, dict[str, int]], object]]] = [
     ("axis", lambda p, t: p.softmax_f32(t["scale"], t["scale"])),
     ("elements", lambda p, t: p.layer_norm_f32(t["f32"], t["scale"], None, t["f32b"], epsilon=0)),
     ("overlap", lambda p, t: layer_norm_in_place(p, t)),
+    ("no result", lambda p, t: p.layer_norm_f32(t["f32"], t["row"], None, epsilon=0)),
+    ("finite", lambda p, t: layer_norm_to_codes(p, t, code_scale=float("nan"))),
+    ("zero point", lambda p, t: layer_norm_to_codes(p, t, code_zero_point=256)),
     ("overlap", lambda p, t: number_inside_result(p, t, "conv")),
     ("overlap", lambda p, t: number_inside_result(p, t, "matmul")),
 ]
@@ -81,6 +84,11 @@ def resize(plan: Plan, tensors: dict[str, int], **changed: Any) -> object:
     sources |= {"low_w": [0, 1], "high_w": [1, 2], "fraction_w": [0.5, 0.5]}
     sources.update(changed)
     return plan.resize(tensors["image"], tensors["result"], **sources)
+
+
+def layer_norm_to_codes(plan: Plan, tensors: dict[str, int], **numbers: Any) -> object:
+    x, row, codes = (tensors[name] for name in ("f32", "row", "u8"))
+    return plan.layer_norm_f32(x, row, None, None, codes, epsilon=0.0, **numbers)
 
 
 def layer_norm_in_place(plan: Plan, tensors: dict[str, int]) -> object:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tests.native.one_step import ISAS, Array, run_one
+from tests.native.one_step import ISAS, Array, round_to_code, run_one, run_step
 
 RNG = np.random.default_rng(4)
 
@@ -48,6 +48,45 @@ def test_layer_norm(shape: Any, isa: str, has_bias: bool) -> None:
 
     got = run_one(add, [x, scale, bias], np.float32, shape, isa=isa)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=2e-5)
+
+
+@given(hnp.array_shapes(max_dims=3, max_side=70), st.sampled_from(ISAS), st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_layer_norm_to_codes(shape: Any, isa: str, wants_floats: bool) -> None:
+    x, scale = normal(shape) * 3 + 1, normal(shape[-1:])
+
+    def floats(plan: Any, x: int, scale: int, y: int) -> None:
+        plan.layer_norm_f32(x, scale, None, y, epsilon=1e-2)
+
+    def add(plan: Any, x: int, scale: int, y: int, codes: int, found: int) -> None:
+        numbers = {"epsilon": 1e-2, "code_scale": 0.031, "code_zero_point": 117}
+        plan.fill(found, np.float32(0))
+        plan.layer_norm_f32(x, scale, None, y if wants_floats else None, codes, **numbers)
+        if wants_floats:
+            plan.find_range(y, found)
+
+    want = run_one(floats, [x, scale], np.float32, shape, isa=isa)
+    outputs = [(np.float32, shape), (np.uint8, shape), (np.float32, (2,))]
+    y, codes, found = run_step(add, [x, scale], outputs, isa=isa)
+    np.testing.assert_array_equal(codes, round_to_code(want / np.float32(0.031), 117))
+    if wants_floats:
+        np.testing.assert_array_equal(y, want)
+        np.testing.assert_array_equal(found, [max(-want.min(), 0), max(want.max(), 0)])
+
+
+def test_unary_finds_its_range() -> None:
+    x = normal((5000,))
+
+    def add(plan: Any, x: int, y: int, found: int) -> None:
+        plan.fill(found, np.float32(0))
+        plan.unary_f32("tanh", x, y)
+        plan.find_range(y, found)
+
+    for isa in ISAS:
+        for threads in (1, 3):
+            outputs = [(np.float32, x.shape), (np.float32, (2,))]
+            y, found = run_step(add, [x], outputs, isa=isa, threads=threads)
+            np.testing.assert_array_equal(found, [-y.min(), y.max()])
 
 
 @pytest.mark.parametrize("isa", ISAS)

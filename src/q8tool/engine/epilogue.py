@@ -13,7 +13,14 @@ from q8tool.engine.lowering import Lowering, scalar
 from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_shape
 from q8tool.engine.values import CodeParams, Value
 
-__all__ = ["Epilogue", "clamp_bounds", "find_epilogue", "find_residual", "wanted_codes"]
+__all__ = [
+    "Epilogue",
+    "clamp_bounds",
+    "find_epilogue",
+    "find_residual",
+    "shared_codes",
+    "wanted_codes",
+]
 
 
 @dataclass(eq=False)
@@ -95,6 +102,24 @@ def find_residual(lowering: Lowering, epilogue: Epilogue) -> tuple[Value, Epilog
     behind = find_epilogue(lowering, node.outputs[0], codes=False)
     behind.nodes.insert(0, node)
     return other, behind
+
+
+def shared_codes(lowering: Lowering, name: str) -> tuple[list[Node], CodeParams | None]:
+    """QuantizeLinear nodes of one scale and zero point among the readers of a float value.
+
+    Others may read it as well, as floats or as other codes. No nodes and None if there are none.
+    """
+    nodes: list[Node] = []
+    shared: CodeParams | None = None
+    for node in lowering.consumers(name):
+        if node.op_type != "QuantizeLinear" or node.domain or node.input(0) != name:
+            continue
+        params = lowering.code_params(node)
+        if params is None or (shared is not None and not shared.same_meaning(params)):
+            continue
+        shared = params
+        nodes.append(node)
+    return nodes, shared
 
 
 def wanted_codes(lowering: Lowering, name: str) -> CodeParams | None:

@@ -13,7 +13,7 @@ from q8tool.engine.tensors import HostStep, NativeStep, Step, Storage, Tensor, n
 __all__ = ["found_range"]
 
 # Methods of Plan whose steps can find the range of a float32 y that they write whole.
-_FINDERS = ("conv", "pool", "binary_f32")
+_FINDERS = ("binary_f32", "conv", "layer_norm_f32", "pool", "unary_f32")
 
 
 def found_range(lowering: Lowering, x: Tensor) -> Tensor | None:

@@ -1,10 +1,11 @@
 """Steps that work in float only: softmax, layer normalization, reductions; ArgMax and Cast."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from q8tool.engine.epilogue import find_epilogue
+from q8tool.engine.epilogue import find_epilogue, shared_codes
 from q8tool.engine.graph import Node
 from q8tool.engine.lower_movement import constant_input
 from q8tool.engine.lower_pool import lower_average, whole_picture
@@ -78,9 +79,21 @@ def lower_layer_norm(lowering: Lowering, node: Node) -> None:
         "scale": lowering.form(scale, Layout.PLAIN).view((size,)),
         "bias": None if bias is None else lowering.form(bias, Layout.PLAIN).view((size,)),
     }
-    y = lowering.new_form(lowering.output(node), Layout.PLAIN)
-    epsilon = float(node.attributes.get("epsilon", 1e-5))
-    lowering.emit("layer_norm_f32", reads, {"y": y.view((rows, size))}, epsilon=epsilon)
+    arguments: dict[str, Any] = {"epsilon": float(node.attributes.get("epsilon", 1e-5))}
+    writes: dict[str, Tensor] = {}
+    name = lowering.output(node).name
+    ends, params = shared_codes(lowering, name)
+    if params is not None:
+        lowering.absorb(ends)
+        codes = new_tensor(np.uint8, x.shape)
+        for end in ends:
+            lowering.output(end).forms = {Layout.PLAIN: codes}
+        writes["codes"] = codes.view((rows, size))
+        arguments.update(code_scale=params.scale, code_zero_point=params.zero_point)
+    if len(ends) < len(lowering.consumers(name)) or name in lowering.kept:
+        y = lowering.new_form(lowering.output(node), Layout.PLAIN)
+        writes["y"] = y.view((rows, size))
+    lowering.emit("layer_norm_f32", reads, writes, **arguments)
 
 
 def lower_reduce(lowering: Lowering, node: Node) -> None:

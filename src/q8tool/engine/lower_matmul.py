@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from q8tool.engine.affine import following_affine, scaled
-from q8tool.engine.epilogue import find_epilogue
+from q8tool.engine.epilogue import find_epilogue, find_residual
 from q8tool.engine.graph import Node
 from q8tool.engine.lower_attention import begins_attention
 from q8tool.engine.lowering import Lowering, LoweringFunction
@@ -115,11 +115,15 @@ def _lower_codes(lowering: Lowering, product: _Product) -> None:
         name, nodes = affine.name, affine.nodes
     else:
         bias, nodes = bias_codes(product.bias, codes.grid.scale, weights.scale), []
-    epilogue = find_epilogue(lowering, name)
+    epilogue, residual = find_epilogue(lowering, name), None
+    joined = find_residual(lowering, epilogue)
+    if joined is not None:
+        value, epilogue = joined
+        residual = as_row(lowering.form(value, Layout.PLAIN))
     source = as_row(lowering.form(codes.source, Layout.PLAIN))
     lowering.absorb(nodes)
     y = as_row(epilogue.result(Layout.PLAIN))
-    emit_code_product(lowering, source, codes.grid, weights, bias, epilogue, y)
+    emit_code_product(lowering, source, codes.grid, weights, bias, epilogue, y, residual)
 
 
 def _lower_float(lowering: Lowering, product: _Product) -> None:

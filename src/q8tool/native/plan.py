@@ -362,12 +362,25 @@ class Plan(PlanBase):
         return self._add(lib.q8_plan_add_softmax_f32, x, y, log_softmax, writes=[y])
 
     def layer_norm_f32(
-        self, x: int, scale: int, bias: int | None, y: int, *, epsilon: float
+        self,
+        x: int,
+        scale: int,
+        bias: int | None,
+        y: int | None = None,
+        codes: int | None = None,
+        *,
+        epsilon: float,
+        code_scale: float = 1.0,
+        code_zero_point: int = 0,
     ) -> range:
-        """Layer normalization over the last axis; scale and bias are tensors of its length."""
-        return self._add(
-            lib.q8_plan_add_layer_norm_f32, x, scale, _optional(bias), y, epsilon, writes=[y]
-        )
+        """Layer normalization over the last axis, its result as floats, codes or both."""
+        descriptor: Any = ffi.new("q8_layer_norm *")
+        descriptor.x, descriptor.scale, descriptor.bias = x, scale, _optional(bias)
+        descriptor.y, descriptor.codes = _optional(y), _optional(codes)
+        descriptor.epsilon, descriptor.code_scale = epsilon, code_scale
+        descriptor.code_zero_point = code_zero_point
+        results = [tensor for tensor in (y, codes) if tensor is not None]
+        return self._add(lib.q8_plan_add_layer_norm, descriptor, writes=results)
 
     def reduce_f32(self, op: str, x: int, y: int, *, outer: int, axis: int, inner: int) -> range:
         """Reduce x, viewed as [outer, axis, inner]: "sum", "mean", "max", "min", "sum_square"."""
