@@ -41,7 +41,7 @@ static struct {
 /* A field that is added to a table must be added below: these catch a forgotten one. */
 typedef void (*function)(void);
 _Static_assert(sizeof(q8_conv_table) == 4 * sizeof(function), "inherit_conv");
-_Static_assert(sizeof(q8_vec_table) == 10 * sizeof(function), "inherit_vec");
+_Static_assert(sizeof(q8_vec_table) == 11 * sizeof(function), "inherit_vec");
 _Static_assert(sizeof(q8_f32_table) == 14 * sizeof(function), "inherit_f32");
 
 #define INHERIT(field)             \
@@ -65,6 +65,7 @@ static void inherit_vec(q8_vec_table *own, const q8_vec_table *up)
     INHERIT(requantize);
     INHERIT(accumulators_to_f32);
     INHERIT(table);
+    INHERIT(interleave_3);
     INHERIT(add);
     INHERIT(mul);
     INHERIT(min_max);

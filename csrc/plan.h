@@ -171,7 +171,7 @@ typedef struct {
 void q8_window_pointers(const q8_window *window, const q8_picture *picture, int64_t first,
                         int64_t count, q8_pointer_order order, const void **pointers);
 /* The same pixels copied: row i, of row_bytes, holds kernel_h * kernel_w * channel_bytes bytes in
- * this order, and padding bytes up to its end. */
+ * this order; bytes behind them are left as they are. */
 void q8_window_gather(const q8_window *window, const q8_picture *picture, int64_t first,
                       int64_t count, size_t row_bytes, uint8_t *rows);
 

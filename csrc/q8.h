@@ -153,6 +153,8 @@ int q8_plan_add_pool(q8_plan *plan, const q8_pool *pool);
 
 /* y = saturate(rint(x / scale) + zero_point); x f32, y u8, same number of elements. */
 int q8_plan_add_quantize(q8_plan *plan, int x, int y, float scale, int zero_point);
+/* The same of pictures of three channels, x [N, 3, H, W], y [N, H, W, 3]. */
+int q8_plan_add_quantize_picture(q8_plan *plan, int x, int y, float scale, int zero_point);
 /* y = (x - zero_point) * scale; x u8, y f32. */
 int q8_plan_add_dequantize(q8_plan *plan, int x, int y, float scale, int zero_point);
 /* The step added last also widens range (f32 [2]: -low and high, neither below 0) by all that it

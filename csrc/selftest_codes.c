@@ -264,6 +264,10 @@ static void check_table_and_sum(session *s, size_t n)
     s->tested->vec.table(1, n, space->a, space->got, 0, space->b);
     s->reference->vec.table(1, n, space->a, space->want, 0, space->b);
     q8_selftest_same(s, "table", n);
+    q8_selftest_clear(s);
+    s->tested->vec.interleave_3(n, space->a, n + 1, space->got);
+    s->reference->vec.interleave_3(n, space->a, n + 1, space->want);
+    q8_selftest_same(s, "interleave_3", n);
     int32_t got = s->tested->vec.sum(n, space->a), want = s->reference->vec.sum(n, space->a);
     q8_selftest_clear(s);
     memcpy(space->got, &got, sizeof got);

@@ -164,6 +164,17 @@ static void check_table(const q8_vec_table *vec, size_t n)
     check_u8(want, got, count, step ? step : 1);
 }
 
+static void check_interleave_3(const q8_vec_table *vec, size_t n)
+{
+    const size_t step = n + check_below(9);
+    check_case("n=%zu step=%zu", n, step);
+    uint8_t *x = draw_codes("x", n ? 2 * step + n : 0);
+    uint8_t *want = check_buffer("want", 3 * n, 1), *got = check_buffer("y", 3 * n, 1);
+    q8_vec_scalar.interleave_3(n, x, step, want);
+    CHECK_CALL(vec->interleave_3(n, x, step, got));
+    check_u8(want, got, 3 * n, 3);
+}
+
 typedef void (*binary_fn)(size_t, const uint8_t *, const uint8_t *, int, uint8_t *,
                           const q8_binary_params *);
 
@@ -301,6 +312,8 @@ void check_vec(const q8_kernels *kernels, const q8_kernels *below)
         for_lengths(vec, check_accumulators_to_f32);
     if (check_begin("vec.table", vec->table != old->table))
         for_lengths(vec, check_table);
+    if (check_begin("vec.interleave_3", vec->interleave_3 != old->interleave_3))
+        for_lengths(vec, check_interleave_3);
     if (check_begin("vec.add", vec->add != old->add))
         for_lengths(vec, check_add);
     if (check_begin("vec.mul", vec->mul != old->mul))

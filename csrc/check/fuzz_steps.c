@@ -30,6 +30,18 @@ static void add_conversion(fuzz_case *c)
         q8_plan_add_dequantize(c->plan, fuzz_id(c, x), y, fuzz_float(c), fuzz_code(c));
 }
 
+static void add_quantize_picture(fuzz_case *c)
+{
+    int64_t dims[4], y_dims[4];
+    fuzz_shape(c, 4, dims);
+    dims[1] = fuzz_bend64(c, 3);
+    for (int d = 0; d < 4; d++)
+        y_dims[d] = dims[d == 0 ? 0 : d == 3 ? 1 : d + 1];
+    int x = fuzz_new(c, Q8_F32, 4, dims), y = fuzz_new(c, Q8_U8, 4, y_dims);
+    q8_plan_add_quantize_picture(c->plan, fuzz_id(c, x), fuzz_id(c, y), fuzz_float(c),
+                                 fuzz_code(c));
+}
+
 static void add_dynamic_quantize(fuzz_case *c)
 {
     int x = new_random(c, Q8_F32);
@@ -255,9 +267,10 @@ void fuzz_maybe_find_range(fuzz_case *c, int y)
 void fuzz_add_step(fuzz_case *c)
 {
     static void (*const steps[])(fuzz_case *) = {
-        add_conversion, add_dynamic_quantize, add_table,  add_cast,   add_unary,
-        add_binary,     add_binary,           add_copy,   add_copy,   add_fill,
-        add_gather,     add_resize,           add_softmax, add_layer_norm, add_reduction};
+        add_conversion, add_quantize_picture, add_dynamic_quantize, add_table,  add_cast,
+        add_unary,      add_binary,           add_binary,           add_copy,   add_copy,
+        add_fill,       add_gather,           add_resize,           add_softmax,
+        add_layer_norm, add_reduction};
     if (c->tensor_count <= FUZZ_MOST_TENSORS - 8)
         steps[fuzz_below(c, sizeof steps / sizeof steps[0])](c);
 }

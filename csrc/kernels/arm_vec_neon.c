@@ -152,6 +152,15 @@ static void table(size_t rows, size_t n, const uint8_t *x, uint8_t *y, size_t st
     }
 }
 
+static void interleave_3(size_t n, const uint8_t *x, size_t x_step, uint8_t *y)
+{
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        vst3q_u8(y + 3 * i, (uint8x16x3_t){{vld1q_u8(x + i), vld1q_u8(x + x_step + i),
+                                            vld1q_u8(x + 2 * x_step + i)}});
+    q8_vec_scalar.interleave_3(n - i, x + i, x_step, y + 3 * i);
+}
+
 /* Two codes less their zero points -> the result's code, four at a time. */
 typedef struct {
     float32x4_t a_multiplier, b_multiplier;
@@ -297,6 +306,7 @@ const q8_vec_table q8_vec_neon = {
     .requantize = requantize_row,
     .accumulators_to_f32 = accumulators_to_f32,
     .table = table,
+    .interleave_3 = interleave_3,
     .add = add,
     .mul = mul,
     .min_max = min_max,

@@ -152,6 +152,8 @@ typedef struct {
     /* y[i] = table[x[i]], in rows of n codes that begin `step` codes apart; y may be x */
     void (*table)(size_t rows, size_t n, const uint8_t *x, uint8_t *y, size_t step,
                   const uint8_t *table);
+    /* y[3 * i + plane] = x[plane * x_step + i]: three planes of n codes, pixel by pixel */
+    void (*interleave_3)(size_t n, const uint8_t *x, size_t x_step, uint8_t *y);
     /* y may be a or b. b_is_scalar: b is one code, used for all. Two products, then their sum:
      * clamp code of (float)(a - az) * am + (float)(b - bz) * bm */
     void (*add)(size_t n, const uint8_t *a, const uint8_t *b, int b_is_scalar, uint8_t *y,

@@ -57,6 +57,13 @@ static void table(size_t rows, size_t n, const uint8_t *x, uint8_t *y, size_t st
             y[i] = table[x[i]];
 }
 
+static void interleave_3(size_t n, const uint8_t *x, size_t x_step, uint8_t *y)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t plane = 0; plane < 3; plane++)
+            y[3 * i + plane] = x[plane * x_step + i];
+}
+
 static void add(size_t n, const uint8_t *a, const uint8_t *b, int b_is_scalar, uint8_t *y,
                 const q8_binary_params *params)
 {
@@ -112,6 +119,7 @@ const q8_vec_table q8_vec_scalar = {
     .requantize = requantize,
     .accumulators_to_f32 = accumulators_to_f32,
     .table = table,
+    .interleave_3 = interleave_3,
     .add = add,
     .mul = mul,
     .min_max = min_max,

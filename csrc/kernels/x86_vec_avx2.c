@@ -39,6 +39,37 @@ static int32_t sum(size_t n, const uint8_t *x)
     return (int32_t)(uint32_t)rest;
 }
 
+/* Three vectors of the result take their bytes from every plane: what shuffle[vector][plane] leaves
+ * out is 0. */
+static void interleave_3(size_t n, const uint8_t *x, size_t x_step, uint8_t *y)
+{
+    static const int8_t shuffle[3][3][16] = {
+        {{0, -1, -1, 1, -1, -1, 2, -1, -1, 3, -1, -1, 4, -1, -1, 5},
+         {-1, 0, -1, -1, 1, -1, -1, 2, -1, -1, 3, -1, -1, 4, -1, -1},
+         {-1, -1, 0, -1, -1, 1, -1, -1, 2, -1, -1, 3, -1, -1, 4, -1}},
+        {{-1, -1, 6, -1, -1, 7, -1, -1, 8, -1, -1, 9, -1, -1, 10, -1},
+         {5, -1, -1, 6, -1, -1, 7, -1, -1, 8, -1, -1, 9, -1, -1, 10},
+         {-1, 5, -1, -1, 6, -1, -1, 7, -1, -1, 8, -1, -1, 9, -1, -1}},
+        {{-1, 11, -1, -1, 12, -1, -1, 13, -1, -1, 14, -1, -1, 15, -1, -1},
+         {-1, -1, 11, -1, -1, 12, -1, -1, 13, -1, -1, 14, -1, -1, 15, -1},
+         {10, -1, -1, 11, -1, -1, 12, -1, -1, 13, -1, -1, 14, -1, -1, 15}},
+    };
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        const __m128i a = _mm_loadu_si128((const __m128i *)(x + i));
+        const __m128i b = _mm_loadu_si128((const __m128i *)(x + x_step + i));
+        const __m128i c = _mm_loadu_si128((const __m128i *)(x + 2 * x_step + i));
+        for (size_t v = 0; v < 3; v++) {
+            const __m128i *from = (const __m128i *)shuffle[v];
+            __m128i mixed = _mm_or_si128(_mm_shuffle_epi8(a, _mm_loadu_si128(from)),
+                                         _mm_shuffle_epi8(b, _mm_loadu_si128(from + 1)));
+            mixed = _mm_or_si128(mixed, _mm_shuffle_epi8(c, _mm_loadu_si128(from + 2)));
+            _mm_storeu_si128((__m128i *)(y + 3 * i + 16 * v), mixed);
+        }
+    }
+    q8_vec_scalar.interleave_3(n - i, x + i, x_step, y + 3 * i);
+}
+
 Q8_TARGET_END
 
 const q8_vec_table q8_vec_avx2 = {
@@ -47,6 +78,7 @@ const q8_vec_table q8_vec_avx2 = {
     .requantize = requantize,
     .accumulators_to_f32 = accumulators_to_f32,
     .table = NULL,
+    .interleave_3 = interleave_3,
     .add = add,
     .mul = mul,
     .min_max = min_max,

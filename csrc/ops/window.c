@@ -253,9 +253,6 @@ static void gather_stretch(const q8_window *window, const q8_picture *picture, c
             for (int64_t kw = 0; kw < window->kernel_w; kw++)
                 gather_tap(&g, kw, to + (size_t)kw * channel_bytes);
     }
-    const size_t used = (size_t)(to - rows);
-    if (used < row_bytes)
-        fill_pieces(count, row_bytes - used, picture->padding_byte, to, row_bytes);
 }
 
 void q8_window_gather(const q8_window *window, const q8_picture *picture, int64_t first,

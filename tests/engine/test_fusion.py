@@ -8,6 +8,7 @@ from q8tool import Session
 from tests.build import Case, node, quantized_model, run_onnxruntime
 from tests.conftest import available_isas
 from tests.engine.cases import numbers
+from tests.native.one_step import run_one
 
 KINDS: dict[str, tuple[tuple[int, ...], dict[str, object]]] = {
     "1x1": ((130, 70, 1, 1), {}),
@@ -57,3 +58,32 @@ def test_table_on_the_way_of_a_convolution(kind: str, dtype: str) -> None:
         assert np.abs(result.astype(int) - expected).max() <= 2
         assert tables_of(together) < tables_of(apart)
         assert any(info.op.count("QuantizeLinear") == 2 for info in together.explain())
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 33, 40), (3, 3, 7, 5), (2, 4, 9, 9)])
+def test_photo_to_codes_in_one_pass(shape: tuple[int, ...]) -> None:
+    weights = numbers(20, shape[1], 3, 3, seed=1)
+    conv = node("Conv", "x w", "y", pads=[1, 1, 1, 1], strides=[2, 2])
+    case = Case("photo", [conv], {"x": numbers(*shape)}, {"w": weights}, {"w": 0})
+    model = quantized_model(case, "uint8")
+    expected = run_onnxruntime(model, case.inputs)[0].astype(int)
+    for isa in available_isas():
+        session = Session(model, 2, isa, strict=True)
+        (result,) = session.run(case.inputs).values()
+        assert np.abs(result.astype(int) - expected).max() <= 1
+        kernels = [info.kernel for info in session.explain()]
+        assert any("quantize picture" in kernel for kernel in kernels) == (shape[1] == 3)
+
+
+@pytest.mark.parametrize("isa", available_isas())
+def test_photo_to_codes_is_quantize_linear(isa: str) -> None:
+    x = numbers(2, 3, 31, 41)
+    got = run_one(
+        lambda p, x, y: p.quantize_picture(x, y, scale=0.02, zero_point=100),
+        [x],
+        np.uint8,
+        (2, 31, 41, 3),
+        isa=isa,
+    )
+    codes = np.clip(np.rint(x / np.float32(0.02)) + 100, 0, 255).astype(np.uint8)
+    np.testing.assert_array_equal(got, codes.transpose(0, 2, 3, 1))

@@ -1,14 +1,16 @@
 """Steps that another step does on its way: they vanish from the list, and their nodes move along.
 
-conv, then table    the convolution's codes go through the table before they leave the cache
+conv, then table           the convolution's codes go through the table before they leave the cache
+quantize, then transpose   of a photo: planes of floats become pixels of codes in one pass
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from q8tool.engine.tensors import NativeStep, Step, Storage, Tensor
+from q8tool.engine.graph import Node
+from q8tool.engine.tensors import NativeStep, Step, Storage, Tensor, contiguous_strides
 
 __all__ = ["fused"]
 
@@ -20,20 +22,17 @@ def fused(steps: Sequence[Step], wanted: Iterable[Tensor]) -> list[Step]:
     """
     uses = _Uses(steps, wanted)
     kept: list[Step] = []
+    # Where the step stands that wrote a storage last.
     places: dict[Storage, int] = {}
     for step in steps:
-        place = None
-        if isinstance(step, NativeStep) and step.method == "table":
-            place = places.get(step.inputs[0].storage)
-        producer = None if place is None else kept[place]
-        if place is not None and _takes_table(producer, step, uses):
-            assert isinstance(producer, NativeStep)
-            assert isinstance(step, NativeStep)
-            kept[place] = _with_table(producer, step)
-            places[step.outputs[0].storage] = place
-            continue
-        places.update((tensor.storage, len(kept)) for tensor in step.outputs)
-        kept.append(step)
+        place = places.get(step.inputs[0].storage) if len(step.inputs) == 1 else None
+        joined = None if place is None else _joined(kept[place], step, uses)
+        if place is None or joined is None:
+            place = len(kept)
+            kept.append(step)
+        else:
+            kept[place] = joined
+        places.update((tensor.storage, place) for tensor in step.outputs)
     return kept
 
 
@@ -49,30 +48,28 @@ class _Uses:
             for storage in {tensor.storage for tensor in step.outputs}:
                 self._writers[storage] = self._writers.get(storage, 0) + 1
 
-    def passes_once(self, storage: Storage) -> bool:
-        """True if one step writes it and one thing reads it."""
-        return self._readers.get(storage) == 1 == self._writers.get(storage)
-
-    def is_written_once(self, storage: Storage) -> bool:
-        """True if one step writes it."""
-        return self._writers.get(storage) == 1
-
-
-def _takes_table(producer: Step | None, table: Step, uses: _Uses) -> bool:
-    """True for a convolution to codes that only the table reads, all of them."""
-    if not isinstance(producer, NativeStep) or producer.method != "conv":
-        return False
-    codes, result = producer.writes["y"], table.outputs[0]
-    return (
-        codes.dtype == np.uint8
-        and uses.passes_once(codes.storage)
-        and uses.is_written_once(result.storage)
-        and codes.storage.bytes == result.storage.bytes == int(np.prod(codes.shape))
-    )
+    def allow(self, before: Tensor, after: Tensor) -> bool:
+        """True if one step makes `after` of all of `before`, which nobody else touches."""
+        return (
+            self._readers.get(before.storage) == 1 == self._writers.get(before.storage)
+            and self._writers.get(after.storage) == 1
+            and before.storage.bytes == after.storage.bytes == int(np.prod(before.shape))
+        )
 
 
-def _with_table(conv: NativeStep, step: NativeStep) -> NativeStep:
-    """The convolution that writes what the table step wrote."""
+def _joined(first: Step, second: Step, uses: _Uses) -> NativeStep | None:
+    """One step for both, None if there is none."""
+    if not isinstance(first, NativeStep) or not isinstance(second, NativeStep):
+        return None
+    join = _JOINS.get((first.method, second.method))
+    if join is None or not uses.allow(first.outputs[0], second.outputs[0]):
+        return None
+    return join(first, second)
+
+
+def _conv_table(conv: NativeStep, step: NativeStep) -> NativeStep | None:
+    if conv.writes["y"].dtype != np.uint8:
+        return None
     table = np.asarray(step.arguments["table"], np.uint8)
     before = conv.arguments.get("table")
     y = Tensor(step.outputs[0].storage, np.dtype(np.uint8), conv.writes["y"].shape)
@@ -80,5 +77,37 @@ def _with_table(conv: NativeStep, step: NativeStep) -> NativeStep:
         conv,
         writes={"y": y},
         arguments={**conv.arguments, "table": table if before is None else table[before]},
-        nodes=tuple(dict.fromkeys((*conv.nodes, *step.nodes))),
+        nodes=_nodes(conv, step),
     )
+
+
+def _quantize_transpose(quantize: NativeStep, copy: NativeStep) -> NativeStep | None:
+    x, y = quantize.inputs[0], copy.outputs[0]
+    if len(x.shape) != 4 or x.shape[1] != 3 or len(y.shape) != 4:
+        return None
+    strides = contiguous_strides(x.shape)
+    order = (0, 2, 3, 1)
+    dims = [x.shape[axis] for axis in order]
+    moved = {
+        "dims": dims,
+        "x_strides": [strides[axis] for axis in order],
+        "y_strides": contiguous_strides(y.shape),
+        "x_offset": 0,
+        "y_offset": 0,
+        "table": None,
+    }
+    if copy.arguments != moved or y.shape != tuple(dims):
+        return None
+    return replace(
+        quantize, method="quantize_picture", writes={"y": y}, nodes=_nodes(quantize, copy)
+    )
+
+
+def _nodes(first: NativeStep, second: NativeStep) -> tuple[Node, ...]:
+    return tuple(dict.fromkeys((*first.nodes, *second.nodes)))
+
+
+_JOINS: dict[tuple[str, str], Callable[[NativeStep, NativeStep], NativeStep | None]] = {
+    ("conv", "table"): _conv_table,
+    ("quantize", "copy"): _quantize_transpose,
+}

@@ -198,6 +198,10 @@ class Plan(PlanBase):
         """Codes of float32 values: y = saturate(rint(x / scale) + zero_point)."""
         return self._add(lib.q8_plan_add_quantize, x, y, scale, zero_point, writes=[y])
 
+    def quantize_picture(self, x: int, y: int, *, scale: float, zero_point: int) -> range:
+        """The same of pictures of three channels: x [N, 3, H, W], y [N, H, W, 3]."""
+        return self._add(lib.q8_plan_add_quantize_picture, x, y, scale, zero_point, writes=[y])
+
     def dequantize(self, x: int, y: int, *, scale: float, zero_point: int) -> range:
         """Float32 values of codes: y = (x - zero_point) * scale."""
         return self._add(lib.q8_plan_add_dequantize, x, y, scale, zero_point, writes=[y])
