@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from q8tool.calibrate.collect import Sample
-from q8tool.errors import ExpectationError, SlowerError, UsageError
+from q8tool.errors import SlowerError, UsageError
 from q8tool.model import io
 from q8tool.pipelines import quantize, timing
 from q8tool.pipelines.answers import Accuracy, Comparison, Difference, Referee
-from q8tool.pipelines.guard import refuse_drop, refuse_slower, worries
+from q8tool.pipelines.guard import beyond, refuse_slower, worries
 from q8tool.pipelines.quantize import Options
 from q8tool.pipelines.timing import Timing, time_models
 from tests.graphs import f32, model, random
@@ -50,13 +50,13 @@ def test_what_counts_as_a_drop() -> None:
     assert comparison(agreement=None, sqnr_db=None).drop is None
 
 
-def test_refuse_drop() -> None:
-    refuse_drop(comparison(agreement=0.95), 0.05 + 1e-9)
-    with pytest.raises(ExpectationError, match=r"drop is 5.00%, not at most 1.00%") as caught:
-        refuse_drop(comparison(agreement=0.95), 0.01)
-    assert caught.value.exit_code == 4
-    with pytest.raises(ExpectationError, match="nothing can be compared"):
-        refuse_drop(comparison(agreement=None, sqnr_db=None), 0.01)
+def test_what_is_beyond_the_drop_is_said() -> None:
+    error = beyond(comparison(agreement=0.95), 0.01)
+    assert error.message == "the drop is 5.00%, not at most 1.00%; nothing was written"
+    assert error.exit_code == 4
+    assert "3.00%" in beyond(comparison(agreement=1.0, expected=0.97), 0.01).message
+    nothing = comparison(agreement=None, sqnr_db=None)
+    assert "nothing can be compared" in beyond(nothing, 0.01, writes=False).message
 
 
 def test_worries() -> None:

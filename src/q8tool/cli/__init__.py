@@ -26,6 +26,8 @@ _BROKEN_PIPE = 141
         "quantize": "q8tool.cli.quantize",
         "calibrate": "q8tool.cli.calibrate",
         "ranges": "q8tool.cli.ranges",
+        "compare": "q8tool.cli.compare",
+        "verify": "q8tool.cli.verify",
         "strip-conversions": "q8tool.cli.strip_conversions",
         "label-image": "q8tool.cli.label_image",
         "inspect": "q8tool.cli.inspect",

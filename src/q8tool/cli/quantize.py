@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from q8tool.pipelines.quantize_report import Report
     from q8tool.pipelines.timing import Timing
 
-__all__ = ["command"]
+__all__ = ["command", "comparison_rows", "time_row"]
 
 MODES = ["eightbit", "weights", "weights-rounded", "round", "simulate"]
 
@@ -179,7 +179,10 @@ def _print(result: "Report") -> None:
         rows.append(("weights zipped", f"{result.zipped:.1%} of their size"))
     if result.fallback is not None:
         rows.append(("drop", _drop(result.fallback)))
-    rows += [*_comparison(result.comparison), ("time of one run", _time(result.timing))]
+    rows += [
+        *comparison_rows(result.comparison, "held-back samples"),
+        ("time of one run", time_row(result.timing)),
+    ]
     report.facts([*rows, ("written", result.output)])
 
 
@@ -194,8 +197,9 @@ def _by_reason(kept: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     ]
 
 
-def _comparison(found: "Comparison") -> list[tuple[str, object]]:
-    on = f"{found.samples} {'random inputs' if found.is_random else 'held-back samples'}"
+def comparison_rows(found: "Comparison", samples: str) -> list[tuple[str, object]]:
+    """What a comparison found, for report.facts. samples: what they are called."""
+    on = f"{found.samples} {'random inputs' if found.is_random else samples}"
     rows: list[tuple[str, object]] = []
     if found.agreement is not None and not found.is_random:
         rows.append(("same label as float", f"{found.agreement:.1%} of {on}"))
@@ -221,7 +225,8 @@ def _drop(fallback: "Fallback") -> str:
     return text
 
 
-def _time(timing: "Timing") -> str:
+def time_row(timing: "Timing") -> str:
+    """Both times and their ratio."""
     before, after = timing.float_ms, timing.eight_bit_ms
     digits = 1 if after >= 1 else 2
     return f"{before:.{digits}f} ms -> {after:.{digits}f} ms ({before / after:.1f} times as fast)"

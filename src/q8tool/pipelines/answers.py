@@ -132,7 +132,7 @@ class Referee:
         if self.is_random or samples is None:
             assert isinstance(reference, ir.Model)
             samples = _random_samples(reference, session)
-        self._samples = samples
+        self.samples = samples
         self._threads = threads
         self._truth = truth or {}
         self._are_probabilities = session.outputs[0].name in session.probabilities
@@ -143,7 +143,7 @@ class Referee:
     def samples_hash(self) -> str:
         """SHA-256 of all inputs, in their order: which samples a comparison was made on."""
         digest = hashlib.sha256()
-        for sample in self._samples():
+        for sample in self.samples():
             for name in sorted(sample.feeds):
                 digest.update(np.ascontiguousarray(sample.feeds[name]).data)
         return digest.hexdigest()
@@ -151,11 +151,14 @@ class Referee:
     @property
     def first(self) -> Sample:
         """A sample to time models with."""
-        return next(self._samples())
+        return next(self.samples())
 
-    def compare(self, model: ir.Model | Session) -> Comparison:
-        """Runs the model on the same samples."""
-        actual = _run_all(_session(model, self._threads), self._samples)
+    def compare(self, model: ir.Model | Session, samples: Samples | None = None) -> Comparison:
+        """Runs the model on the same samples, or on these, which are the same photos.
+
+        samples  under the same names, where the model takes its input in another form
+        """
+        actual = _run_all(_session(model, self._threads), samples or self.samples)
         pairs = {name: (self._wanted[name], actual[name]) for name in self._wanted}
         each = {name: (_noise([pair]), _equal([pair])) for name, pair in pairs.items()}
         rows = _score_rows(list(pairs.values()))

@@ -10,7 +10,7 @@ from q8tool.errors import ExpectationError, SlowerError
 from q8tool.pipelines.answers import Comparison
 from q8tool.pipelines.timing import Timing
 
-__all__ = ["beyond", "refuse_drop", "refuse_slower", "worries"]
+__all__ = ["beyond", "refuse_slower", "worries"]
 
 # From this drop, and so many samples with other labels, there is a warning.
 WORRYING_DROP = 0.05
@@ -34,20 +34,22 @@ def refuse_slower(timing: Timing, slowest: Sequence[tuple[str, str]]) -> None:
     )
 
 
-def refuse_drop(found: Comparison, max_drop: float) -> None:
-    """Raises ExpectationError if more was lost than max_drop (0..1)."""
-    if found.drop is None or found.drop > max_drop:
-        raise beyond(found, max_drop)
+def beyond(
+    found: Comparison, max_drop: float, tried: str = "", *, writes: bool = True
+) -> ExpectationError:
+    """The error of a drop that is too large.
 
-
-def beyond(found: Comparison, max_drop: float, tried: str = "") -> ExpectationError:
-    """The error of a drop that is too large. tried: what was done about it."""
+    tried   what was done about it;  writes  whether a file would have been written
+    """
     drop = found.drop
     if drop is not None and drop <= max_drop and found.expected is not None:
         drop = 1.0 - found.expected  # counted it would do, but by luck
     lost = "nothing can be compared" if drop is None else f"the drop is {drop:.2%}"
+    message = f"{lost}, not at most {max_drop:.2%}{tried}"
+    if not writes:
+        return ExpectationError(message)
     return ExpectationError(
-        f"{lost}, not at most {max_drop:.2%}{tried}; nothing was written",
+        f"{message}; nothing was written",
         "more photos, another --calibration, or a larger --max-drop",
     )
 

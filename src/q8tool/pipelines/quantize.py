@@ -34,7 +34,7 @@ from q8tool.pipelines.range_sources import RangeOptions, Ranging, find_ranges
 from q8tool.pipelines.rewriting import MODES, Form, Format, Mode, Rewritten, prepared, rewritten
 from q8tool.pipelines.samples import PhotoSamples
 from q8tool.pipelines.timing import slowest_steps, time_models
-from q8tool.pipelines.truth import classes_by_folder, classes_by_table
+from q8tool.pipelines.truth import true_classes
 
 __all__ = ["MODES", "Mode", "Options", "Report", "run"]
 
@@ -190,9 +190,7 @@ def _form(options: Options) -> Form:
 def _truth(model: ir.Model, options: Options, ranging: Ranging) -> Truth:
     photos = ranging.samples.paths if isinstance(ranging.samples, PhotoSamples) else []
     names = metadata.labels(model) or []
-    if options.labels_csv is not None:
-        return classes_by_table(options.labels_csv, photos, names, options.label_offset)
-    return classes_by_folder(photos, names)
+    return true_classes(photos, names, options.labels_csv, options.label_offset)
 
 
 def _refuse_quantized(model: ir.Model, path: Path) -> None:

@@ -6,7 +6,7 @@ only if it stays clearly so.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,20 +44,27 @@ class Timing:
 
 
 def time_models(
-    reference: ir.Model, model: ir.Model, feeds: Feeds, threads: int | None = None
+    reference: ir.Model,
+    model: ir.Model,
+    feeds: Feeds,
+    threads: int | None = None,
+    other_feeds: Feeds | None = None,
 ) -> Timing:
-    """Runs both models in turn on the same input."""
+    """Runs both models in turn on the same input; other_feeds: the second model's form of it."""
     sessions = [Session(one, threads=threads) for one in (reference, model)]
-    for session in sessions:
-        session.run(feeds)
-    best = _fastest(sessions, feeds, USUAL_SECONDS)
+    fed = [feeds, feeds if other_feeds is None else other_feeds]
+    for session, own in zip(sessions, fed, strict=True):
+        session.run(own)
+    best = _fastest(sessions, fed, USUAL_SECONDS)
     if _is_slower(best):
-        again = _fastest(sessions, feeds, DOUBTFUL_SECONDS)
+        again = _fastest(sessions, fed, DOUBTFUL_SECONDS)
         best = (min(best[0], again[0]), min(best[1], again[1]))
     return Timing(*best, is_slower=_is_slower(best))
 
 
-def _fastest(sessions: list[Session], feeds: Feeds, seconds: float) -> tuple[float, float]:
+def _fastest(
+    sessions: list[Session], feeds: Sequence[Feeds], seconds: float
+) -> tuple[float, float]:
     """Milliseconds of the fastest run of each, over rounds of at most so many seconds."""
     best = [np.inf, np.inf]
     end = time.perf_counter() + seconds
@@ -66,7 +73,7 @@ def _fastest(sessions: list[Session], feeds: Feeds, seconds: float) -> tuple[flo
         for index, session in enumerate(sessions):
             for _ in range(RUNS_PER_ROUND):
                 start = time.perf_counter()
-                session.run(feeds)
+                session.run(feeds[index])
                 best[index] = min(best[index], (time.perf_counter() - start) * 1e3)
         rounds += 1
         if time.perf_counter() > end and rounds > 1:

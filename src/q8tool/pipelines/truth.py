@@ -10,11 +10,20 @@ from pathlib import Path
 
 from q8tool.errors import InputError
 
-__all__ = ["classes_by_folder", "classes_by_table"]
+__all__ = ["classes_by_folder", "classes_by_table", "true_classes"]
 
 _FILE_COLUMNS = ("file", "filename", "path", "image", "photo")
 _NUMBER_COLUMNS = ("class_index", "index", "class_id", "class", "label")
 _NAME_COLUMNS = ("class_name", "name", "label", "class")
+
+
+def true_classes(
+    photos: Sequence[Path], labels: Sequence[str], table: Path | None, offset: int = 0
+) -> dict[str, int]:
+    """Photo -> class: by the table if there is one, else by folders; empty if neither says it."""
+    if table is not None:
+        return classes_by_table(table, photos, labels, offset)
+    return classes_by_folder(photos, labels)
 
 
 def classes_by_folder(photos: Sequence[Path], labels: Sequence[str]) -> dict[str, int]:
