@@ -200,7 +200,7 @@ size_t q8_padded_k(const q8_gemm_table *table, size_t k);
 size_t q8_panel_bytes(const q8_gemm_table *table, size_t taps, size_t k);
 /* Packs n columns (n <= nr) of w(tap, p, column) = w[column * column_step + tap * tap_step +
  * p * k_step] into one panel; see kernels.h. is_unsigned: w holds uint8, of which 128 is
- * subtracted. sums receives each column's sum [n]. */
+ * subtracted. sums: NULL, or receives each column's sum [n]. */
 void q8_pack_panel(const q8_gemm_table *table, size_t n, size_t taps, size_t k, const int8_t *w,
                    size_t column_step, size_t tap_step, size_t k_step, bool is_unsigned,
                    void *panel, int32_t *sums);

@@ -14,7 +14,7 @@ typedef struct {
     q8_attention_shape shape;
     q8_output output;
     size_t k_bias_at, v_bias_at; /* of every panel, behind one another */
-    size_t zero_points_at, multipliers_at, values_at, codes_at, row_sums_at, tile_at;
+    size_t zero_points_at, multipliers_at, values_at, codes_at, row_sums_at, tile_at, ones_at;
 } attention_state;
 
 /* ---- adding ---- */
@@ -58,6 +58,9 @@ static size_t lay_out_scratch(const q8_gemm_table *gemm, attention_state *state)
     state->codes_at = q8_reserve(&total, rows * shape->values.k);
     state->row_sums_at = q8_reserve(&total, rows * sizeof(int32_t));
     state->tile_at = q8_reserve(&total, gemm->most_rows * nr * sizeof(int32_t));
+    const size_t longest =
+        shape->scores.k > shape->values.k ? shape->scores.k : shape->values.k;
+    state->ones_at = q8_reserve(&total, longest);
     return total;
 }
 
@@ -126,13 +129,15 @@ static void pack_k(const attention_state *state, const q8_run *run, int64_t at)
     const q8_attention *a = &shape->a;
     const int8_t *k = (const int8_t *)q8_read(run, q8_tensor_of(run, a->k.tensor)) + at;
     int32_t *bias = numbers_at(run, state->k_bias_at);
+    uint8_t *ones = run->scratch + state->ones_at;
     for (int64_t panel = 0; panel < shape->score_panels; panel++) {
         const int64_t first = panel * (int64_t)gemm->nr;
         const size_t columns = (size_t)q8_least((int64_t)gemm->nr, a->columns - first);
+        uint8_t *to = run->scratch + shape->k_at + (size_t)panel * shape->score_panel_bytes;
         q8_pack_panel(gemm, columns, 1, (size_t)a->depth, k + first * a->k.row_stride,
                       (size_t)a->k.row_stride, 0, 1, true,
-                      run->scratch + shape->k_at + (size_t)panel * shape->score_panel_bytes,
-                      bias + first);
+                      to, NULL);
+        q8_panel_sums(run->plan->kernels, to, columns, shape->scores.k, ones, bias + first);
         make_bias(gemm, a->q_zero_point, columns, bias + first);
     }
 }
@@ -144,13 +149,15 @@ static void pack_v(const attention_state *state, const q8_run *run, int64_t at)
     const q8_attention *a = &shape->a;
     const int8_t *v = (const int8_t *)q8_read(run, q8_tensor_of(run, a->v.tensor)) + at;
     int32_t *bias = numbers_at(run, state->v_bias_at);
+    uint8_t *ones = run->scratch + state->ones_at;
     for (int64_t panel = 0; panel < shape->value_panels; panel++) {
         const int64_t first = panel * (int64_t)gemm->nr;
         const size_t columns = (size_t)q8_least((int64_t)gemm->nr, a->value_depth - first);
+        uint8_t *to = run->scratch + shape->v_at + (size_t)panel * shape->value_panel_bytes;
         q8_pack_panel(gemm, columns, 1, (size_t)a->columns, v + first, 1, 0,
                       (size_t)a->v.row_stride, true,
-                      run->scratch + shape->v_at + (size_t)panel * shape->value_panel_bytes,
-                      bias + first);
+                      to, NULL);
+        q8_panel_sums(run->plan->kernels, to, columns, shape->values.k, ones, bias + first);
         make_bias(gemm, a->p_zero_point, columns, bias + first);
     }
 }

@@ -133,6 +133,9 @@ void q8_row_sums(const q8_kernels *kernels, const q8_product *product, const q8_
 /* Rows of n codes, `step` apart, become what the output's table makes of them. */
 void q8_output_table(const q8_kernels *kernels, const q8_output *output, size_t rows, size_t n,
                      uint8_t *y, size_t step);
+/* sums[j] = sum of column j of a packed panel of k rows. ones: room for a row of k codes. */
+void q8_panel_sums(const q8_kernels *kernels, const void *panel, size_t n, size_t k, uint8_t *ones,
+                   int32_t *sums);
 int q8_output_check(q8_plan *plan, const q8_output *output, const char *what);
 
 /* Accumulators [rows][columns] on their way to y. */

@@ -52,6 +52,19 @@ void q8_row_sums(const q8_kernels *kernels, const q8_product *product, const q8_
     }
 }
 
+/* A product with a row of ones; where the kernel takes 128 off every code, of 129. */
+void q8_panel_sums(const q8_kernels *kernels, const void *panel, size_t n, size_t k, uint8_t *ones,
+                   int32_t *sums)
+{
+    static const int32_t no_bias[256];
+    const q8_gemm_table *gemm = kernels->gemm;
+    const uint8_t *row = ones;
+    memset(ones, gemm->flips_a ? 129 : 1, k);
+    const q8_gemm_job job = {.m = 1, .n = n, .taps = 1, .k = k, .a = &row, .a_step = 1, .b = panel,
+                             .bias = no_bias, .c = sums, .c_step = n};
+    gemm->tile(&job);
+}
+
 enum { CHUNK = 8 }; /* divides every nr; a constant count, of which compilers make vectors */
 
 /* acc -= weight_zero_point * row_sum. Chunks run over the columns' end, inside the tile. */
