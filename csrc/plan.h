@@ -60,6 +60,8 @@ typedef struct q8_step {
     int64_t macs;
     int ranged;           /* the f32 tensor whose range it can find while writing it, or -1 */
     int range;            /* -1, or where to: -low and high, widened by every part */
+    int function;         /* -1, or a q8_unary_op of all that it writes to that tensor */
+    float alpha, beta;    /* of the function */
     q8_bytes weights;     /* packed, if the step reads them in order from the first on */
     q8_bytes next;        /* the weights of the next step that has some: worth fetching early */
 } q8_step;

@@ -158,9 +158,12 @@ int q8_plan_add_quantize_picture(q8_plan *plan, int x, int y, float scale, int z
 /* y = (x - zero_point) * scale; x u8, y f32. */
 int q8_plan_add_dequantize(q8_plan *plan, int x, int y, float scale, int zero_point);
 /* The step added last also widens range (f32 [2]: -low and high, neither below 0) by all that it
- * writes to y (f32). For steps that write y whole: conv, pool, binary_f32,
- * unary_f32, layer_norm. */
+ * writes to y (f32). For steps that write y whole: conv, conv_f32, pool, binary_f32, unary_f32,
+ * layer_norm. */
 int q8_plan_find_range(q8_plan *plan, int y, int range);
+/* The step added last puts f(value), f a q8_unary_op, where it would put a value of y. For the same
+ * steps; the range, asked for later, is then that of f. */
+int q8_plan_then_unary(q8_plan *plan, int y, int op, float alpha, float beta);
 /* ONNX DynamicQuantizeLinear: x f32 -> y u8 of the same size, scale f32 scalar, zero_point u8
  * scalar. range: -1, or the range of x as q8_plan_find_range leaves it. */
 int q8_plan_add_dynamic_quantize(q8_plan *plan, int x, int range, int y, int scale,

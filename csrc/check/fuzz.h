@@ -49,8 +49,8 @@ int64_t fuzz_count(const fuzz_case *c, int id);     /* elements; 0 if it does no
  * count is too large to provide. */
 void *fuzz_memory(fuzz_case *c, int64_t count, size_t size);
 
-/* Now and then asks the step just added for the range of y. */
-void fuzz_maybe_find_range(fuzz_case *c, int y);
+/* Now and then asks the step just added for a function of y, and for its range. */
+void fuzz_maybe_finish(fuzz_case *c, int y);
 
 void fuzz_add_step(fuzz_case *c);
 void fuzz_add_product(fuzz_case *c);

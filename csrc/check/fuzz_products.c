@@ -50,7 +50,7 @@ static void add_pool(fuzz_case *c)
                     .multiplier = fuzz_float(c)};
     q8_plan_add_pool(c->plan, &pool);
     if (dtype == Q8_F32)
-        fuzz_maybe_find_range(c, y);
+        fuzz_maybe_finish(c, y);
 }
 
 /* Weights of [OC, KH, KW, C / groups]; false if this program cannot provide them. */
@@ -107,6 +107,7 @@ static void add_conv(fuzz_case *c, bool is_f32)
                             .bias = fuzz_chance(c, 2) ? fuzz_memory(c, outputs, 4) : NULL,
                             .low = -fuzz_float(c), .high = fuzz_float(c)};
         q8_plan_add_conv_f32(c->plan, fuzz_chance(c, 128) ? NULL : &conv);
+        fuzz_maybe_finish(c, y);
         return;
     }
     int32_t *zero_points = fuzz_chance(c, 4) ? fuzz_memory(c, outputs, 4) : NULL;
@@ -129,7 +130,7 @@ static void add_conv(fuzz_case *c, bool is_f32)
                     .table = fuzz_chance(c, 8) ? fuzz_memory(c, 256, 1) : NULL};
     q8_plan_add_conv(c->plan, fuzz_chance(c, 128) ? NULL : &conv);
     if (c->tensors[y].dtype == Q8_F32)
-        fuzz_maybe_find_range(c, y);
+        fuzz_maybe_finish(c, y);
 }
 
 static void add_matmul(fuzz_case *c, bool is_f32)

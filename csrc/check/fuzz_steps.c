@@ -93,7 +93,7 @@ static void add_binary(fuzz_case *c)
     int y = fuzz_id(c, fuzz_chance(c, 8) ? a : fuzz_new(c, dtype, rank, dims));
     if (is_f32) {
         q8_plan_add_binary_f32(c->plan, fuzz_bend(c, (int32_t)fuzz_below(c, 7)), a, b, y);
-        fuzz_maybe_find_range(c, y);
+        fuzz_maybe_finish(c, y);
         return;
     }
     q8_binary binary = {.op = fuzz_bend(c, (int32_t)fuzz_below(c, 3)), .a = a, .b = b, .y = y,
@@ -257,9 +257,12 @@ static void add_reduction(fuzz_case *c)
                                fuzz_id(c, y), outer, axis, inner);
 }
 
-void fuzz_maybe_find_range(fuzz_case *c, int y)
+void fuzz_maybe_finish(fuzz_case *c, int y)
 {
     const int64_t two = 2;
+    if (fuzz_chance(c, 3))
+        q8_plan_then_unary(c->plan, fuzz_id(c, y), fuzz_bend(c, (int32_t)fuzz_below(c, 22)),
+                           fuzz_float(c), fuzz_float(c));
     if (fuzz_chance(c, 3))
         q8_plan_find_range(c->plan, fuzz_id(c, y), fuzz_id(c, fuzz_new(c, Q8_F32, 1, &two)));
 }

@@ -83,18 +83,15 @@ static void gather(const binary_state *state, int i, const uint8_t *source, int6
     }
 }
 
-/* range: NULL, or to be widened by floats. */
 static void run_kernel(const binary_state *state, const q8_kernels *kernels, size_t n,
-                       const uint8_t *const operands[2], uint8_t *y, float *range)
+                       const uint8_t *const operands[2], uint8_t *y)
 {
     bool b_is_scalar = state->kinds[1] == CONSTANT;
-    if (state->bytes == 4) {
+    if (state->bytes == 4)
         kernels->f32.binary(state->op, n, (const float *)(const void *)operands[0],
                             state->kinds[0] != CONSTANT, (const float *)(const void *)operands[1],
                             !b_is_scalar, (float *)(void *)y);
-        if (range)
-            kernels->vec.min_max(n, (const float *)(const void *)y, &range[0], &range[1]);
-    } else if (state->op == Q8_MUL)
+    else if (state->op == Q8_MUL)
         kernels->vec.mul(n, operands[0], operands[1], b_is_scalar, y, &state->params);
     else
         kernels->vec.add(n, operands[0], operands[1], b_is_scalar, y, &state->params);
@@ -124,8 +121,10 @@ static void run_binary(const q8_step *step, const q8_run *run, int64_t part)
             gathered_indices[i] = here.indices;
             operands[i] = scratch;
         }
-        run_kernel(state, run->plan->kernels, (size_t)(here.indices * state->tail), operands,
-                   y + here.y_start * (int64_t)state->bytes, step->range < 0 ? NULL : found);
+        const size_t n = (size_t)(here.indices * state->tail);
+        uint8_t *target = y + here.y_start * (int64_t)state->bytes;
+        run_kernel(state, run->plan->kernels, n, operands, target);
+        q8_finish_floats(step, run->plan->kernels, 1, n, (float *)(void *)target, n, found);
     }
     q8_widen_range(step, run, found);
 }

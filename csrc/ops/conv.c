@@ -126,7 +126,8 @@ typedef struct {
     const q8_run *run;
     uint8_t *y;
     const float *residual; /* NULL: none */
-    float *range;          /* NULL: not wanted */
+    const q8_step *step;
+    float *range;
     int32_t *row_sums;
     q8_ahead ahead;
 } context;
@@ -162,6 +163,7 @@ static void run_panel(void *given, const q8_block *block, int64_t panel)
         .over_floats = numbers->over_floats,
         .row_sums = c->row_sums,
         .residual = c->residual ? c->residual + y_at : NULL,
+        .step = c->step,
         .range = c->range,
         .y = c->y + y_at * q8_element_bytes(numbers->output.dtype),
         .y_step = y_step,
@@ -183,7 +185,8 @@ static void run(const q8_step *step, const q8_run *run, int64_t part)
         .run = run,
         .y = q8_write(run, q8_tensor_of(run, numbers->y)),
         .residual = q8_conv_residual(run, numbers),
-        .range = step->range < 0 ? NULL : found,
+        .step = step,
+        .range = found,
         .row_sums = (int32_t *)(run->scratch + state->sums_at),
         .ahead = q8_ahead_of(&state->product, run, step, state->panel_bytes, part),
     };

@@ -16,12 +16,14 @@ typedef struct {
 typedef struct {
     const conv_state *state;
     const q8_run *run;
+    const q8_step *step;
     float *y;
+    float found[2]; /* range */
 } context;
 
 static void run_panel(void *given, const q8_block *block, int64_t panel)
 {
-    const context *c = given;
+    context *c = given;
     const conv_state *state = c->state;
     const q8_product *product = &state->product;
     const size_t y_step = (size_t)product->window.oc;
@@ -37,13 +39,14 @@ static void run_panel(void *given, const q8_block *block, int64_t panel)
         .y_step = y_step,
     };
     q8_panel_f32_run(&job, block);
+    q8_finish_floats(c->step, job.kernels, block->rows, job.columns, job.y, y_step, c->found);
 }
 
 static void run_conv(const q8_step *step, const q8_run *run, int64_t part)
 {
     const conv_state *state = step->state;
     const q8_window *window = &state->product.window;
-    context c = {state, run, q8_write(run, q8_tensor_of(run, state->y))};
+    context c = {state, run, step, q8_write(run, q8_tensor_of(run, state->y)), {0.0f, 0.0f}};
     const q8_product_walk walk = {
         .product = &state->product,
         .picture = {.x = q8_read(run, q8_tensor_of(run, state->x)),
@@ -57,6 +60,7 @@ static void run_conv(const q8_step *step, const q8_run *run, int64_t part)
         .context = &c,
     };
     q8_product_run(&walk, part);
+    q8_widen_range(step, run, c.found);
 }
 
 static int pack_weights(q8_plan *plan, const q8_conv_f32 *conv, conv_state *state)
@@ -106,6 +110,7 @@ static int add_panels(q8_plan *plan, const q8_conv_f32 *conv, const q8_window *w
                    (q8_tile_shape){f32->gemm_mr, f32->gemm_nr, 1, 16, false, f32->gemm_mr});
     step->parts_for = parts_for;
     step->macs = q8_product_macs(&state->product);
+    step->ranged = conv->y;
     step->scratch_bytes = q8_product_scratch(&state->product);
     q8_product_name(step, window, conv->groups, f32->gemm_name);
     return pack_weights(plan, conv, state);
@@ -141,6 +146,7 @@ static void run_depthwise(const q8_step *step, const q8_run *run, int64_t part)
         .high = state->high,
         .y_step = channels,
     };
+    float found[2] = {0.0f, 0.0f};
     const q8_range range = q8_part_range(part, shape->pixels_per_part, shape->pixels);
     for (int64_t first = range.first, count; first < range.end; first += count) {
         count = q8_slide_count(&shape->slide, first, range.end);
@@ -148,7 +154,9 @@ static void run_depthwise(const q8_step *step, const q8_run *run, int64_t part)
         job.pixels = (size_t)count;
         job.y = y + (size_t)first * channels;
         run->plan->kernels->f32.depthwise(&job);
+        q8_finish_floats(step, run->plan->kernels, job.pixels, channels, job.y, channels, found);
     }
+    q8_widen_range(step, run, found);
 }
 
 static int add_depthwise(q8_plan *plan, const q8_conv_f32 *conv, const q8_window *window)
@@ -175,6 +183,7 @@ static int add_depthwise(q8_plan *plan, const q8_conv_f32 *conv, const q8_window
         .padding = padding,
     };
     step->scratch_bytes = shape.slide.pointer_bytes;
+    step->ranged = conv->y;
     return Q8_OK;
 }
 

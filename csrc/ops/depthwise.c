@@ -168,10 +168,11 @@ static void sum_taps(const depthwise_state *state, const q8_run *run, q8_depthwi
 }
 
 /* The way over accumulators: floats, or weights with a zero point. */
-static void run_accumulators(const depthwise_state *state, const q8_run *run,
+static void run_accumulators(const q8_step *step, const q8_run *run,
                              const q8_depthwise_job *given, int64_t first, uint8_t *y,
-                             float *range)
+                             float found[2])
 {
+    const depthwise_state *state = step->state;
     const float *residual = q8_conv_residual(run, &state->numbers);
     const q8_conv_numbers *numbers = &state->numbers;
     q8_depthwise_job job = *given;
@@ -189,18 +190,21 @@ static void run_accumulators(const depthwise_state *state, const q8_run *run,
                           .acc_step = job.channels, .multiplier = given->multiplier,
                           .float_bias = numbers->float_bias, .over_floats = numbers->over_floats,
                           .residual = residual ? residual + (size_t)first * job.channels : NULL,
-                          .y = y, .y_step = job.channels, .range = range};
+                          .y = y, .y_step = job.channels};
     q8_store_sums(run->plan->kernels, &numbers->output, &sums);
+    q8_finish_floats(step, run->plan->kernels, 1, job.pixels * job.channels, (float *)(void *)y,
+                     job.pixels * job.channels, found);
 }
 
 /* Pixels from `first` on, to y. */
-static void run_pixels(const depthwise_state *state, const q8_run *run, q8_depthwise_job *job,
-                       int64_t first, uint8_t *y, float *range)
+static void run_pixels(const q8_step *step, const q8_run *run, q8_depthwise_job *job,
+                       int64_t first, uint8_t *y, float found[2])
 {
+    const depthwise_state *state = step->state;
     const q8_conv_numbers *numbers = &state->numbers;
     y += (size_t)first * job->channels * q8_element_bytes(numbers->output.dtype);
     if (state->ones || numbers->output.dtype == Q8_F32 || numbers->over_floats) {
-        run_accumulators(state, run, job, first, y, range);
+        run_accumulators(step, run, job, first, y, found);
         return;
     }
     job->y = y;
@@ -237,7 +241,7 @@ static void run_range(const q8_step *step, const q8_run *run, q8_range range)
         count = q8_slide_count(&shape->slide, first, range.end);
         q8_slide_pointers(&shape->slide, &picture, first, count, pointers);
         job.pixels = (size_t)count;
-        run_pixels(state, run, &job, first, y, found);
+        run_pixels(step, run, &job, first, y, found);
         q8_output_table(run->plan->kernels, &numbers->output, job.pixels, channels,
                         y + (size_t)first * channels, channels);
     }

@@ -90,6 +90,10 @@ int q8_plan_scalar(q8_plan *plan, int id, int dtype, int y, const char *what);
 int64_t q8_plan_elementwise(q8_plan *plan, int x, int x_dtype, int y, int y_dtype,
                             const char *what);
 
+/* What is left to do with floats [rows][columns] that a step has just written and that are in the
+ * cache: its function, then the range into found. Nothing if the step was told neither. */
+void q8_finish_floats(const q8_step *step, const q8_kernels *kernels, size_t rows, size_t columns,
+                      float *y, size_t y_step, float found[2]);
 /* Widens the range that the step was told to find, if any, by what one part found. */
 void q8_widen_range(const q8_step *step, const q8_run *run, const float found[2]);
 

@@ -78,7 +78,6 @@ typedef struct {
     const void *const *taps;
     const float *multiplier;
     uint8_t *y;
-    float *range; /* NULL, or to be widened by floats */
 } stretch;
 
 static void pool_u8(const pool_state *state, const q8_kernels *kernels, const stretch *here)
@@ -114,11 +113,6 @@ static void pool_f32(const pool_state *state, const q8_kernels *kernels, const s
         .y_step = (size_t)state->window.c,
     };
     (state->pool.kind == Q8_POOL_MAX ? kernels->f32.max_pool : kernels->f32.average_pool)(&job);
-    if (!here->range)
-        return;
-    for (size_t p = 0; p < job.pixels; p++)
-        kernels->vec.min_max(job.channels, job.y + p * job.y_step, &here->range[0],
-                             &here->range[1]);
 }
 
 static void run_pool(const q8_step *step, const q8_run *run, int64_t part)
@@ -147,12 +141,13 @@ static void run_pool(const q8_step *step, const q8_run *run, int64_t part)
         if (state->pool.kind == Q8_POOL_AVERAGE)
             fill_multipliers(state, first, count, multiplier);
         stretch here = {(size_t)count, wanted, taps, multiplier,
-                        y + (size_t)first * pixel_bytes + first_byte,
-                        step->range < 0 ? NULL : found};
+                        y + (size_t)first * pixel_bytes + first_byte};
         if (state->is_u8)
             pool_u8(state, run->plan->kernels, &here);
         else
             pool_f32(state, run->plan->kernels, &here);
+        q8_finish_floats(step, run->plan->kernels, here.pixels, here.channels,
+                         (float *)(void *)here.y, (size_t)state->window.c, found);
     }
     q8_widen_range(step, run, found);
 }

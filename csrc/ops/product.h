@@ -117,7 +117,8 @@ typedef struct {
     bool has_one_zero_point;          /* the same for all columns */
     bool over_floats;                 /* u8: codes of the floats, multiplier as for floats */
     const float *residual;            /* NULL, or added before the clamp of floats; lies as y */
-    float *range;                     /* NULL, or [2]: see q8_floats_job */
+    const q8_step *step;              /* NULL, or what else to do with floats, and */
+    float *range;                     /* NULL, or [2]: widened by them, as in q8_floats_job */
     const int32_t *row_sums;          /* of a - zero point; with weight_zero_point only */
     void *y;                          /* the block's first row in this panel */
     size_t y_step;                    /* elements */

@@ -140,6 +140,7 @@ void q8_store_sums(const q8_kernels *kernels, const q8_output *output, const q8_
 static void store_tile(const q8_panel *panel, size_t first, size_t rows)
 {
     const size_t nr = panel->kernels->gemm->nr, at = first * panel->y_step;
+    const bool is_last = !panel->step || panel->step->function < 0;
     for (size_t i = 0; panel->weight_zero_point && i < rows; i++)
         correct_row(panel, (uint32_t)panel->row_sums[first + i], panel->tile + i * nr);
     const q8_sums sums = {
@@ -153,9 +154,12 @@ static void store_tile(const q8_panel *panel, size_t first, size_t rows)
         .residual = panel->residual ? panel->residual + at : NULL,
         .y = (uint8_t *)panel->y + at * q8_element_bytes(panel->output->dtype),
         .y_step = panel->y_step,
-        .range = panel->range,
+        .range = is_last ? panel->range : NULL,
     };
     q8_store_sums(panel->kernels, panel->output, &sums);
+    if (!is_last)
+        q8_finish_floats(panel->step, panel->kernels, rows, panel->columns, sums.y, sums.y_step,
+                         panel->range);
 }
 
 /* More weights than this do not stay in the second cache from one block of rows to the next. */

@@ -83,8 +83,7 @@ static void run_layer_norm(const q8_step *step, const q8_run *run, int64_t part)
         if (codes)
             kernels->vec.quantize((size_t)n, values, codes + row * n, norm->code_scale,
                                   norm->code_zero_point);
-        if (step->range >= 0)
-            kernels->vec.min_max((size_t)n, values, &found[0], &found[1]);
+        q8_finish_floats(step, kernels, 1, (size_t)n, values, (size_t)n, found);
     }
     q8_widen_range(step, run, found);
 }

@@ -1,7 +1,7 @@
 /* unary.c - float functions of one tensor, element by element. */
 #include "ops.h"
 
-#define PIECE 2048 /* floats whose range is found while they are in the first cache */
+#define PIECE 2048 /* floats that stay in the first cache until they are finished */
 
 typedef struct {
     int op, x, y;
@@ -21,8 +21,7 @@ static void run_unary(const q8_step *step, const q8_run *run, int64_t part)
     for (int64_t at = range.first; at < range.end; at += PIECE) {
         const size_t count = (size_t)q8_least(PIECE, range.end - at);
         kernels->f32.unary(state->op, count, source + at, target + at, state->alpha, state->beta);
-        if (step->range >= 0)
-            kernels->vec.min_max(count, target + at, &found[0], &found[1]);
+        q8_finish_floats(step, kernels, 1, count, target + at, count, found);
     }
     q8_widen_range(step, run, found);
 }

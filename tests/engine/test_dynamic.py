@@ -181,3 +181,34 @@ def test_two_products_share_one_quantization() -> None:
         strict=True,
     ):
         np.testing.assert_array_equal(result, wanted)
+
+
+def test_a_function_is_applied_by_the_step_before_it() -> None:
+    weights: dict[str, Array] = {}
+    nodes = [
+        *product("x", "a", weights),
+        node("Relu", "a", "rectified"),
+        node("Add", "rectified x", "sum"),
+        node("Relu", "sum", "b"),
+        *product("b", "y", weights),
+    ]
+    kernels = same_as_its_parts(nodes, numbers(1, 6, 30, 20), weights)
+    assert not any(kernel.startswith("clamp") for kernel in kernels)
+
+
+def test_swish_behind_products_of_codes_and_of_floats() -> None:
+    weights: dict[str, Array] = {"w": numbers(6, 1, 3, 3, low=-1, high=1)}
+    nodes = [
+        *product("x", "a", weights),
+        *[node("Sigmoid", "a", "gate"), node("Mul", "a gate", "b")],
+        node("Conv", "b w", "c", group=6, pads=[1, 1, 1, 1]),
+        *[node("Sigmoid", "c", "gate2"), node("Mul", "gate2 c", "y")],
+    ]
+    x = numbers(1, 6, 30, 20)
+    model = model_of(nodes, {"x": x}, weights, ["y"])
+    expected = run_onnxruntime(model, {"x": x})[0]
+    for isa in available_isas():
+        session = Session(model, 2, isa, strict=True)
+        result = session.run({"x": x})["y"]
+        np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
+    assert not any(step.kernel.startswith("silu") for step in session.explain())

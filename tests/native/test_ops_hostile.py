@@ -22,7 +22,9 @@ CALLS: list[tuple[str, Callable[[Plan, dict[str, int]], object]]] = [
     ("scalar", lambda p, t: p.dynamic_quantize(t["f32"], t["u8"], t["f32b"], t["zp"])),
     ("overlap", lambda p, t: p.dynamic_quantize(t["f32"], t["u8"], t["inside"], t["zp"])),
     ("two numbers", lambda p, t: range_of(p, t, t["f32b"], t["f32"])),
-    ("does not find", lambda p, t: range_of(p, t, t["f32"], t["ends"])),
+    ("cannot do this", lambda p, t: range_of(p, t, t["f32"], t["ends"])),
+    ("cannot do this", lambda p, t: p.then_unary(t["f32"], "neg")),
+    ("does something already", lambda p, t: twice_a_function(p, t)),
     ("int8", lambda p, t: p.cast(t["f32"], t["s8"])),
     ("broadcast", lambda p, t: binary(p, t["u8small"], t["odd"], t["u8"])),
     ("broadcast", lambda p, t: binary(p, t["u8"], t["u8"], t["odd"])),
@@ -115,6 +117,12 @@ def range_of(plan: Plan, tensors: dict[str, int], y: int, y_range: int) -> objec
     """The range of y behind a sum of floats in f32b."""
     plan.binary_f32("add", tensors["f32"], tensors["f32"], tensors["f32b"])
     return plan.find_range(y, y_range)
+
+
+def twice_a_function(plan: Plan, tensors: dict[str, int]) -> object:
+    plan.binary_f32("add", tensors["f32"], tensors["f32"], tensors["f32b"])
+    plan.then_unary(tensors["f32b"], "neg")
+    return plan.then_unary(tensors["f32b"], "abs")
 
 
 def tensors_of(plan: Plan) -> dict[str, int]:

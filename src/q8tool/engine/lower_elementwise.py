@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from q8tool.engine.affine import batch_norm_affine
 from q8tool.engine.epilogue import Epilogue, clamp_bounds, find_epilogue
+from q8tool.engine.finishing import finished_by_producer
 from q8tool.engine.graph import Node
 from q8tool.engine.lowering import Lowering, LoweringFunction, constant_tensor, scalar
 from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_axis, physical_shape
@@ -92,6 +93,8 @@ def _emit_unary(lowering: Lowering, node: Node) -> None:
 def _emit_function(
     lowering: Lowering, x: Value, y: Value, op: str, alpha: float = 0.0, beta: float = 0.0
 ) -> None:
+    if finished_by_producer(lowering, x, y, op=op, alpha=alpha, beta=beta):
+        return
     layout = lowering.layout_of(x)
     source = lowering.form(x, layout)
     target = lowering.new_form(y, layout)

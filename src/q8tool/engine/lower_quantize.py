@@ -6,7 +6,7 @@ value that exists as codes makes a table, or nothing where the codes are the wan
 
 import numpy as np
 
-from q8tool.engine.found_ranges import found_range
+from q8tool.engine.finishing import found_range
 from q8tool.engine.graph import Node
 from q8tool.engine.lowering import Lowering, LoweringFunction
 from q8tool.engine.tensors import new_tensor

@@ -143,6 +143,15 @@ class Lowering:
         """True if C has refused the step that this node led to."""
         return node in self._refused
 
+    def is_read_here_only(self, name: str) -> bool:
+        """True if nobody but the current nodes reads the value."""
+        return name not in self.kept and all(n in self._current for n in self.consumers(name))
+
+    def stand_in(self, step: NativeStep) -> tuple[Node, ...]:
+        """Makes an earlier step stand for the current nodes as well; all that it stands for."""
+        step.nodes = tuple(dict.fromkeys([*step.nodes, *self._current]))
+        return step.nodes
+
     def explain(self, reason: str) -> None:
         """Why the current node's steps are float although codes go in."""
         self._reason = reason

@@ -225,6 +225,14 @@ class Plan(PlanBase):
         """
         return self._add(lib.q8_plan_find_range, y, y_range, writes=[y_range])
 
+    def then_unary(self, y: int, op: str, *, alpha: float = 0.0, beta: float = 0.0) -> range:
+        """The step added last puts f(value) where it would put a value of y: q8_plan_then_unary.
+
+        Adds no step.
+        """
+        add = lib.q8_plan_then_unary
+        return self._add(add, y, enum_code("UNARY", op), alpha, beta, writes=[y])
+
     def table(self, x: int, y: int, table: npt.ArrayLike) -> range:
         """Any function of one code: y[i] = table[x[i]], 256 entries."""
         arguments = Arguments()

@@ -1,19 +1,48 @@
-"""Ranges at run time, found by the steps that write a tensor instead of reading it again.
+"""What steps do to their floats while these are in the cache, so that nobody reads them again.
 
-    fill(range) -> conv writes y, find_range(y, range) -> dynamic_quantize(y, range)
+    fill(range) -> conv writes y, then_unary(y, silu), find_range(y, range) -> dynamic_quantize
 
-What only moves values has the range of what it moves: for a Concat, the union over its inputs.
+A function of a value that nothing else reads, and the range of a tensor whose codes are made at run
+time. What only moves values has the range of what it moves: for a Concat, the union of its inputs.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from q8tool.engine.lowering import Lowering
 from q8tool.engine.tensors import HostStep, NativeStep, Step, Storage, Tensor, new_tensor
+from q8tool.engine.values import Value
 
-__all__ = ["found_range"]
+__all__ = ["finished_by_producer", "found_range"]
 
-# Methods of Plan whose steps can find the range of a float32 y that they write whole.
-_FINDERS = ("binary_f32", "conv", "layer_norm_f32", "pool", "unary_f32")
+# Methods of Plan whose steps can do more to a float32 y, which they write whole.
+_FINISHERS = ("binary_f32", "conv", "conv_f32", "layer_norm_f32", "pool", "unary_f32")
+
+
+def finished_by_producer(lowering: Lowering, x: Value, y: Value, **function: Any) -> bool:
+    """Makes y, a function of x, in the step that writes x; False if that cannot be.
+
+    function  op, alpha, beta of Plan.then_unary
+    """
+    if not lowering.is_read_here_only(x.name) or len(x.forms) != 1 or x.codes is not None:
+        return False
+    ((layout, tensor),) = x.forms.items()
+    steps = lowering.steps
+    touching = [step for step in steps if _touches(step, tensor.storage)]
+    producer = touching[0] if len(touching) == 1 else None
+    if not isinstance(producer, NativeStep) or producer.method not in _FINISHERS:
+        return False
+    nodes = lowering.stand_in(producer)
+    then = NativeStep("then_unary", {}, {"y": producer.writes["y"]}, function, nodes)
+    steps.insert(steps.index(producer) + 1, then)
+    y.forms, x.forms = {layout: tensor}, {}
+    return True
+
+
+def _touches(step: Step, storage: Storage) -> bool:
+    return any(tensor.storage is storage for tensor in (*step.inputs, *step.outputs))
 
 
 def found_range(lowering: Lowering, x: Tensor) -> Tensor | None:
@@ -33,6 +62,8 @@ def _finders(lowering: Lowering, x: Tensor) -> list[NativeStep] | None:
     """The steps whose results together are all of x."""
     writers: dict[Storage, list[Step]] = {}
     for step in lowering.steps:
+        if isinstance(step, NativeStep) and step.method == "then_unary":
+            continue
         for tensor in step.outputs:
             writers.setdefault(tensor.storage, []).append(step)
     finders: dict[NativeStep, None] = {}
@@ -42,7 +73,7 @@ def _finders(lowering: Lowering, x: Tensor) -> list[NativeStep] | None:
         for writer in found:
             if isinstance(writer, HostStep):
                 return None
-            if writer.method in _FINDERS and len(found) == 1:
+            if writer.method in _FINISHERS and len(found) == 1:
                 finders[writer] = None
             elif writer.method == "copy" and _copies_all(writer):
                 source = writer.reads["x"]
@@ -72,11 +103,17 @@ def _range_found_by(lowering: Lowering, step: NativeStep) -> Tensor:
     """The range of what a step writes; the step is told to find it."""
     steps = lowering.steps
     place = steps.index(step)
-    after = steps[place + 1] if place + 1 < len(steps) else None
-    if isinstance(after, NativeStep) and after.method == "find_range":
-        return after.writes["y_range"]
+    last = place + (_method_at(steps, place + 1) == "then_unary")
+    if _method_at(steps, last + 1) == "find_range":
+        return steps[last + 1].outputs[0]
     found = new_tensor(np.float32, (2,))
     find = NativeStep("find_range", {"y": step.writes["y"]}, {"y_range": found}, {}, step.nodes)
     begin = NativeStep("fill", {}, {"y": found}, {"value": np.float32(0)}, step.nodes)
-    steps[place : place + 1] = [begin, step, find]
+    steps.insert(last + 1, find)
+    steps.insert(place, begin)
     return found
+
+
+def _method_at(steps: Sequence[Step], place: int) -> str:
+    step = steps[place] if place < len(steps) else None
+    return step.method if isinstance(step, NativeStep) else ""
