@@ -17,8 +17,10 @@ from q8tool.engine.values import Value
 
 __all__ = ["finished_by_producer", "found_range"]
 
-# Methods of Plan whose steps can do more to a float32 y, which they write whole.
+# Methods of Plan whose steps write a float32 y whole: all can find its range. A function is worth
+# joining where it spares a pass that costs more than computing.
 _FINISHERS = ("binary_f32", "conv", "conv_f32", "layer_norm_f32", "pool", "unary_f32")
+_JOINED = ("binary_f32", "conv", "conv_f32", "pool")
 
 
 def finished_by_producer(lowering: Lowering, x: Value, y: Value, **function: Any) -> bool:
@@ -32,7 +34,7 @@ def finished_by_producer(lowering: Lowering, x: Value, y: Value, **function: Any
     steps = lowering.steps
     touching = [step for step in steps if _touches(step, tensor.storage)]
     producer = touching[0] if len(touching) == 1 else None
-    if not isinstance(producer, NativeStep) or producer.method not in _FINISHERS:
+    if not isinstance(producer, NativeStep) or producer.method not in _JOINED:
         return False
     nodes = lowering.stand_in(producer)
     then = NativeStep("then_unary", {}, {"y": producer.writes["y"]}, function, nodes)
