@@ -11,7 +11,7 @@ from embedded_model.recipe import Recipe
 from embedded_model.soft_labels import soft_labels
 from embedded_model.views import Views
 
-__all__ = ["Targets", "make_targets"]
+__all__ = ["Targets", "jitter", "make_targets"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Targets:
         views = self.views
         view = torch.randint(views.per_item, (len(chosen),), generator=generator)
         index = chosen * views.per_item + view
-        x = _jitter(torch.from_numpy(normalize(views.pixels[index.numpy()])), generator)
+        x = jitter(torch.from_numpy(normalize(views.pixels[index.numpy()])), generator)
         seen = torch.from_numpy(views.maps[index.numpy()]).float()
         flip = torch.rand((len(chosen), 1, 1, 1), generator=generator) < 0.5
         x, seen = torch.where(flip, x.flip(3), x), torch.where(flip, seen.flip(3), seen)
@@ -51,7 +51,7 @@ def make_targets(views: Views, recipe: Recipe) -> Targets:
     return Targets(recipe.soft * soft + (1 - recipe.soft) * hard, features, views)
 
 
-def _jitter(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def jitter(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Random colour changes and one erased square per picture; x in [-1, 1], NCHW."""
 
     def uniform(low: float, high: float, channels: int = 1) -> torch.Tensor:
