@@ -29,8 +29,8 @@ def build_onnx(backbone: Backbone, size: int) -> onnx.ModelProto:
     """
     nodes: list[onnx.NodeProto] = []
     initializers = [
-        numpy_helper.from_array(np.float32(0), "zero"),
-        numpy_helper.from_array(np.float32(6), "six"),
+        numpy_helper.from_array(np.array(0, np.float32), "zero"),
+        numpy_helper.from_array(np.array(6, np.float32), "six"),
     ]
     x, layers = "input", list(backbone.body)
     for number in range(0, len(layers), 3):
@@ -97,4 +97,4 @@ def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Any, Any]:
         factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         weight = conv.weight * factor.view(-1, 1, 1, 1)
         bias = norm.bias - norm.running_mean * factor
-    return tuple(np.ascontiguousarray(part.numpy(), np.float16) for part in (weight, bias))
+    return weight.numpy().astype(np.float16), bias.numpy().astype(np.float16)

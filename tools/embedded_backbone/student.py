@@ -14,6 +14,9 @@ from embedded_model.teacher import MAP_CHANNELS, MAP_SIZE
 
 __all__ = ["ADDED", "WIDTH", "Backbone", "start_from"]
 
+# Layers that stay as flowers.onnx has them: the stem and three blocks. They see edges and colours,
+# which are the same everywhere, and take half of the time.
+FROZEN = 3 * (1 + 2 * 3)
 ADDED = (512, 768)  # channels of the blocks that flowers.onnx does not have; all of stride 1
 WIDTH = ADDED[-1]
 
@@ -43,12 +46,25 @@ class Backbone(nn.Module):  # type: ignore[misc]  # torch's types are not instal
 
         x            float32 (N, 3, size, size), -1 to 1
         """
-        seen = self.body(x)
+        with torch.no_grad():
+            x = self.body[:FROZEN](x)
+        seen = self.body[FROZEN:](x)
         pooled = seen.mean((2, 3))
         seen = functional.interpolate(
             self.project_map(seen), size=(MAP_SIZE, MAP_SIZE), mode="bilinear", antialias=True
         )
         return self.project(pooled), seen, self.scores(pooled), self.flower(pooled)
+
+    def freeze(self) -> None:
+        """Let the first layers as they are."""
+        for parameter in self.body[:FROZEN].parameters():
+            parameter.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """As usual, but that frozen layers keep their statistics."""
+        super().train(mode)
+        self.body[:FROZEN].eval()
+        return self
 
 
 def start_from(backbone: Backbone, path: Path) -> None:

@@ -1,8 +1,10 @@
 """Training: the student learns to answer as the teacher does; a checkpoint every few minutes."""
 
 import copy
+import math
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,7 +28,8 @@ def train(views: Views, start: Path, recipe: Recipe, checkpoint: Path) -> Backbo
     """Returns the moving average of the weights at the end; goes on from a checkpoint if it can.
 
     start        flowers.onnx, whose layers are the first ones
-    checkpoint   a file that is written now and then, of a run with the same recipe
+    checkpoint   a file that is written now and then; a run with another number of steps may go on
+                 from it
     """
     trainer = Trainer(views, start, recipe)
     if checkpoint.exists():
@@ -53,12 +56,10 @@ class Trainer:
         self.deviation = torch.from_numpy(views.features.astype("float32")).std(0) + 1e-3
         student = Backbone(views.features.shape[1], views.scores.shape[1])
         start_from(student, start)
+        student.freeze()
         self.student = student.to(memory_format=torch.channels_last)
-        self.average = copy.deepcopy(self.student)
+        self.average: Backbone = copy.deepcopy(self.student)
         self.optimizer = torch.optim.AdamW(student.parameters(), weight_decay=recipe.weight_decay)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, recipe.learning_rate, total_steps=recipe.steps + 1, pct_start=0.1
-        )
 
     def learn(self) -> torch.Tensor:
         """One step; returns the sum of the losses and each of the four."""
@@ -73,11 +74,19 @@ class Trainer:
         )
         self.optimizer.zero_grad()
         loss.backward()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
         self.optimizer.step()
-        self.schedule.step()
         self.step += 1
         _update_average(self.average, self.student, min(0.997, self.step / (self.step + 10)))
         return torch.stack([loss, *losses]).detach()
+
+    def _learning_rate(self) -> float:
+        """Up to the peak in the first tenth, then down along a cosine."""
+        done = self.step / self.recipe.steps
+        if done < 0.1:
+            return self.recipe.learning_rate * (0.04 + 9.6 * done)
+        return self.recipe.learning_rate * (math.cos((done - 0.1) / 0.9 * math.pi) + 1) / 2
 
     def _losses(self) -> list[torch.Tensor]:
         """Of a random batch: features, map, scores, flowers."""
@@ -102,7 +111,7 @@ class Trainer:
             functional.cross_entropy(flower, label, ignore_index=NO_CLASS, label_smoothing=0.1),
         ]
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on."""
         return {
             "step": self.step,
@@ -110,14 +119,13 @@ class Trainer:
             "student": self.student.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """The counterpart of state_dict."""
         self.step = state["step"]
         self.generator.set_state(state["generator"])
-        for name in ("student", "average", "optimizer", "schedule"):
+        for name in ("student", "average", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
 
 

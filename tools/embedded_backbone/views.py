@@ -45,7 +45,7 @@ def make_views(pictures: list[Picture], size: int, teacher: Path, cache: Path) -
         cache.mkdir(parents=True, exist_ok=True)
         arrays = _compute_views(pictures, size, teacher)
         part = path.with_suffix(".part.npz")
-        np.savez(part, **arrays)
+        np.savez(part, allow_pickle=False, **arrays)
         part.replace(path)
     labels = [np.full(count, item.label, np.int64) for item, count in pictures]
     with np.load(path) as stored:
@@ -63,7 +63,7 @@ def _digest(pictures: list[Picture], size: int) -> str:
 def _compute_views(pictures: list[Picture], size: int, path: Path) -> dict[str, Array]:
     """The uncached work of make_views: pixels for the student, the rest from the teacher."""
     count = sum(views for _, views in pictures)
-    arrays = {
+    arrays: dict[str, Array] = {
         "pixels": np.empty((count, size, size, 3), np.uint8),
         "maps": np.empty((count, MAP_CHANNELS, MAP_SIZE, MAP_SIZE), np.float16),
     }

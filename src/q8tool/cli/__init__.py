@@ -30,6 +30,7 @@ _BROKEN_PIPE = 141
         "verify": "q8tool.cli.verify",
         "strip-conversions": "q8tool.cli.strip_conversions",
         "label-image": "q8tool.cli.label_image",
+        "retrain": "q8tool.cli.retrain",
         "inspect": "q8tool.cli.inspect",
         "explain": "q8tool.cli.explain",
         "bench": "q8tool.cli.bench",
