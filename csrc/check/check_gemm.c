@@ -258,6 +258,9 @@ static void check_table(const q8_gemm_table *table)
     for (size_t m = 1; m <= table->most_rows; m++)
         check_tile(table, (geometry){m, draw_size(table->nr), draw_size(3), draw_size(200),
                                      check_one_in(2)});
+    for (int i = 0; i < 10; i++) /* kernels may take K in parts */
+        check_tile(table, (geometry){draw_size(table->most_rows), draw_size(table->nr), 1,
+                                     draw_size(4000), check_one_in(2)});
     for (int i = 0; i < 200; i++)
         check_tile(table, (geometry){draw_size(table->mr), draw_size(table->nr), draw_size(9),
                                      draw_size(check_one_in(8) ? 600 : 70), check_one_in(2)});
