@@ -12,6 +12,9 @@
 #define PARTS_PER_THREAD 4
 /* Weights that are used once come from memory at about this pace. */
 #define BYTES_PER_NS 16
+/* Gathering rows once more in every thread is cheaper than fetching so many times as many weights
+ * in every thread. */
+#define COPIES_AT_MOST 2
 /* Taps with fewer bytes than this are copied together: a pointer per tap costs more. */
 #define LEAST_TAP_BYTES 12
 /* More than any machine holds, and far from overflow when padded to whole panels. */
@@ -123,16 +126,19 @@ typedef struct {
 } cut;
 
 /* The operand that is larger is cut, so that each thread keeps its share of it in its own cache.
- * Pieces of the columns would copy gathered rows again. */
+ * Every piece of the columns copies gathered rows again, so there are no more than threads. */
 static cut cut_for(const q8_product *product, int threads)
 {
     const int64_t wanted =
         threads == 1 ? 1 : q8_least(product->worthwhile_parts, (int64_t)threads * PARTS_PER_THREAD);
     const int64_t tiles = q8_ceil_divide(product->rows, product->tile_rows);
-    const bool columns_first =
-        product->panels * product->columns > product->rows && !product->gathers;
+    const bool columns_first = product->panels * product->columns >
+                               product->rows * (product->gathers ? COPIES_AT_MOST : 1);
     cut pieces = {1, 1};
-    if (columns_first) {
+    if (columns_first && product->gathers) {
+        pieces.panels = q8_least(product->panels, q8_least(wanted, threads));
+        pieces.rows = q8_least(tiles, q8_ceil_divide(threads, pieces.panels));
+    } else if (columns_first) {
         pieces.panels = q8_least(product->panels, wanted);
         pieces.rows = q8_least(tiles, q8_ceil_divide(wanted, pieces.panels));
     } else {

@@ -126,6 +126,9 @@ void q8_window_pointers(const q8_window *window, const q8_picture *picture, int6
     }
 }
 
+/* Longer pieces are worth a call. */
+#define MOST_INLINE 256
+
 /* count copies of a few bytes each, a kernel's line or a pixel. memcpy would be called for every
  * one; two overlapping moves of a fixed size cost less than the call. */
 static void copy_pieces(size_t count, size_t bytes, const uint8_t *from, size_t from_step,
@@ -139,9 +142,15 @@ static void copy_pieces(size_t count, size_t bytes, const uint8_t *from, size_t 
         memcpy(to, head, size);                                                \
         memcpy(to + bytes - (size), tail, size);                               \
     }
-    if (bytes > 64) {
+    if (bytes > MOST_INLINE) {
         for (size_t i = 0; i < count; i++, from += from_step, to += to_step)
             memcpy(to, from, bytes);
+    } else if (bytes >= 64) {
+        for (size_t i = 0; i < count; i++, from += from_step, to += to_step) {
+            for (size_t at = 0; at + 64 <= bytes; at += 64)
+                memcpy(to + at, from + at, 64);
+            memcpy(to + bytes - 64, from + bytes - 64, 64);
+        }
     } else if (bytes >= 32) {
         TWO_MOVES(32)
     } else if (bytes >= 16) {
