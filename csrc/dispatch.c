@@ -40,7 +40,7 @@ static struct {
 
 /* A field that is added to a table must be added below: these catch a forgotten one. */
 typedef void (*function)(void);
-_Static_assert(sizeof(q8_conv_table) == 4 * sizeof(function), "inherit_conv");
+_Static_assert(sizeof(q8_conv_table) == 5 * sizeof(function), "inherit_conv");
 _Static_assert(sizeof(q8_vec_table) == 11 * sizeof(function), "inherit_vec");
 _Static_assert(sizeof(q8_f32_table) == 14 * sizeof(function), "inherit_f32");
 
@@ -56,6 +56,7 @@ static void inherit_conv(q8_conv_table *own, const q8_conv_table *up)
     INHERIT(depthwise_lines);
     INHERIT(max_pool);
     INHERIT(average_pool);
+    INHERIT(gate);
 }
 
 static void inherit_vec(q8_vec_table *own, const q8_vec_table *up)

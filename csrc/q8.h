@@ -67,6 +67,15 @@ int q8_plan_tensor(q8_plan *plan, int dtype, int rank, const int64_t *dims, int6
 /* A constant, copied. Returns its id. */
 int q8_plan_constant(q8_plan *plan, int dtype, int rank, const int64_t *dims, const void *data);
 
+/* What x is multiplied with before a convolution: x becomes clamp(rint((x - x_zero_point) *
+ * (gate - zero_point) * multiplier) + the convolution's x_zero_point, low, high), as a q8_binary
+ * would have it. The kernel is 1 x 1, without stride, pads and groups. */
+typedef struct {
+    int32_t tensor;      /* u8 [N, 1, 1, C] */
+    int32_t x_zero_point, zero_point, low, high;
+    float multiplier;    /* between -1024 and 1024 */
+} q8_gate;
+
 /* Convolution of eight-bit codes; also every product with constant weights (1 x 1, H = 1).
  * acc = sum over taps and channels of (x - x_zero_point) * (w - weight_zero_point) + bias, int32,
  * exact; outside the picture x counts as x_zero_point. Pads at bottom and right follow from y. */
@@ -95,6 +104,7 @@ typedef struct {
     /* y f32: -1, or f32 of y's shape, added before the clamp */
     int32_t residual;
     const uint8_t *table; /* NULL, or for y u8 256 codes: at last each code becomes table[code] */
+    const q8_gate *gate;  /* NULL, or what x is multiplied with */
 } q8_conv;
 int q8_plan_add_conv(q8_plan *plan, const q8_conv *conv);
 

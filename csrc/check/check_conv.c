@@ -209,6 +209,44 @@ static void check_lines(void (*kernel)(const q8_depthwise_lines_job *))
                     check_lines_job(kernel, channels, size, stride);
 }
 
+/* ---- gates ---- */
+
+static void check_gate_job(void (*kernel)(const q8_gate_job *), size_t channels)
+{
+    check_output out = check_draw_output();
+    q8_gate_job job = {.rows = check_below(6), .channels = channels,
+                       .x_step = channels + check_below(9), .y_step = channels + check_below(9),
+                       .params = {.a_zero_point = check_draw_zero_point(),
+                                  .b_zero_point = check_draw_zero_point(),
+                                  .a_multiplier = (float)exp2(check_uniform(-16, 9.9)),
+                                  .zero_point = out.zero_point, .low = out.low,
+                                  .high = out.high}};
+    check_case("rows=%zu channels=%zu x_step=%zu y_step=%zu", job.rows, channels, job.x_step,
+               job.y_step);
+    if (check_one_in(3)) /* ties */
+        job.params.a_multiplier = check_one_in(2) ? 0.5f : -1.0f / 64;
+    const size_t x_count = job.rows ? (job.rows - 1) * job.x_step + channels : 0;
+    const size_t count = job.rows ? (job.rows - 1) * job.y_step + channels : 0;
+    uint8_t *x = check_buffer("x", x_count, 1), *gate = check_buffer("gate", channels, 1);
+    uint8_t *want = check_buffer("want", count, 1), *got = check_buffer("y", count, 1);
+    check_fill_codes(x, x_count);
+    check_fill_codes(gate, channels);
+    job.x = x;
+    job.gate = gate;
+    job.y = want;
+    q8_conv_scalar.gate(&job);
+    job.y = got;
+    CHECK_CALL(kernel(&job));
+    check_u8(want, got, count, job.y_step);
+}
+
+static void check_gate(void (*kernel)(const q8_gate_job *))
+{
+    for (size_t channels = 1; channels <= 2 * WIDEST_VECTOR + 1; channels++)
+        for (int round = 0; round < 6; round++)
+            check_gate_job(kernel, channels);
+}
+
 /* ---- pooling ---- */
 
 static void run_pool(void (*kernel)(const q8_pool_job *), const q8_pool_job *job)
@@ -269,6 +307,8 @@ void check_conv(const q8_kernels *kernels, const q8_kernels *below)
         check_depthwise(conv->depthwise);
     if (check_begin("conv.depthwise_lines", conv->depthwise_lines != old->depthwise_lines))
         check_lines(conv->depthwise_lines);
+    if (check_begin("conv.gate", conv->gate != old->gate))
+        check_gate(conv->gate);
     if (check_begin("conv.max_pool", conv->max_pool != old->max_pool))
         check_pool(conv->max_pool, q8_conv_scalar.max_pool);
     if (check_begin("conv.average_pool", conv->average_pool != old->average_pool))

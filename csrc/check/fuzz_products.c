@@ -113,6 +113,11 @@ static void add_conv(fuzz_case *c, bool is_f32)
     int32_t *zero_points = fuzz_chance(c, 4) ? fuzz_memory(c, outputs, 4) : NULL;
     for (int64_t i = 0; zero_points && i < outputs; i++)
         zero_points[i] = fuzz_bend(c, (int32_t)(i % 384) - 128);
+    const int64_t gate_dims[4] = {dims[0], 1, 1, dims[3]};
+    const q8_gate gate = {.tensor = fuzz_id(c, fuzz_new(c, Q8_U8, 4, gate_dims)),
+                          .x_zero_point = fuzz_code(c), .zero_point = fuzz_code(c),
+                          .low = fuzz_bend(c, 0), .high = fuzz_bend(c, 255),
+                          .multiplier = fuzz_float(c)};
     q8_conv conv = {.x = x, .y = y, .kernel_h = h.kernel, .kernel_w = w.kernel,
                     .stride_h = h.stride, .stride_w = w.stride, .pad_top = h.pad,
                     .pad_left = w.pad, .dilation_h = h.dilation, .dilation_w = w.dilation,
@@ -127,7 +132,8 @@ static void add_conv(fuzz_case *c, bool is_f32)
                     .x_zero_point_tensor = maybe_scalar(c, Q8_U8),
                     .y_scale = fuzz_float(c),
                     .residual = fuzz_chance(c, 8) ? fuzz_id(c, fuzz_new(c, Q8_F32, 4, y_dims)) : -1,
-                    .table = fuzz_chance(c, 8) ? fuzz_memory(c, 256, 1) : NULL};
+                    .table = fuzz_chance(c, 8) ? fuzz_memory(c, 256, 1) : NULL,
+                    .gate = fuzz_chance(c, h.kernel * w.kernel == 1 ? 2 : 32) ? &gate : NULL};
     q8_plan_add_conv(c->plan, fuzz_chance(c, 128) ? NULL : &conv);
     if (c->tensors[y].dtype == Q8_F32)
         fuzz_maybe_finish(c, y);

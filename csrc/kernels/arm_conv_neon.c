@@ -194,10 +194,18 @@ static void average_pool(const q8_pool_job *job)
     }
 }
 
+static void gate(const q8_gate_job *job)
+{
+    for (size_t p = 0; p < job->rows; p++)
+        q8_vec_neon.mul(job->channels, job->x + p * job->x_step, job->gate, 0,
+                        job->y + p * job->y_step, &job->params);
+}
+
 const q8_conv_table q8_conv_neon = {
     .depthwise = depthwise,
     .max_pool = max_pool,
     .average_pool = average_pool,
+    .gate = gate,
 };
 
 #endif

@@ -107,21 +107,34 @@ typedef struct {
     size_t y_step;
 } q8_pool_job;
 
-typedef struct {
-    void (*depthwise)(const q8_depthwise_job *job);
-    void (*depthwise_lines)(const q8_depthwise_lines_job *job);
-    void (*max_pool)(const q8_pool_job *job);
-    void (*average_pool)(const q8_pool_job *job);
-} q8_conv_table;
-
-/* ---- vec: whatever walks a row ---- */
-
 /* What an eight-bit add, sub or mul needs; the formulas stand at q8_binary in q8.h. */
 typedef struct {
     int32_t a_zero_point, b_zero_point;
     float a_multiplier, b_multiplier;   /* sub: b_multiplier negated by the caller */
     int32_t zero_point, low, high;
 } q8_binary_params;
+
+/* Pixels times one code per channel, as vec.mul does: y[p][c] = clamp code of
+ * (float)((x[p][c] - az) * (gate[c] - bz)) * am. y and x do not overlap. */
+typedef struct {
+    size_t rows, channels;
+    const uint8_t *x;          /* row p at x + p * x_step */
+    size_t x_step;
+    const uint8_t *gate;       /* [channels] */
+    q8_binary_params params;   /* a_multiplier between -1024 and 1024 */
+    uint8_t *y;
+    size_t y_step;
+} q8_gate_job;
+
+typedef struct {
+    void (*depthwise)(const q8_depthwise_job *job);
+    void (*depthwise_lines)(const q8_depthwise_lines_job *job);
+    void (*max_pool)(const q8_pool_job *job);
+    void (*average_pool)(const q8_pool_job *job);
+    void (*gate)(const q8_gate_job *job);
+} q8_conv_table;
+
+/* ---- vec: whatever walks a row ---- */
 
 /* Floats of accumulators, row by row:
  * y[i][j] = min(max((float)acc[i][j] * scale[j] + bias[j] + residual[i][j], low), high), each

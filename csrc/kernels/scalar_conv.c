@@ -79,9 +79,17 @@ static void average_pool(const q8_pool_job *job)
     }
 }
 
+static void gate(const q8_gate_job *job)
+{
+    for (size_t p = 0; p < job->rows; p++)
+        q8_vec_scalar.mul(job->channels, job->x + p * job->x_step, job->gate, 0,
+                          job->y + p * job->y_step, &job->params);
+}
+
 const q8_conv_table q8_conv_scalar = {
     .depthwise = depthwise,
     .depthwise_lines = depthwise_lines,
     .max_pool = max_pool,
     .average_pool = average_pool,
+    .gate = gate,
 };

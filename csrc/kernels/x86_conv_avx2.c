@@ -84,6 +84,15 @@ static void depthwise_lines(const q8_depthwise_lines_job *job)
         lines_part_32(job, c, channels);
 }
 
+static void gate(const q8_gate_job *job)
+{
+    size_t c = 0;
+    for (; c + 32 <= job->channels; c += 32)
+        gate_group_32(job, c, 32);
+    if (c < job->channels)
+        gate_group_32(job, c, job->channels - c);
+}
+
 static void max_pool(const q8_pool_job *job)
 {
     size_t c = 0;
@@ -109,6 +118,7 @@ const q8_conv_table q8_conv_avx2 = {
     .depthwise_lines = depthwise_lines,
     .max_pool = max_pool,
     .average_pool = average_pool,
+    .gate = gate,
 };
 
 #endif

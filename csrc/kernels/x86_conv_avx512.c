@@ -37,6 +37,15 @@ X86_INLINE __m512i low_16_64(__m512i a, __m512i b) { return _mm512_unpacklo_epi1
 X86_INLINE __m512i high_16_64(__m512i a, __m512i b) { return _mm512_unpackhi_epi16(a, b); }
 X86_INLINE __m512i maximum_64(__m512i a, __m512i b) { return _mm512_max_epu8(a, b); }
 X86_INLINE __m512i minimum_64(__m512i a, __m512i b) { return _mm512_min_epu8(a, b); }
+X86_INLINE __m512 difference_64(__m512i a, __m512i b)
+{
+    return _mm512_cvtepi32_ps(_mm512_sub_epi32(a, b));
+}
+X86_INLINE __m512i gated_64(__m512i x, __m512 factor, __m512 added, __m512 multiplier)
+{
+    __m512 product = _mm512_fmadd_ps(_mm512_cvtepi32_ps(x), factor, added);
+    return _mm512_cvtps_epi32(_mm512_mul_ps(product, multiplier));
+}
 X86_INLINE __m512i to_ints_64(__m512i sum, __m512 multiplier)
 {
     return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier));
@@ -165,6 +174,17 @@ static void depthwise_lines(const q8_depthwise_lines_job *job)
         lines_part_32(job, c, left);
 }
 
+static void gate(const q8_gate_job *job)
+{
+    size_t c = 0;
+    for (; c + 64 <= job->channels; c += 64)
+        gate_group_64(job, c, 64);
+    if (c + 32 < job->channels)
+        gate_group_64(job, c, job->channels - c);
+    else if (c < job->channels)
+        gate_group_32(job, c, job->channels - c);
+}
+
 static void max_pool(const q8_pool_job *job)
 {
     size_t c = 0;
@@ -190,6 +210,7 @@ const q8_conv_table q8_conv_avx512 = {
     .depthwise_lines = depthwise_lines,
     .max_pool = max_pool,
     .average_pool = average_pool,
+    .gate = gate,
 };
 
 #endif

@@ -8,7 +8,9 @@ typedef struct {
     q8_conv_numbers numbers;
     const uint8_t *panels;
     size_t panel_bytes;
-    size_t sums_at, tile_at; /* in the scratch */
+    bool is_gated;
+    q8_gate gate;
+    size_t sums_at, tile_at, gated_at; /* in the scratch */
 } conv_state;
 
 /* ---- adding ---- */
@@ -62,6 +64,8 @@ static size_t lay_out_scratch(const q8_kernels *kernels, conv_state *state)
     state->sums_at = q8_reserve(&total, (size_t)product->block_rows * sizeof(int32_t));
     state->tile_at =
         q8_reserve(&total, kernels->gemm->most_rows * kernels->gemm->nr * sizeof(int32_t));
+    if (state->is_gated)
+        state->gated_at = q8_reserve(&total, (size_t)product->block_rows * product->k);
     return total;
 }
 
@@ -81,6 +85,9 @@ static int add_panels(q8_plan *plan, const q8_conv *conv, const q8_window *windo
         return plan->status;
     conv_state *state = step->state;
     state->numbers = *numbers;
+    state->is_gated = conv->gate != NULL;
+    if (conv->gate)
+        state->gate = *conv->gate;
     state->product = (q8_product){.window = *window, .groups = conv->groups, .element_bytes = 1};
     q8_product *product = &state->product;
     q8_product_cut(product, q8_tile_shape_of(gemm));
@@ -114,6 +121,8 @@ int q8_plan_add_conv(q8_plan *plan, const q8_conv *conv)
         check_sums(plan, conv, &window, &numbers) != Q8_OK ||
         q8_conv_now_append(plan, conv, &now) != Q8_OK)
         return plan->status;
+    if (conv->gate && q8_gate_check(plan, conv, &window) != Q8_OK)
+        return plan->status;
     if (conv->groups > 1 && conv->groups == window.c && conv->groups == window.oc)
         return q8_plan_add_depthwise(plan, conv, &window, &numbers, now);
     return add_panels(plan, conv, &window, &numbers, now);
@@ -132,11 +141,16 @@ typedef struct {
     q8_ahead ahead;
 } context;
 
-static void sum_rows(void *given, const q8_block *block)
+static void prepare_rows(void *given, const q8_block *block)
 {
     context *c = given;
-    q8_row_sums(c->run->plan->kernels, &c->state->product, block,
-                c->state->numbers.x_zero_point, c->row_sums);
+    const conv_state *state = c->state;
+    if (state->is_gated)
+        q8_gate_rows(c->run, &state->gate, state->numbers.x_zero_point, &state->product, block,
+                     c->run->scratch + state->gated_at);
+    if (state->numbers.weight_zero_point)
+        q8_row_sums(c->run->plan->kernels, &state->product, block, state->numbers.x_zero_point,
+                    c->row_sums);
 }
 
 static void run_panel(void *given, const q8_block *block, int64_t panel)
@@ -199,7 +213,7 @@ static void run(const q8_step *step, const q8_run *run, int64_t part)
                     .pixel_bytes = (size_t)window->c,
                     .channel_bytes = (size_t)(window->c / state->product.groups)},
         .scratch = run->scratch,
-        .block = numbers->weight_zero_point ? sum_rows : NULL,
+        .block = numbers->weight_zero_point || state->is_gated ? prepare_rows : NULL,
         .panel = run_panel,
         .context = &c,
     };

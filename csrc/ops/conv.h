@@ -50,6 +50,12 @@ int q8_conv_now_append(q8_plan *plan, const q8_conv *conv, q8_conv_now **now);
 /* Tells it what to make; after the fold. */
 int q8_conv_now_of(q8_plan *plan, const q8_conv *conv, q8_conv_now *now, q8_conv_numbers *numbers);
 
+/* gate.c */
+int q8_gate_check(q8_plan *plan, const q8_conv *conv, const q8_window *window);
+/* Writes a block's rows, gated, to `rows`, k codes each, and lets it point there. */
+void q8_gate_rows(const q8_run *run, const q8_gate *gate, int32_t x_zero_point,
+                  const q8_product *product, const q8_block *block, uint8_t *rows);
+
 /* depthwise.c: groups, C and OC are equal; everything has been checked. */
 int q8_plan_add_depthwise(q8_plan *plan, const q8_conv *conv, const q8_window *window,
                           q8_conv_numbers *numbers, q8_conv_now *now);

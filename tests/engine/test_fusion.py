@@ -87,3 +87,40 @@ def test_photo_to_codes_is_quantize_linear(isa: str) -> None:
     )
     codes = np.clip(np.rint(x / np.float32(0.02)) + 100, 0, 255).astype(np.uint8)
     np.testing.assert_array_equal(got, codes.transpose(0, 2, 3, 1))
+
+
+def gated_model(batch: int, channels: int) -> tuple[Case, onnx.ModelProto]:
+    """Pixels times one code per channel and picture, then a 1 x 1 convolution."""
+    nodes = [
+        node("MaxPool", "x", "p", kernel_shape=[2, 2]),
+        node("GlobalAveragePool", "p", "a"),
+        node("QuantizeLinear", "a scale zero", "ac"),
+        node("DequantizeLinear", "ac scale zero", "ad"),
+        node("Mul", "ad p" if channels % 2 else "p ad", "m"),
+        node("QuantizeLinear", "m scale zero", "q"),
+        node("DequantizeLinear", "q scale zero", "d"),
+        node("Conv", "d w", "y"),
+    ]
+    weights = {
+        "w": numbers(70, channels, 1, 1, seed=1),
+        "scale": np.asarray(0.01, np.float32),
+        "zero": np.asarray(120, np.uint8),
+    }
+    case = Case("gated", nodes, {"x": numbers(batch, channels, 9, 11)}, weights, {"w": 0})
+    return case, quantized_model(case, "uint8")
+
+
+@pytest.mark.parametrize(("batch", "channels"), [(1, 64), (3, 16), (2, 97), (2, 7), (1, 140)])
+def test_gate_on_the_way_into_a_convolution(batch: int, channels: int) -> None:
+    case, model = gated_model(batch, channels)
+    expected = run_onnxruntime(model, case.inputs)[0].astype(int)
+    assert np.ptp(expected) > 100
+    for isa in available_isas():
+        together = Session(model, 2, isa, strict=True)
+        apart = Session(model, 1, isa, strict=True, observe=["q"])
+        (result,) = together.run(case.inputs).values()
+        step_by_step = apart.run(case.inputs)[model.graph.output[0].name]
+        assert np.array_equal(result, step_by_step)
+        assert np.abs(result.astype(int) - expected).max() <= 2
+        assert not any("mul" in info.kernel for info in together.explain())
+        assert any("mul" in info.kernel for info in apart.explain())

@@ -1,6 +1,7 @@
 """Steps that another step does on its way: they vanish from the list, and their nodes move along.
 
 conv, then table           the convolution's codes go through the table before they leave the cache
+mul, then conv 1 x 1       pixels times one code per channel, as the convolution reads them
 quantize, then transpose   of a photo: planes of floats become pixels of codes in one pass
 """
 
@@ -14,6 +15,9 @@ from q8tool.engine.tensors import NativeStep, Step, Storage, Tensor, contiguous_
 
 __all__ = ["fused"]
 
+# Of q8_gate: products of two codes then stay within int32.
+_MOST_GATE_MULTIPLIER = 1024.0
+
 
 def fused(steps: Sequence[Step], wanted: Iterable[Tensor]) -> list[Step]:
     """The steps with fewer passes over memory, same bytes in everything that is left.
@@ -21,19 +25,18 @@ def fused(steps: Sequence[Step], wanted: Iterable[Tensor]) -> list[Step]:
     wanted  tensors that the caller sees: they stay
     """
     uses = _Uses(steps, wanted)
-    kept: list[Step] = []
-    # Where the step stands that wrote a storage last.
-    places: dict[Storage, int] = {}
+    kept: dict[Step, None] = {}
+    writers: dict[Storage, Step] = {}
     for step in steps:
-        place = places.get(step.inputs[0].storage) if len(step.inputs) == 1 else None
-        joined = None if place is None else _joined(kept[place], step, uses)
-        if place is None or joined is None:
-            place = len(kept)
-            kept.append(step)
-        else:
-            kept[place] = joined
-        places.update((tensor.storage, place) for tensor in step.outputs)
-    return kept
+        first = writers.get(step.inputs[0].storage) if step.inputs else None
+        joined = None if first is None else _joined(first, step, uses)
+        last = step if joined is None else joined
+        if first is not None and joined is not None:
+            # At the later place, where everything that either reads is there.
+            del kept[first]
+        kept[last] = None
+        writers.update((tensor.storage, last) for tensor in last.outputs)
+    return list(kept)
 
 
 class _Uses:
@@ -53,7 +56,7 @@ class _Uses:
         return (
             self._readers.get(before.storage) == 1 == self._writers.get(before.storage)
             and self._writers.get(after.storage) == 1
-            and before.storage.bytes == after.storage.bytes == int(np.prod(before.shape))
+            and before.storage.bytes == int(np.prod(before.shape)) * before.dtype.itemsize
         )
 
 
@@ -68,7 +71,7 @@ def _joined(first: Step, second: Step, uses: _Uses) -> NativeStep | None:
 
 
 def _conv_table(conv: NativeStep, step: NativeStep) -> NativeStep | None:
-    if conv.writes["y"].dtype != np.uint8:
+    if conv.writes["y"].storage.bytes != step.outputs[0].storage.bytes:
         return None
     table = np.asarray(step.arguments["table"], np.uint8)
     before = conv.arguments.get("table")
@@ -78,6 +81,50 @@ def _conv_table(conv: NativeStep, step: NativeStep) -> NativeStep | None:
         writes={"y": y},
         arguments={**conv.arguments, "table": table if before is None else table[before]},
         nodes=_nodes(conv, step),
+    )
+
+
+def _gate_conv(mul: NativeStep, conv: NativeStep) -> NativeStep | None:
+    y, product = mul.outputs[0], mul.arguments
+    x, gate = mul.reads["a"], mul.reads["b"]
+    zero_points = product["a_zero_point"], product["b_zero_point"]
+    if x is not None and x.shape != y.shape:
+        x, gate, zero_points = gate, x, zero_points[::-1]
+    if x is None or gate is None or x.shape != y.shape or not _is_plain_product(conv, y):
+        return None
+    if (
+        product["op"] != "mul"
+        or gate.shape != (y.shape[0], 1, 1, y.shape[3])
+        or abs(product["a_multiplier"]) >= _MOST_GATE_MULTIPLIER
+        or conv.arguments["x_zero_point"] != product["y_zero_point"]
+    ):
+        return None
+    return replace(
+        conv,
+        reads={**conv.reads, "x": x, "gate": gate},
+        arguments={
+            **conv.arguments,
+            "gate_x_zero_point": zero_points[0],
+            "gate_zero_point": zero_points[1],
+            "gate_low": product["y_low"],
+            "gate_high": product["y_high"],
+            "gate_multiplier": product["a_multiplier"],
+        },
+        nodes=_nodes(mul, conv),
+    )
+
+
+def _is_plain_product(conv: NativeStep, x: Tensor) -> bool:
+    """True for a convolution that sees one pixel of x [N, H, W, C] for each of its own."""
+    weights = conv.arguments["weights"]
+    return (
+        conv.inputs[0].shape == x.shape
+        and len(x.shape) == 4
+        and isinstance(weights, np.ndarray)
+        and weights.shape[1:3] == (1, 1)
+        and conv.writes["y"].shape[:3] == x.shape[:3]
+        and conv.arguments.get("groups", 1) == 1
+        and all(conv.reads.get(name) is None for name in ("x_zero_point_tensor", "gate"))
     )
 
 
@@ -109,5 +156,6 @@ def _nodes(first: NativeStep, second: NativeStep) -> tuple[Node, ...]:
 
 _JOINS: dict[tuple[str, str], Callable[[NativeStep, NativeStep], NativeStep | None]] = {
     ("conv", "table"): _conv_table,
+    ("binary", "conv"): _gate_conv,
     ("quantize", "copy"): _quantize_transpose,
 }

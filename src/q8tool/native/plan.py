@@ -58,12 +58,19 @@ class Plan(PlanBase):
         y_scale: float = 1.0,
         residual: int | None = None,
         table: npt.ArrayLike | None = None,
+        gate: int | None = None,
+        gate_x_zero_point: int = 0,
+        gate_zero_point: int = 0,
+        gate_low: int = 0,
+        gate_high: int = 255,
+        gate_multiplier: float = 1.0,
     ) -> range:
         """Convolution of codes, and every product with constant weights: q8_plan_add_conv.
 
         weights   int8 [OC, KH, KW, C / groups]; pad is (top, left), the rest follows from y
         weight_zero_point, bias, multiplier, float_bias   None or [OC]
         table     None, or what each code becomes at last: 256 codes
+        gate      None, or a tensor [N, 1, 1, C] that x is multiplied with: q8_gate
         """
         arguments = Arguments()
         outputs = [len(weights)]
@@ -85,6 +92,10 @@ class Plan(PlanBase):
         descriptor.y_scale = y_scale
         descriptor.residual = _optional(residual)
         descriptor.table = pointer(table, np.uint8, [256], "table")
+        numbers = (gate_x_zero_point, gate_zero_point, gate_low, gate_high, gate_multiplier)
+        kept_gate = None if gate is None else ffi.new("q8_gate *", (gate, *numbers))
+        if kept_gate is not None:
+            descriptor.gate = kept_gate
         return self._add(lib.q8_plan_add_conv, descriptor, writes=[y])
 
     def matmul(
