@@ -9,6 +9,7 @@ typedef struct {
     const q8_step *step;
     void *const *bound;
     int threads;
+    const char **failure;
 } context;
 
 static void run_part(void *given, int64_t part, int thread)
@@ -20,8 +21,14 @@ static void run_part(void *given, int64_t part, int thread)
         .bound = c->bound,
         .scratch = c->plan->scratch + (size_t)thread * c->plan->scratch_bytes,
         .threads = c->threads,
+        .failure = c->failure,
     };
     c->step->run(c->step, &run, part);
+}
+
+void q8_run_failed(const q8_run *run, const char *text)
+{
+    __atomic_store_n(run->failure, text, __ATOMIC_RELAXED);
 }
 
 /* A run's failure leaves the plan usable: the text is kept, the status is not. */
@@ -105,11 +112,14 @@ int q8_plan_run(q8_plan *plan, int bound_count, void *const *bound, const int64_
     for (int i = 0; i < plan->step_count; i++) {
         if (stop && __atomic_load_n(stop, __ATOMIC_RELAXED))
             return refuse(plan, Q8_ERROR_STATE, "stopped before step %d", i);
-        context c = {plan, &plan->steps[i], bound, threads};
+        const char *failure = NULL;
+        context c = {plan, &plan->steps[i], bound, threads, &failure};
         int64_t start = step_ns ? q8_nanoseconds() : 0;
         run_step(&c);
         if (step_ns)
             step_ns[i] = q8_nanoseconds() - start;
+        if (__atomic_load_n(&failure, __ATOMIC_RELAXED))
+            return refuse(plan, Q8_ERROR_BOUNDS, "%s: %s", plan->steps[i].name, failure);
     }
     return Q8_OK;
 }

@@ -43,6 +43,7 @@ typedef struct {
     void *const *bound;
     uint8_t *scratch; /* of this thread, step.scratch_bytes long, 64-byte aligned */
     int threads;      /* of this run: parts are cut for them */
+    const char **failure; /* what a part could not do: q8_run_failed */
 } q8_run;
 
 typedef struct {
@@ -95,6 +96,8 @@ void *q8_plan_allocate(q8_plan *plan, int64_t count, size_t size);
 /* Appends a step with zeroed state of state_bytes; NULL on failure (error is set). */
 q8_step *q8_plan_append(q8_plan *plan, size_t state_bytes, int64_t parts,
                         void (*run)(const q8_step *, const q8_run *, int64_t));
+/* Ends the present run behind this step with Q8_ERROR_BOUNDS. text: a literal. */
+void q8_run_failed(const q8_run *run, const char *text);
 void q8_step_name(q8_step *step, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Records the first failure and returns it: its status, not that of later ones. */
 int q8_plan_fail(q8_plan *plan, q8_status status, const char *format, ...)

@@ -213,7 +213,10 @@ int q8_plan_add_copy(q8_plan *plan, const q8_copy *copy);
 /* Every element of y becomes *value (one element of y's type). */
 int q8_plan_add_fill(q8_plan *plan, int y, const void *value);
 /* y[o, i, n] = x[o, indices[i], n]: x viewed as [outer, axis, inner]; any type. indices: constant
- * in -axis..axis-1. */
+ * in -axis..axis-1, or a tensor, s32 or s64; a run that finds another index there ends with
+ * Q8_ERROR_BOUNDS. */
+int q8_plan_add_gather_at(q8_plan *plan, int x, int indices, int y, int64_t outer, int64_t axis,
+                          int64_t inner);
 int q8_plan_add_gather(q8_plan *plan, int x, int y, int64_t outer, int64_t axis, int64_t inner,
                        int64_t count, const int64_t *indices);
 

@@ -172,6 +172,13 @@ static void add_gather(fuzz_case *c)
     int dtype = dtypes[fuzz_below(c, 5)];
     int64_t count = fuzz_below(c, 20), y_dims[3] = {dims[0], count, dims[2]};
     int x = fuzz_new(c, dtype, 3, dims), y = fuzz_new(c, dtype, 3, y_dims);
+    if (fuzz_chance(c, 3)) {
+        int at = fuzz_new(c, fuzz_chance(c, 2) ? Q8_S32 : Q8_S64, 1, &count);
+        q8_plan_add_gather_at(c->plan, fuzz_id(c, x), fuzz_id(c, at), fuzz_id(c, y),
+                              fuzz_bend64(c, dims[0]), fuzz_bend64(c, dims[1]),
+                              fuzz_bend64(c, dims[2]));
+        return;
+    }
     int64_t *indices = fuzz_memory(c, count, sizeof *indices);
     for (int64_t i = 0; indices && i < count; i++)
         indices[i] = fuzz_bend64(c, dims[1] > 0 ? fuzz_below(c, 200) % dims[1] : 0);

@@ -2,8 +2,10 @@
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 
 from q8tool import Session
+from q8tool.errors import InputError
 from tests.graphs import Array, f32, i8, model, random, run, u8
 
 
@@ -46,3 +48,54 @@ def test_normalization_read_as_floats_too() -> None:
     np.testing.assert_allclose(
         Session(graph, threads=1).run(feeds)["y"], want, rtol=0, atol=0.03 * 1.27
     )
+
+
+GATE = "e = Erf(d) a = Add(e, one) "
+GELUS = {
+    "erf, divided": ("gelu", "d = Div(x, r) " + GATE + "m = Mul(x, a) y = Mul(m, h)"),
+    "erf, half first": ("gelu", "d = Mul(x, i) " + GATE + "g = Mul(x, h) y = Mul(a, g)"),
+    "erf, half of the gate": ("gelu", "d = Div(x, r) " + GATE + "g = Mul(a, h) y = Mul(g, x)"),
+    "tanh, power": (
+        "gelu_tanh",
+        "c = Pow(x, three) s = Mul(c, k) t = Add(x, s) u = Mul(t, w) v = Tanh(u) a = Add(v, one) "
+        "g = Mul(x, h) y = Mul(g, a)",
+    ),
+    "tanh, products": (
+        "gelu_tanh",
+        "q = Mul(x, x) c = Mul(q, x) s = Mul(k, c) t = Add(x, s) u = Mul(w, t) v = Tanh(u) "
+        "a = Add(one, v) g = Mul(h, x) y = Mul(g, a)",
+    ),
+    "silu": ("silu", "n = Neg(x) e = Exp(n) a = Add(e, one) y = Div(x, a)"),
+    "another function": ("", "d = Div(x, one) " + GATE + "m = Mul(x, a) y = Mul(m, h)"),
+}
+
+
+@pytest.mark.parametrize("form", GELUS)
+def test_functions_are_recognised_by_what_they_compute(form: str) -> None:
+    expected, body = GELUS[form]
+    graph = model(
+        f"g (float[5,300] x) => (float y) {{ {body} }}", 17,
+        r=f32(2**0.5), i=f32(0.5**0.5), one=f32(1), h=f32([0.5]), three=f32(3), k=f32(0.044715),
+        w=f32((2 / np.pi) ** 0.5),
+    )  # fmt: skip
+    feeds = {"x": random(5, 300) * np.float32(4)}
+    steps = kernels(graph, feeds)
+    assert steps == [expected] if expected else len(steps) > 1
+    (want,) = run(graph, **feeds)
+    np.testing.assert_allclose(Session(graph, threads=1).run(feeds)["y"], want, rtol=0, atol=3e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_embeddings_are_looked_up_in_c(dtype: str) -> None:
+    body = "r = Gather(t, i) f = Cast<to=1>(r) s = Gather(w, i) y = Mul(f, s)"
+    graph = model(
+        f"g ({dtype}[2,5] i) => (float y) {{ {body} }}", 17,
+        t=i8(np.random.default_rng(1).integers(-127, 128, (30, 8))), w=random(30, 1),
+    )  # fmt: skip
+    feeds = {"i": np.random.default_rng(2).integers(-30, 30, (2, 5)).astype(dtype)}
+    assert "host" not in kernels(graph, feeds)
+    (want,) = run(graph, **feeds)
+    np.testing.assert_array_equal(Session(graph, threads=2).run(feeds)["y"], want)
+    feeds["i"][1, 2] = 30
+    with pytest.raises(InputError, match="outside its axis"):
+        Session(graph, threads=2).run(feeds)

@@ -16,6 +16,7 @@ from q8tool.engine.affine import batch_norm_affine
 from q8tool.engine.epilogue import Epilogue, clamp_bounds, find_epilogue
 from q8tool.engine.finishing import finished_by_producer
 from q8tool.engine.graph import Node
+from q8tool.engine.known_functions import known_function
 from q8tool.engine.lowering import Lowering, LoweringFunction, constant_tensor, scalar
 from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_axis, physical_shape
 from q8tool.engine.values import Codes, Declined, Value
@@ -321,6 +322,10 @@ def _emit_codes(lowering: Lowering, node: Node, a: Codes, b: Codes, epilogue: Ep
 
 def _emit_chain(lowering: Lowering, node: Node) -> None:
     """Float steps, one per further input."""
+    known = known_function(lowering, node)
+    if known is not None:
+        _emit_function(lowering, known[0], lowering.output(node), known[1])
+        return
     gated = _gate_of(lowering, node)
     if gated is not None:
         gate, x, op = gated

@@ -179,6 +179,12 @@ def lower_cast(lowering: Lowering, node: Node) -> None:
             return
         _same_form(lowering, x, y)
         return
+    if x.dtype == np.int8 and y.is_float:
+        layout = lowering.layout_of(x)  # stored 128 higher
+        reads: dict[str, Tensor | None] = {"x": lowering.form(x, layout)}
+        writes = {"y": lowering.new_form(y, layout)}
+        lowering.emit("dequantize", reads, writes, scale=1.0, zero_point=128)
+        return
     types = {np.dtype(t): t for t in (np.float32, np.int32, np.int64, np.uint8)}
     narrows = y.dtype == np.uint8 or (x.is_float and y.dtype != np.float32)
     if x.dtype not in types or y.dtype not in types or narrows:

@@ -319,10 +319,13 @@ def lower_tile(lowering: Lowering, node: Node) -> None:
 
 
 def lower_gather(lowering: Lowering, node: Node) -> None:
-    """Entries of one axis by constant indices."""
+    """Entries of one axis by indices, constant or not."""
     x, y = lowering.input(node, 0), lowering.output(node)
-    indices = constant_input(lowering, node, 1, "indices")
     axis = int(node.attributes.get("axis", 0)) % max(x.rank, 1)
+    if not lowering.input(node, 1).is_constant:
+        moved(lowering, node, partial(_looked_up, lowering, node, axis), [Layout.PLAIN])
+        return
+    indices = constant_input(lowering, node, 1, "indices")
     assert indices is not None
     flat = indices.ravel().astype(np.int64)
 
@@ -331,6 +334,21 @@ def lower_gather(lowering: Lowering, node: Node) -> None:
         return result.view(physical_shape(y.shape, layout))
 
     moved(lowering, node, picked, BOTH if indices.ndim == 1 else [Layout.PLAIN])
+
+
+def _looked_up(lowering: Lowering, node: Node, axis: int, x: Tensor, layout: Layout) -> Tensor:
+    """Entries of one axis by indices that the run brings."""
+    indices = lowering.form(lowering.input(node, 1), layout)
+    result = new_tensor(x.dtype, lowering.output(node).shape)
+    lowering.emit(
+        "gather_at",
+        {"x": x, "indices": indices},
+        {"y": result},
+        outer=int(np.prod(x.shape[:axis])),
+        axis=x.shape[axis],
+        inner=int(np.prod(x.shape[axis + 1 :])),
+    )
+    return result
 
 
 # ---- blocks of pixels ----

@@ -57,6 +57,7 @@ class Lowering:
         self._values = {name: Value(name, fact) for name, fact in facts.items()}
         self._consumers: dict[str, list[Node]] = {}
         self.producers: dict[str, Node] = {}
+        self.positions = {node: position for position, node in enumerate(graph.nodes)}
         self._fused: set[Node] = set()
         self._instead: dict[Node, LoweringFunction] = {}
         self._current: list[Node] = []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from q8tool.errors import NativeError
+from q8tool.errors import InputError, NativeError
 from q8tool.native._q8 import ffi, lib
 from q8tool.native.arguments import Arguments, dtype_code
 from q8tool.native.cpu import check_isa
@@ -104,7 +104,7 @@ class PlanBase:
             status = lib.q8_plan_run(handle, len(views), pointers, sizes, threads, times, STOP)
             if status < 0 and STOP[0]:
                 raise KeyboardInterrupt
-            self._check(status)
+            self._check_run(status)
 
     @property
     def isa(self) -> str:
@@ -142,6 +142,11 @@ class PlanBase:
         if status < 0:
             raise NativeError(ffi.string(lib.q8_plan_error(self._handle)).decode())
         return status
+
+    def _check_run(self, status: int) -> None:
+        if status == lib.Q8_ERROR_BOUNDS:
+            raise InputError(ffi.string(lib.q8_plan_error(self._handle)).decode())
+        self._check(status)
 
     def _new_tensor(
         self, add: Any, dtype: npt.DTypeLike, shape: Sequence[int], place: Any, is_bound: bool

@@ -318,6 +318,13 @@ class Plan(PlanBase):
             lib.q8_plan_add_gather, x, y, outer, axis, inner, count, pointer, writes=[y]
         )
 
+    def gather_at(
+        self, x: int, indices: int, y: int, *, outer: int, axis: int, inner: int
+    ) -> range:
+        """Rows by the indices of a tensor, int32 or int64; a run refuses what the axis has not."""
+        function = lib.q8_plan_add_gather_at
+        return self._add(function, x, indices, y, outer, axis, inner, writes=[y])
+
     def resize(
         self,
         x: int,
