@@ -176,7 +176,7 @@ def test_a_ranges_file_gives_the_graph_that_the_data_gave(path: Path) -> None:
     text = RangesFile({k: v for k, v in ranging.ranges.items() if k in names}).text()
     path.with_name("r.json").write_text(text)
     _, by_data = quantized(path, data=data(path))
-    report, by_file = quantized(path, ranges=path.with_name("r.json"))
+    report, by_file = quantized(path, ranges=path.with_name("r.json"), data=data(path))
     by_data.metadata_props.clear()
     by_file.metadata_props.clear()
     assert ir.to_proto(by_file).SerializeToString() == ir.to_proto(by_data).SerializeToString()

@@ -4,7 +4,7 @@ load -> simplify -> ranges (file, operators, photos; else at run time) -> choose
 -> conversions around each -> strip -> check -> compare on held-back samples -> save
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from q8tool.pipelines.progress import Progress, silent
 from q8tool.pipelines.provenance import claims_of, note_quantization, source_hash
 from q8tool.pipelines.quantize_report import Report
 from q8tool.pipelines.range_sources import RangeOptions, Ranging, find_ranges
+from q8tool.pipelines.refitting import refitting_with
 from q8tool.pipelines.rewriting import MODES, Form, Format, Mode, Rewritten, prepared, rewritten
 from q8tool.pipelines.samples import PhotoSamples
 from q8tool.pipelines.timing import slowest_steps, time_models
@@ -102,13 +103,20 @@ def run(options: Options, progress: Progress = silent) -> Report:
     float_model, changes = prepared(original, _opset(options.opset, opset))
     excluded = _excluded(float_model, options.excluded, options.included)
     ranging = find_ranges(float_model, _range_options(options), excluded, progress)
-    found = rewritten(float_model, _form(options), ranging.ranges, excluded)
+    refitting = refitting_with(float_model, ranging, options.threads, progress)
+
+    def write(left_out: frozenset[str]) -> Rewritten:
+        return rewritten(
+            float_model, _form(options), ranging.ranges, excluded | left_out, refitting
+        )
+
+    found = write(frozenset())
     truth = _truth(original, options, ranging)
     source = source_hash(original, options.input_path)
     fallback = None
     if options.max_drop is not None:
         found, fallback = _within_drop(
-            float_model, found, options, ranging, excluded, truth, source, progress
+            float_model, found, write, options, ranging, excluded, truth, source, progress
         )
     model, choice = found.model, found.choice
     check(model, str(options.output_path))
@@ -143,6 +151,7 @@ def run(options: Options, progress: Progress = silent) -> Report:
 def _within_drop(
     float_model: ir.Model,
     first: Rewritten,
+    write: Callable[[frozenset[str]], Rewritten],
     options: Options,
     ranging: Ranging,
     excluded: frozenset[str],
@@ -172,7 +181,7 @@ def _within_drop(
     return reach_goal(
         float_model,
         first,
-        lambda names: rewritten(float_model, form, ranging.ranges, excluded | names),
+        write,
         (lambda: samples.at(range(len(samples))), ranging.held_back),
         damage,
         truth,

@@ -111,19 +111,18 @@ def find_ranges(
         ranges=known_ranges(model, {**measured, **given}),
         source=source,
         preprocessing=spec,
-        held_back=_compared(samples, calibrates=file is None),
+        held_back=_compared(samples),
         samples=samples,
         skipped=_skipped(samples),
         warnings=warnings,
     )
 
 
-def _compared(samples: Samples | None, calibrates: bool) -> Callable[[], Iterator[Sample]] | None:
-    """The samples to compare on: those held back, or all where none served to calibrate."""
+def _compared(samples: Samples | None) -> Callable[[], Iterator[Sample]] | None:
+    """The samples to compare on: those that neither ranges nor weights are taken from."""
     if samples is None:
         return None
-    count = len(samples)
-    indices = held_back(count)[1] if calibrates else list(range(count))
+    indices = held_back(len(samples))[1]
     return lambda: samples.at(indices)
 
 

@@ -1,6 +1,7 @@
 """Rewriting: a float model and the ranges of its values become an eight-bit model.
 
-prepared float model --clone--> choose per operator -> conversions around each -> strip -> clean
+prepared float model --clone--> choose per operator -> conversions around each -> strip -> refit
+-> clean
 
 The float model stays as it is, so that quantize can write it again with other operators left out.
 """
@@ -30,6 +31,7 @@ from q8tool.passes.simulate_rounding import simulate_rounding
 from q8tool.passes.strip import strip
 from q8tool.passes.to_qoperator import to_qoperator
 from q8tool.passes.widen_floats import widen_floats
+from q8tool.pipelines.refitting import Refitting, find_twins
 
 __all__ = ["MODES", "Form", "Format", "Mode", "Rewritten", "prepared", "rewritten"]
 
@@ -67,19 +69,30 @@ def prepared(original: ir.Model, opset: int = OPSET_FOR_EIGHT_BIT) -> tuple[ir.M
 
 
 def rewritten(
-    float_model: ir.Model, form: Form, ranges: Ranges, excluded: Collection[str]
+    float_model: ir.Model,
+    form: Form,
+    ranges: Ranges,
+    excluded: Collection[str],
+    refitting: Refitting | None = None,
 ) -> Rewritten:
     """The eight-bit form of a prepared model, which is not changed.
 
-    excluded  names of nodes that stay float (model.graph.node_name)
+    excluded   names of nodes that stay float (model.graph.node_name)
+    refitting  samples to fit weights and biases to the float results with; None: none
     Raises UsageError or InputError, saying why, if no operator would become eight-bit.
     """
     model = float_model.clone()
     left_out = frozenset(node for node in model.graph if node_name(node) in excluded)
     choice = choose_precision(model, lambda value: value.name in ranges, left_out)
+    twins = find_twins(float_model, model, choice)
     changes = _in_mode(model, form, choice, ranges, left_out)
     if not changes:
         raise _nothing_quantized(choice, form, bool(excluded))
+    if form.mode == "eightbit":
+        if refitting is not None:
+            changes += refitting.refit(float_model, model, twins)
+        if form.format == "qoperator":
+            changes += to_qoperator(model)
     # Without strip every operator keeps conversions of its own; what nobody reads goes.
     return Rewritten(model, choice, [*changes, *clean_graph(model, merges=form.strip)])
 
@@ -99,8 +112,6 @@ def _in_mode(
     changes += quantize_storage(model, excluded)
     if form.strip:
         changes += strip(model)
-    if form.format == "qoperator":
-        changes += to_qoperator(model)
     return changes
 
 

@@ -1,0 +1,117 @@
+"""Patches: what single results of a Conv, Gemm or MatMul are computed from.
+
+x (N, C, H, W) --chosen places--> (groups, places, C / groups * taps): rows that, times a row of the
+weights, give one result each.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from q8tool.model.graph import constant, get_int, get_ints, get_string
+
+__all__ = ["Patches", "patches_of"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Patches:
+    """The window of an operator, as the standard's Conv has it.
+
+    kernel     empty where rows of x are what is multiplied
+    automatic  SAME_UPPER or SAME_LOWER instead of pads
+    """
+
+    groups: int = 1
+    kernel: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
+    dilations: tuple[int, ...] = ()
+    pads: tuple[int, ...] = ()
+    automatic: str = ""
+
+    def cut(self, x: Array, count: int, seed: int, outside: int = 0) -> Array:
+        """Rows at up to count places, spread over all; the same seed, the same places.
+
+        x  (N, C, ...) floats or codes; outside: what padding reads. Returns x's type, (groups,
+        places, inputs).
+        """
+        random = np.random.default_rng(seed)
+        if not self.kernel:
+            rows = x.reshape(-1, x.shape[-1])
+            return rows[_places(random, len(rows), count)][None]
+        begins, sizes = self._extent(x.shape[2:])
+        places = _places(random, x.shape[0] * math.prod(sizes), count)
+        batch, *positions = np.unravel_index(places, (x.shape[0], *sizes))
+        taps = np.indices(self.kernel).reshape(len(self.kernel), -1)
+        index, is_outside = [], np.zeros((len(places), taps.shape[1]), bool)
+        for axis, size in enumerate(x.shape[2:]):
+            steps = taps[axis] * self.dilations[axis] - begins[axis]
+            at = positions[axis][:, None] * self.strides[axis] + steps
+            is_outside |= (at < 0) | (at >= size)
+            index.append(at.clip(0, size - 1))
+        found = x.transpose(0, *range(2, x.ndim), 1)[(batch[:, None], *index)]
+        found[is_outside] = outside
+        rows = found.transpose(2, 0, 1)  # (C, places, taps)
+        if x.shape[1] == self.groups:
+            return np.asarray(rows)
+        rows = rows.reshape(self.groups, -1, *rows.shape[1:]).transpose(0, 2, 1, 3)
+        return np.asarray(rows.reshape(self.groups, len(places), -1))
+
+    def _extent(self, shape: tuple[int, ...]) -> tuple[list[int], list[int]]:
+        """Padding before each dimension, and the number of results along it."""
+        rank, before, sizes = len(shape), list[int](), list[int]()
+        for axis, size in enumerate(shape):
+            stride = self.strides[axis]
+            reach = (self.kernel[axis] - 1) * self.dilations[axis] + 1
+            if self.automatic:
+                results = -(-size // stride)
+                total = max(0, (results - 1) * stride + reach - size)
+                before.append(total // 2 if self.automatic == "SAME_UPPER" else -(-total // 2))
+            else:
+                results = (size + self.pads[axis] + self.pads[axis + rank] - reach) // stride + 1
+                before.append(self.pads[axis])
+            sizes.append(results)
+        return before, sizes
+
+
+def patches_of(node: ir.Node) -> Patches | None:
+    """The patches of a Conv, Gemm or MatMul or their integer forms; None for another operator."""
+    if node.op_type in ("Gemm", "MatMul", "MatMulInteger"):
+        return Patches()
+    if node.op_type not in ("Conv", "ConvInteger"):
+        return None
+    weights = node.inputs[1]
+    assert weights is not None
+    shape = _shape_of(weights)
+    rank = len(shape) - 2
+    automatic = get_string(node, "auto_pad", "NOTSET")
+    return Patches(
+        get_int(node, "group", 1),
+        tuple(shape[2:]),
+        tuple(get_ints(node, "strides", [1] * rank)),
+        tuple(get_ints(node, "dilations", [1] * rank)),
+        tuple(get_ints(node, "pads", [0] * 2 * rank)) if automatic != "VALID" else (0,) * 2 * rank,
+        automatic if automatic.startswith("SAME") else "",
+    )
+
+
+def _shape_of(weights: ir.Value) -> tuple[int, ...]:
+    array = constant(weights)
+    if array is None:
+        producer = weights.producer()
+        assert producer is not None
+        array = constant(producer.inputs[0])
+    assert array is not None
+    return array.shape
+
+
+def _places(random: np.random.Generator, total: int, count: int) -> NDArray[np.intp]:
+    """One place in each of count equal parts of the total; all places where there are fewer."""
+    if total <= count:
+        return np.arange(total)
+    return np.asarray((np.arange(count) + random.random(count)) * (total / count), np.intp)

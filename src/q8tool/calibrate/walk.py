@@ -1,0 +1,132 @@
+"""Walk: a model run piece by piece on a few samples, so that weights can change on the way.
+
+    advance("a")  the nodes that lead to a run, on every sample; a is kept
+    ...           the caller changes the weights of what reads a
+    advance("b")  continues from a
+
+Only values that nodes still to come will read are kept. DequantizeLinear runs again in every piece
+that reads it, so that codes are kept and not floats.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from q8tool.engine.session import Session
+from q8tool.model.graph import constant
+
+__all__ = ["Walk"]
+
+Array = NDArray[Any]
+
+
+class Walk:
+    """One model and its present values on some samples.
+
+    model    may change its constants, and get nodes that convert new ones, between two calls
+    samples  one set of inputs each
+    """
+
+    def __init__(
+        self, model: ir.Model, samples: Sequence[Mapping[str, Array]], threads: int | None
+    ) -> None:
+        self._model = model
+        self._graph = model.graph
+        self._threads = threads
+        self._count = len(samples)
+        self._present: dict[ir.Value, list[Array]] = {
+            value: [sample[value.name or ""] for sample in samples]
+            for value in self._graph.inputs
+            if value.name in samples[0]
+        }
+        self._done: set[ir.Node] = set()
+        self._order = {node: index for index, node in enumerate(self._graph)}
+
+    def advance(self, *wanted: ir.Value) -> list[list[Array]]:
+        """Each wanted value on every sample."""
+        missing = [value for value in wanted if value not in self._present]
+        if missing:
+            self._run(missing)
+        found = [self._present[value] for value in wanted]
+        self._drop()
+        return found
+
+    def held(self) -> set[str]:
+        """Names of the values that are in memory."""
+        return {value.name or "" for value in self._present}
+
+    def _run(self, wanted: list[ir.Value]) -> None:
+        """Runs what leads to the wanted values; keeps them and what nodes to come will read."""
+        nodes = self._nodes_before(wanted)
+        read = dict.fromkeys(value for node in nodes for value in node.inputs if value is not None)
+        sources = [value for value in read if value in self._present]
+        final = [node for node in nodes if not _is_repeated(node)]
+        self._done.update(final)
+        made = (value for node in final for value in node.outputs)
+        results = list(dict.fromkeys([*wanted, *(v for v in made if self._is_awaited(v))]))
+        session = self._session(nodes, sources, results)
+        names = [value.name or "" for value in results]
+        gathered: list[list[Array]] = [[] for _ in results]
+        for index in range(self._count):
+            feeds = {value.name or "": self._present[value][index] for value in sources}
+            outputs = session.run(feeds, names)
+            for name, arrays in zip(names, gathered, strict=True):
+                arrays.append(outputs[name])
+        self._present.update(zip(results, gathered, strict=True))
+
+    def _nodes_before(self, wanted: list[ir.Value]) -> list[ir.Node]:
+        """What must run for the wanted values, in graph order."""
+        found: set[ir.Node] = set()
+        open_values = list(wanted)
+        while open_values:
+            value = open_values.pop()
+            node = value.producer()
+            if value in self._present or node is None or node in found:
+                continue
+            found.add(node)
+            open_values += [v for v in node.inputs if v is not None]
+        # Nodes that were added since convert constants only: they come first.
+        return sorted(found, key=lambda node: self._order.get(node, -1))
+
+    def _session(
+        self, nodes: list[ir.Node], sources: list[ir.Value], results: list[ir.Value]
+    ) -> Session:
+        """The nodes as a model of their own, for the shapes of the present values."""
+        constants = dict.fromkeys(
+            value
+            for node in nodes
+            for value in node.inputs
+            if value is not None and value.is_initializer()
+        )
+        view = ir.GraphView(
+            sources,
+            results,
+            nodes=nodes,
+            initializers=tuple(constants),
+            opset_imports=self._graph.opset_imports,
+            name=self._graph.name,
+        )
+        piece = view.clone()
+        for value, source in zip(piece.inputs, sources, strict=True):
+            array = self._present[source][0]
+            value.shape = ir.Shape(array.shape)
+            value.dtype = ir.DataType.from_numpy(array.dtype)
+        return Session(ir.Model(piece, ir_version=self._model.ir_version), threads=self._threads)
+
+    def _is_awaited(self, value: ir.Value) -> bool:
+        """Whether a node that has not run yet reads it."""
+        return any(
+            self._is_awaited(node.outputs[0]) if _is_repeated(node) else node not in self._done
+            for node, _ in value.uses()
+        )
+
+    def _drop(self) -> None:
+        for value in list(self._present):
+            if not self._is_awaited(value):
+                del self._present[value]
+
+
+def _is_repeated(node: ir.Node) -> bool:
+    return node.op_type == "DequantizeLinear" and constant(node.inputs[0]) is None

@@ -1,0 +1,61 @@
+"""Walk: piece by piece gives what the whole gives, and sees changed weights."""
+
+import numpy as np
+import onnx_ir as ir
+
+from q8tool.calibrate.walk import Walk
+from tests.graphs import Array, f32, model, random, run
+
+TEXT = """g (float[1,2,4,4] x) => (float y, float z) {
+    a = Conv (x, w1)
+    b = Relu (a)
+    c = Conv (b, w2)
+    d = Add (b, c)
+    y = Sigmoid (d)
+    z = Relu (c)
+}"""
+
+
+def _model() -> ir.Model:
+    return model(TEXT, w1=random(2, 2, 1, 1), w2=random(2, 2, 1, 1, seed=1))
+
+
+def _value(graph: ir.Model, name: str) -> ir.Value:
+    return next(v for node in graph.graph for v in node.outputs if v.name == name)
+
+
+def _samples() -> list[dict[str, Array]]:
+    return [{"x": random(1, 2, 4, 4, seed=seed)} for seed in range(3)]
+
+
+def test_pieces_give_the_whole() -> None:
+    """Every value on the way, with what is read again later."""
+    graph, samples = _model(), _samples()
+    walk = Walk(graph, samples, 1)
+    walk.advance(_value(graph, "b"))
+    walk.advance(_value(graph, "c"))
+    [ys, zs] = walk.advance(_value(graph, "y"), _value(graph, "z"))
+    for sample, y, z in zip(samples, ys, zs, strict=True):
+        wanted = run(graph, **sample)
+        np.testing.assert_allclose(y, wanted[0], atol=1e-5)
+        np.testing.assert_allclose(z, wanted[1], atol=1e-5)
+
+
+def test_weights_may_change_on_the_way() -> None:
+    """A constant that is set before its reader runs is the one that runs."""
+    graph, samples = _model(), _samples()
+    walk = Walk(graph, samples, 1)
+    walk.advance(_value(graph, "b"))
+    other = f32(np.eye(2)).reshape(2, 2, 1, 1)
+    graph.graph.initializers["w2"].const_value = ir.Tensor(other, name="w2")
+    [zs] = walk.advance(_value(graph, "z"))
+    for sample, z in zip(samples, zs, strict=True):
+        np.testing.assert_allclose(z, run(graph, **sample)[1], atol=1e-5)
+
+
+def test_nothing_stays_that_nobody_reads() -> None:
+    """What is over is let go."""
+    graph, samples = _model(), _samples()
+    walk = Walk(graph, samples, 1)
+    walk.advance(_value(graph, "c"))
+    assert walk.held() == {"b", "c"}
