@@ -4,18 +4,21 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
 from onnx.external_data_helper import ExternalDataInfo
 
 from q8tool.errors import InputError, Q8Error, UsageError
 from q8tool.model.files import temporary_beside, write_error
 
 __all__ = [
-    "bring_small_tensors_in",
     "check_external_data",
     "save_with_data",
+    "settle_external_tensors",
 ]
 
 # Below this many bytes a tensor is kept in memory and in the model file itself: shapes, scales
@@ -92,13 +95,53 @@ def _bytes_needed(tensor: onnx.TensorProto) -> int:
     return -(-elements * ir.DataType(tensor.data_type).bitwidth // 8)
 
 
-def bring_small_tensors_in(model: ir.Model) -> None:
-    """Load external tensors of at most 4 KB into memory; the checker and folding look at them."""
+class UnmappedTensor(ir.ExternalTensor):
+    """External data that is read whenever it is asked for, and kept by nobody.
+
+    Mapped into memory, as onnx-ir does it, all of a file counts as memory of this process once
+    every weight was looked at.
+    """
+
+    def numpy(self) -> NDArray[Any]:
+        """The values; a new array each time."""
+        if self.dtype.bitwidth < 8:
+            return np.asarray(super().numpy())
+        dtype = np.dtype(self.dtype.numpy()).newbyteorder("<")
+        with open(self.path, "rb") as file:  # noqa: PTH123 - onnx-ir gives a string
+            file.seek(self.offset or 0)
+            array = np.fromfile(file, dtype, self.size)
+        if array.size != self.size:
+            raise OSError(f"{self.path} became shorter while it was read")
+        return array.reshape(self.shape.numpy())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return self.numpy().astype(dtype or self.dtype.numpy(), copy=False)
+
+    def tobytes(self) -> bytes:
+        """The bytes as they are in the file."""
+        with open(self.path, "rb") as file:  # noqa: PTH123 - onnx-ir gives a string
+            file.seek(self.offset or 0)
+            return file.read(self.length or self.nbytes)
+
+
+def settle_external_tensors(model: ir.Model) -> None:
+    """External tensors of at most 4 KB come into memory, larger ones are read when asked for.
+
+    The checker and folding look at the small ones.
+    """
     for graph in model.graphs():
         for value in graph.initializers.values():
             tensor = value.const_value
-            if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes <= _SMALL:
+            if not isinstance(tensor, ir.ExternalTensor):
+                continue
+            if tensor.nbytes <= _SMALL:
                 value.const_value = ir.Tensor(tensor.numpy().copy(), name=tensor.name)
+                continue
+            value.const_value = UnmappedTensor(
+                tensor.location, tensor.offset, tensor.length, tensor.dtype,
+                shape=ir.Shape(tensor.shape.numpy()), name=tensor.name or "",
+                base_dir=tensor.base_dir,
+            )  # fmt: skip
 
 
 def save_with_data(model: ir.Model, target: Path, *, force: bool) -> int:

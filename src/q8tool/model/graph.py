@@ -8,6 +8,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from q8tool.errors import InputError
+from q8tool.model.spilled import SPILLED_FROM, spilled
 
 __all__ = [
     "Names",
@@ -54,7 +55,9 @@ def constant(value: ir.Value | None) -> npt.NDArray[Any] | None:
 
 def make_initializer(graph: ir.Graph, name: str, array: npt.ArrayLike) -> ir.Value:
     """Register a new initializer under a name that is free, and return its value."""
-    tensor = ir.Tensor(np.ascontiguousarray(array).reshape(np.shape(array)), name=name)
+    values = np.ascontiguousarray(array).reshape(np.shape(array))
+    is_large = values.nbytes >= SPILLED_FROM
+    tensor = spilled(values, name) if is_large else ir.Tensor(values, name=name)
     value = ir.Value(name=name, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype))
     value.const_value = tensor
     graph.register_initializer(value)

@@ -9,12 +9,13 @@ import onnx_ir as ir
 from q8tool.errors import InputError, UnsupportedError
 from q8tool.model.check import first_line
 from q8tool.model.external import (
-    bring_small_tensors_in,
     check_external_data,
     save_with_data,
+    settle_external_tensors,
 )
 from q8tool.model.files import check_output, write_atomically
 from q8tool.model.shapes import absurd_value, fill_output_shapes
+from q8tool.model.streamed import write_streamed
 from q8tool.model.weights_on_disk import CutModel, cut_large_weights, restore_weights
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
 
 # Above this many bytes of weights they go to a file of their own; protobuf ends at 2 GB.
 EXTERNAL_LIMIT = 1_500_000_000
+# Above this many bytes a model is written tensor by tensor.
+STREAMED_FROM = 64_000_000
 
 # From this size on, large weights stay in the file.
 _CUT_FROM = 1_000_000
@@ -74,7 +77,7 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
         _restore(model, cut, path)
     if has_external:
         ir.external_data.set_base_dir(model.graph, Path(path).resolve().parent)
-        bring_small_tensors_in(model)
+        settle_external_tensors(model)
         model.meta[_OTHER_FILES] = True
     return model
 
@@ -220,6 +223,9 @@ def save(
     target = check_output(path, force=force)
     if _weight_bytes(model) > external_limit:
         return save_with_data(model, target, force=force)
+    if _text_format(target) is None and _weight_bytes(model) > STREAMED_FROM:
+        with write_atomically(path, force=force) as file:
+            return write_streamed(model, file)
     data = _serialized(to_proto(_with_data_inside(model)), target)
     with write_atomically(path, force=force) as file:
         file.write(data)

@@ -6,8 +6,7 @@ and the small rest is parsed as usual. Each cut tensor then reads its bytes from
 whenever it is asked, and keeps nothing: peak memory is that of the largest tensor, not of the file.
 The file stays open, so that replacing it on disk does no harm.
 
-Field numbers are those of onnx.proto: ModelProto.graph 7, GraphProto.initializer 5,
-TensorProto.dims 1, data_type 2, name 8, raw_data 9.
+Field numbers are those of onnx.proto: TensorProto.dims 1, name 8, and those of model/wire.py.
 """
 
 import math
@@ -21,15 +20,16 @@ import onnx
 import onnx_ir as ir
 
 from q8tool.errors import InputError
+from q8tool.model.wire import GRAPH, INITIALIZER, LENGTH, RAW_DATA, message
 
 __all__ = ["CutModel", "cut_large_weights", "restore_weights"]
 
 # Below this many bytes a tensor is parsed with the rest: scales and shapes are looked at often.
 SMALL = 16384
-_GRAPH, _INITIALIZER, _DIMS, _NAME, _RAW_DATA = 7, 5, 1, 8, 9
+_DIMS, _NAME = 1, 8
 # Enough for one element of any type.
 _SCALAR_BYTES = 16
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+_VARINT, _FIXED64, _FIXED32 = 0, 1, 5
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,13 @@ def cut_large_weights(path: Path) -> CutModel | None:
 
 def _cut(data: mmap.mmap, file: _OpenFile) -> CutModel | None:
     fields = list(_fields(data, 0, len(data)))
-    graphs = [field for field in fields if field.number == _GRAPH and field.kind == _LENGTH]
+    graphs = [field for field in fields if field.number == GRAPH and field.kind == LENGTH]
     if len(graphs) != 1:
         return None
     places: dict[str, _Place] = {}
     graph = b"".join(_graph_pieces(data, graphs[0], places))
     pieces = [
-        _message(_GRAPH, graph) if field is graphs[0] else data[field.start : field.end]
+        message(GRAPH, graph) if field is graphs[0] else data[field.start : field.end]
         for field in fields
     ]
     return CutModel(b"".join(pieces), places, file)
@@ -111,8 +111,8 @@ def _cut(data: mmap.mmap, file: _OpenFile) -> CutModel | None:
 def _graph_pieces(data: mmap.mmap, graph: _Field, places: dict[str, _Place]) -> Iterator[bytes]:
     for field in _fields(data, graph.content, graph.end):
         is_large = field.end - field.start > SMALL
-        if field.number == _INITIALIZER and field.kind == _LENGTH and is_large:
-            yield _message(_INITIALIZER, _without_data(data, field, places))
+        if field.number == INITIALIZER and field.kind == LENGTH and is_large:
+            yield message(INITIALIZER, _without_data(data, field, places))
         else:
             yield data[field.start : field.end]
 
@@ -124,16 +124,16 @@ def _without_data(data: mmap.mmap, tensor: _Field, places: dict[str, _Place]) ->
     for field in _fields(data, tensor.content, tensor.end):
         if field.number == _DIMS:
             dims += _numbers(data, field)
-        elif field.number == _RAW_DATA and field.kind == _LENGTH:
+        elif field.number == RAW_DATA and field.kind == LENGTH:
             found.append(field)
         else:
             kept.append(data[field.start : field.end])
-        if field.number == _NAME and field.kind == _LENGTH:
+        if field.number == _NAME and field.kind == LENGTH:
             name = data[field.content : field.end].decode("utf-8")
     if len(found) != 1 or not name or name in places:
         return data[tensor.content : tensor.end]
     places[name] = _Place(found[0].content, found[0].end - found[0].content, tuple(dims))
-    return b"".join(kept) + _message(_RAW_DATA, bytes(_SCALAR_BYTES))
+    return b"".join(kept) + message(RAW_DATA, bytes(_SCALAR_BYTES))
 
 
 def _numbers(data: mmap.mmap, field: _Field) -> list[int]:
@@ -183,7 +183,7 @@ def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[_Field]:
     while position < end:
         tag, content = _varint(data, position, end)
         number, kind = tag >> 3, tag & 7
-        if kind == _LENGTH:
+        if kind == LENGTH:
             length, content = _varint(data, content, end)
             stop = content + length
         elif kind == _VARINT:
@@ -209,16 +209,3 @@ def _varint(data: mmap.mmap, position: int, end: int) -> tuple[int, int]:
             return value, position
         shift += 7
     raise _DamagedError
-
-
-def _message(number: int, content: bytes) -> bytes:
-    return _encoded(number << 3 | _LENGTH) + _encoded(len(content)) + content
-
-
-def _encoded(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 127:
-        encoded.append(value & 127 | 128)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)

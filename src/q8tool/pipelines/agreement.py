@@ -1,5 +1,7 @@
 """Whether two models give the same answers, on seeded random input."""
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
@@ -25,7 +27,7 @@ def compare_on_random_input(reference: ir.Model, model: ir.Model) -> dict[str, f
     Raises InputError if the reference cannot be run, Q8Error if an output differs by more
     than TOLERANCE.
     """
-    _, feeds, expected = first_run(reference, Session(reference))
+    _, feeds, expected = first_run(reference, Session(reference).run)
     actual = Session(model).run(feeds)
     differences = {}
     for name, wanted in expected.items():
@@ -39,17 +41,19 @@ def compare_on_random_input(reference: ir.Model, model: ir.Model) -> dict[str, f
     return differences
 
 
-def first_run(model: ir.Model, session: Session) -> tuple[int, dict[str, Array], dict[str, Array]]:
+def first_run(
+    model: ir.Model, run: Callable[[dict[str, Array]], dict[str, Array]]
+) -> tuple[int, dict[str, Array], dict[str, Array]]:
     """The size of open dimensions that the model accepts, random input of it, and the answers.
 
-    session  of the model. Raises InputError if no size that is tried can be run.
+    run  runs the model. Raises InputError if no size that is tried can be run.
     """
     open_dims = dimension_names(model)
     failure = None
     for size in _TRIED_SIZES if open_dims else _TRIED_SIZES[:1]:
         feeds = random_feeds(model, size)
         try:
-            return size, feeds, session.run(feeds)
+            return size, feeds, run(feeds)
         except InputError as error:
             failure = failure or error
     assert failure is not None

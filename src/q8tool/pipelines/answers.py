@@ -18,7 +18,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from q8tool.calibrate.collect import Sample
+from q8tool.engine.parts import LARGE, run_in_parts, weight_bytes
 from q8tool.engine.session import Session
+from q8tool.model.probabilities import gives_probabilities
 from q8tool.numerics.compare import expected_agreement, sqnr_db, top1_agreement, top_k
 from q8tool.pipelines.agreement import first_run, random_feeds
 from q8tool.pipelines.progress import Progress, silent
@@ -127,17 +129,19 @@ class Referee:
         truth: Truth | None = None,
         progress: Progress = silent,
     ) -> None:
-        session = _session(reference, threads)
+        self._in_parts = isinstance(reference, ir.Model) and weight_bytes(reference) > LARGE
+        self._threads = threads
+        runner = reference if self._in_parts else _session(reference, threads)
         self.is_random = samples is None or next(samples(), None) is None
         if self.is_random or samples is None:
             assert isinstance(reference, ir.Model)
-            samples = _random_samples(reference, session)
+            samples = _random_samples(reference, lambda source: self._run(runner, source)[0])
         self.samples = samples
-        self._threads = threads
         self._truth = truth or {}
-        self._are_probabilities = session.outputs[0].name in session.probabilities
+        self._are_probabilities = _gives_probabilities(runner)
         progress("running the float model", 0, 0)
-        self._wanted = _run_all(session, samples)
+        self._wanted, self._float_ms = self._run(runner, samples)
+        self._other_ms = 0.0
 
     @property
     def samples_hash(self) -> str:
@@ -158,7 +162,7 @@ class Referee:
 
         samples  under the same names, where the model takes its input in another form
         """
-        actual = _run_all(_session(model, self._threads), samples or self.samples)
+        actual, self._other_ms = self._run(model, samples or self.samples)
         pairs = {name: (self._wanted[name], actual[name]) for name in self._wanted}
         each = {name: (_noise([pair]), _equal([pair])) for name, pair in pairs.items()}
         rows = _score_rows(list(pairs.values()))
@@ -172,6 +176,22 @@ class Referee:
             worst=min(each, key=lambda name: [-1.0 if v is None else v for v in each[name]]),
         )
         return found if rows is None else self._judged(found, list(pairs), *rows)
+
+    def measured_times(self) -> tuple[float, float] | None:
+        """Milliseconds of one run, float and other, where both are too large to be run in turn."""
+        return (self._float_ms, self._other_ms) if self._in_parts else None
+
+    def _run(self, model: ir.Model | Session, samples: Samples) -> tuple[dict[str, Answer], float]:
+        """Sample name -> outputs; and milliseconds of one run, 0 where nobody asks for them."""
+        if self._in_parts and isinstance(model, ir.Model):
+            chosen = list(samples())
+            answers, milliseconds = run_in_parts(
+                model, [sample.feeds for sample in chosen], self._threads
+            )
+            names = [sample.name for sample in chosen]
+            return dict(zip(names, answers, strict=True)), milliseconds
+        session = _session(model, self._threads)
+        return {sample.name: session.run(sample.feeds) for sample in samples()}, 0.0
 
     def _judged(
         self,
@@ -207,16 +227,22 @@ class Referee:
         )
 
 
+def _gives_probabilities(model: ir.Model | Session) -> bool:
+    """Whether the first output holds probabilities."""
+    if isinstance(model, Session):
+        return model.outputs[0].name in model.probabilities
+    return gives_probabilities(model.graph.outputs[0])
+
+
 def _session(model: ir.Model | Session, threads: int | None) -> Session:
     return model if isinstance(model, Session) else Session(model, threads=threads)
 
 
-def _run_all(session: Session, samples: Samples) -> dict[str, Answer]:
-    return {sample.name: session.run(sample.feeds) for sample in samples()}
+def _random_samples(model: ir.Model, run: Callable[[Samples], dict[str, Answer]]) -> Samples:
+    def run_once(feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        return dict(run(lambda: iter([Sample("first", feeds)]))["first"])
 
-
-def _random_samples(model: ir.Model, session: Session) -> Samples:
-    size, _, _ = first_run(model, session)
+    size, _, _ = first_run(model, run_once)
 
     def samples() -> Iterator[Sample]:
         for seed in range(RANDOM_SAMPLES):

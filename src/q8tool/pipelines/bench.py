@@ -116,7 +116,7 @@ def feeds_of(model: Path, batch: int) -> Feeds:
     """Random input of sizes that the model accepts, `batch` times where that is left open."""
     loaded = io.load(model)
     session = Session(loaded, 1)
-    _, feeds, _ = first_run(loaded, session)
+    _, feeds, _ = first_run(loaded, session.run)
     is_open = {
         info.name for info in session.inputs if info.shape and not isinstance(info.shape[0], int)
     }

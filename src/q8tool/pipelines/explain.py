@@ -86,7 +86,7 @@ def run(options: Options, progress: Progress = silent) -> Report:
     progress("compiling", 0, 2)
     model = io.load(options.model)
     session = Session(model, options.threads, options.isa)
-    _, feeds, _ = first_run(model, session)
+    _, feeds, _ = first_run(model, session.run)
     progress("timing", 1, 2)
     steps = session.profile(feeds)
     isa = options.isa or native.isa_active()

