@@ -114,9 +114,8 @@ def _fetch(address: str, part: Path, progress: Progress) -> None:
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": etag}
     request = urllib.request.Request(address, headers=headers)
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-        if urllib.parse.urlsplit(answer.url).scheme != "https":
-            raise InputError(f"{address}: leads away from https, to {answer.url}")
+    opener = urllib.request.build_opener(_HttpsOnly())
+    with opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
         if answer.status != http.HTTPStatus.PARTIAL_CONTENT:
             have = 0
         total = have + _length(answer.headers)
@@ -128,6 +127,16 @@ def _fetch(address: str, part: Path, progress: Progress) -> None:
                 progress("downloading", have, total)
     if total and have < total:
         raise http.client.IncompleteRead(b"", total - have)
+
+
+class _HttpsOnly(urllib.request.HTTPRedirectHandler):
+    """Follows where the server points to, but not away from https."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
+        """The next request. Raises InputError if it would not be https."""
+        if urllib.parse.urlsplit(newurl).scheme != "https":
+            raise InputError(f"{req.full_url}: leads away from https, to {newurl}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _begun(part: Path) -> tuple[int, str]:

@@ -116,9 +116,15 @@ def _descend(
     rng = np.random.default_rng(descent.seed)
     count = len(problem.x)
     batch = min(descent.batch or count, count)
+    # Biases, the last row, are not penalized.
+    free = np.ones_like(theta)
+    free[-problem.targets.shape[1] :] = 0.0
+    # The penalty's own step is taken exactly, so that no rate is too large for it.
+    shrinking = 1.0 / (1.0 + descent.learning_rate * problem.decay * free)
     for step in range(1, steps + 1):
         part = problem if batch == count else problem.part(rng.integers(0, count, batch))
         loss, gradient = part(theta)
-        theta = theta - descent.learning_rate * gradient
+        slope = gradient - problem.decay * theta * free
+        theta = (theta - descent.learning_rate * slope) * shrinking
         report(step, theta, loss)
     return theta
