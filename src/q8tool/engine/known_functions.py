@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from q8tool.engine.graph import Node
 from q8tool.engine.lowering import Lowering, scalar
 from q8tool.engine.values import Value
-from q8tool.ops.host import HostOperator
+from q8tool.ops.host import shared_operator
 
 __all__ = ["known_function"]
 
@@ -122,7 +122,7 @@ def _evaluated(lowering: Lowering, nodes: Sequence[Node], start: str) -> Floats:
                 values[name] = lowering.value(name).fact.array().reshape(())
             inputs.append(values[name])
         with np.errstate(all="ignore"):
-            operator = HostOperator(node.proto, node.reads, lowering.graph.opsets)
+            operator = shared_operator(node.proto, node.reads, lowering.graph.opsets, inputs)
             values[node.outputs[0]] = np.asarray(operator.run(inputs)[0])
     return np.asarray(values[nodes[-1].outputs[0]], np.float64)
 

@@ -20,7 +20,7 @@ from q8tool.engine.known_functions import known_function
 from q8tool.engine.lowering import Lowering, LoweringFunction, constant_tensor, scalar
 from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_axis, physical_shape
 from q8tool.engine.values import Codes, Declined, Value
-from q8tool.ops.host import HostOperator
+from q8tool.ops.host import shared_operator
 
 __all__ = ["LOWERINGS", "broadcast_form"]
 
@@ -168,7 +168,7 @@ def _made_table(lowering: Lowering, node: Node, emit: LoweringFunction) -> bool:
             tables.append(codes.table)
     if codes is None:
         return False
-    operator = HostOperator(node.proto, node.reads, lowering.graph.opsets)
+    operator = shared_operator(node.proto, node.reads, lowering.graph.opsets, tables)
     table = np.asarray(operator.run(tables)[0], np.float32)
     lowering.output(node).codes = Codes(codes.source, table, codes.grid, is_affine=False)
     lowering.defer(node, _deferred(emit))

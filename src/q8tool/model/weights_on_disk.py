@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -29,6 +30,18 @@ SMALL = 16384
 _DIMS, _NAME = 1, 8
 # Enough for one element of any type.
 _SCALAR_BYTES = 16
+# Types whose bytes in the file are numpy's, on the CPUs that q8tool runs on.
+_AS_NUMPY = frozenset(
+    {
+        ir.DataType.FLOAT,
+        ir.DataType.DOUBLE,
+        ir.DataType.FLOAT16,
+        ir.DataType.INT8,
+        ir.DataType.UINT8,
+        ir.DataType.INT32,
+        ir.DataType.INT64,
+    }
+)
 _VARINT, _FIXED64, _FIXED32 = 0, 1, 5
 
 
@@ -171,6 +184,9 @@ def restore_weights(model: ir.Model, cut: CutModel) -> None:
 def _lazy(file: _OpenFile, name: str, dtype: ir.DataType, place: _Place) -> ir.LazyTensor:
     def read() -> ir.TensorProtocol:
         data = file.read(place.offset, place.length)
+        if dtype in _AS_NUMPY:  # a message would copy them twice
+            array = np.frombuffer(data, dtype.numpy()).reshape(place.shape)
+            return ir.Tensor(array, dtype=dtype, name=name)
         return ir.serde.deserialize_tensor(
             onnx.TensorProto(name=name, data_type=int(dtype), dims=place.shape, raw_data=data)
         )

@@ -1,5 +1,6 @@
 """Runs single nodes on the host: onnx.reference's operators, and ours where its rules differ."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from q8tool.ops.products import MatMulInteger, QLinearMatMul
 from q8tool.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
 from q8tool.ops.scatter import Scatter
 
-__all__ = ["HostOperator"]
+__all__ = ["HostOperator", "shared_operator"]
 
 _OWN_OPERATORS: list[type[OpRun]] = [
     BatchNormalization,
@@ -95,6 +96,31 @@ class HostOperator:
         if domain.startswith("com.microsoft"):
             hint = "onnxruntime's own operators are not standard: export the model without them"
         return UnsupportedError(f"{text} is not implemented", hint)
+
+
+def shared_operator(
+    node: NodeProto, names: Sequence[str], opsets: Mapping[str, int], inputs: Sequence[Any]
+) -> HostOperator:
+    """An operator for nodes without subgraphs that is made once for all nodes like this one.
+
+    inputs  arrays of the types and shapes that it will be run on
+    """
+    plain = NodeProto()
+    plain.CopyFrom(node)
+    numbers = {name: f"x{position}" for position, name in enumerate(names)}
+    plain.name, plain.doc_string = node.op_type, ""
+    plain.input[:] = [numbers.get(name, "") for name in node.input]
+    plain.output[:] = [f"y{position}" for position in range(len(node.output))]
+    kinds = tuple((np.asarray(value).dtype.str, np.shape(value)) for value in inputs)
+    return _shared(plain.SerializeToString(), len(names), tuple(opsets.items()), kinds)
+
+
+@functools.lru_cache(maxsize=256)
+def _shared(
+    node: bytes, count: int, opsets: tuple[tuple[str, int], ...], kinds: Any
+) -> HostOperator:
+    names = [f"x{position}" for position in range(count)]
+    return HostOperator(NodeProto.FromString(node), names, dict(opsets))
 
 
 def _described(name: str, value: Any) -> ValueInfoProto:
