@@ -26,11 +26,14 @@ from q8tool.cli.recipe import recipe_options
 if TYPE_CHECKING:
     from q8tool.pipelines.answers import Comparison
     from q8tool.pipelines.fallback import Fallback
+    from q8tool.pipelines.layers import Layer
     from q8tool.pipelines.quantize_report import Report
     from q8tool.pipelines.timing import Timing
 
 __all__ = ["command", "comparison_rows", "time_row"]
 
+# Layers that are listed; the report's file has all.
+WORST = 8
 MODES = ["eightbit", "weights", "weights-rounded", "round", "simulate"]
 
 
@@ -121,6 +124,11 @@ def _ranges(
 @click.option(
     "--allow-slower", is_flag=True, help="Write the model even if it is slower than the float one."
 )
+@click.option(
+    "--report", type=click.Path(path_type=Path), metavar="FILE",
+    help="Write a report with every layer (JSON): type, ranges, noise, damage, bytes, time, and "
+    "why it stayed float.",
+)  # fmt: skip
 @truth_options
 @preprocessing_options
 @recipe_options
@@ -160,6 +168,8 @@ def _print(result: "Report") -> None:
         report.note(f"skipped {file}: {reason}")
     for text in result.warnings:
         report.note(f"warning: {text}")
+    if result.layers is not None:
+        _print_worst(result.layers)
     before, after = result.sizes
     rows: list[tuple[str, object]] = [("mode", result.mode)]
     if result.mode == "eightbit":
@@ -184,6 +194,18 @@ def _print(result: "Report") -> None:
         ("time of one run", time_row(result.timing)),
     ]
     report.facts([*rows, ("written", result.output)])
+
+
+def _print_worst(layers: "Sequence[Layer]") -> None:
+    """The operators that do the most damage; all stand in the report's file."""
+    ranked = sorted((row for row in layers if row.rank is not None), key=lambda row: row.rank or 0)
+    rows = [
+        (row.name, row.op, row.form, "" if row.sqnr_db is None else round(row.sqnr_db, 1),
+         f"{row.milliseconds[0]:.3f}", f"{row.milliseconds[1]:.3f}")
+        for row in ranked[:WORST]
+    ]  # fmt: skip
+    if rows:
+        report.table(["most damaged", "operator", "now", "dB", "float ms", "ms"], rows)
 
 
 def _by_reason(kept: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ load -> simplify -> ranges (file, operators, photos; else at run time) -> choose
 -> conversions around each -> strip -> check -> compare on held-back samples -> save
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from q8tool.calibrate.observers import Method
 from q8tool.errors import InputError, UsageError
 from q8tool.model import io, metadata
 from q8tool.model.check import check
-from q8tool.model.files import check_output
+from q8tool.model.files import check_output, write_atomically
 from q8tool.model.graph import is_quantized, node_label, node_name, op_counts
 from q8tool.model.select import select_nodes
 from q8tool.passes.choose_precision import Choice
@@ -26,6 +27,7 @@ from q8tool.pipelines.answers import Referee, Truth
 from q8tool.pipelines.damage import measure_damage
 from q8tool.pipelines.fallback import Fallback, Goal, reach_goal
 from q8tool.pipelines.guard import refuse_slower, worries
+from q8tool.pipelines.layers import Layer, describe_layers
 from q8tool.pipelines.preprocessing import SpecOptions
 from q8tool.pipelines.progress import Progress, silent
 from q8tool.pipelines.provenance import claims_of, note_quantization, source_hash
@@ -58,6 +60,7 @@ class Options:
     max_drop               how much may be lost, 0..1; None: whatever it is
     time_limit             seconds that looking for layers to keep float may take
     state                  where that search is kept while it runs; None: beside the output
+    report                 where to write the report with every layer (JSON); None: nowhere
     allow_slower           whether the result may be slower than the float model
     """
 
@@ -82,6 +85,7 @@ class Options:
     time_limit: float = TIME_LIMIT
     state: Path | None = None
     allow_slower: bool = False
+    report: Path | None = None
     force: bool = False
     threads: int | None = None
 
@@ -94,6 +98,8 @@ def run(options: Options, progress: Progress = silent) -> Report:
     ExpectationError for a result that is not good enough; then nothing is written.
     """
     check_output(options.output_path, force=options.force)
+    if options.report is not None:
+        check_output(options.report, force=options.force)
     if options.max_drop is not None and not options.images and options.data is None:
         raise UsageError("--max-drop needs something to compare on", "give --images or --data")
     original = io.load(options.input_path)
@@ -127,9 +133,12 @@ def run(options: Options, progress: Progress = silent) -> Report:
         refuse_slower(timing, slowest_steps(model, referee.first.feeds, options.threads))
     claims = claims_of(comparison, referee)
     note_quantization(model, options.mode, source, ranging, claims)
+    layers = None
+    if options.report is not None:
+        layers = _layers(float_model, found, referee, options, ranging, excluded, progress)
     written = io.save(model, options.output_path, force=options.force)
     is_eightbit = options.mode == "eightbit"
-    return Report(
+    report = Report(
         output=str(options.output_path),
         mode=options.mode,
         sizes=(size, written),
@@ -145,7 +154,38 @@ def run(options: Options, progress: Progress = silent) -> Report:
         fallback=fallback,
         warnings=[*ranging.warnings, *([] if options.max_drop else worries(comparison))],
         zipped=zipped_share(model) if options.mode == "weights-rounded" else None,
+        layers=layers,
     )
+    if options.report is not None:
+        _write_report(report, options.report, options.force)
+    return report
+
+
+def _layers(
+    float_model: ir.Model,
+    found: Rewritten,
+    referee: Referee,
+    options: Options,
+    ranging: Ranging,
+    excluded: frozenset[str],
+    progress: Progress,
+) -> list[Layer]:
+    """What became of every operator, for --report."""
+    damage = None
+    if ranging.held_back is not None and options.mode == "eightbit":
+        damage = measure_damage(
+            float_model, ranging.ranges, excluded, ranging.held_back, options.per_channel,
+            options.threads, progress,
+        )  # fmt: skip
+    return describe_layers(
+        float_model, found.model, found.choice, ranging.ranges, damage, referee.first.feeds,
+        options.threads,
+    )  # fmt: skip
+
+
+def _write_report(report: Report, path: Path, force: bool) -> None:
+    with write_atomically(path, force=force) as file:
+        file.write((json.dumps(report.to_json(), indent=1) + "\n").encode("utf-8"))
 
 
 def _timing(

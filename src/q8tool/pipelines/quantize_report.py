@@ -7,6 +7,7 @@ from typing import Any
 from q8tool.model.change import Change
 from q8tool.pipelines.answers import Comparison
 from q8tool.pipelines.fallback import Fallback
+from q8tool.pipelines.layers import Layer
 from q8tool.pipelines.range_sources import Ranging
 from q8tool.pipelines.rewriting import Mode
 from q8tool.pipelines.timing import Timing
@@ -26,6 +27,7 @@ class Report:
     comparison    with the float model
     timing        of both models
     fallback      which layers stay float because of --max-drop; None without it
+    layers        what became of every operator; None where nobody asked for it
     warnings      what is strange about the samples, and what was lost
     zipped        share of the weights' bytes after compression; None outside weights-rounded
     """
@@ -44,10 +46,12 @@ class Report:
     timing: Timing
     warnings: Sequence[str] = ()
     fallback: Fallback | None = None
+    layers: Sequence[Layer] | None = None
     zipped: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
+        layers = {} if self.layers is None else {"layers": [one.to_json() for one in self.layers]}
         return {
             "output": self.output,
             "mode": self.mode,
@@ -63,4 +67,5 @@ class Report:
             "warnings": list(self.warnings),
             "max_drop": None if self.fallback is None else self.fallback.to_json(),
             "zipped_share": self.zipped,
+            **layers,
         }
