@@ -164,7 +164,7 @@ static void store_tile(const q8_panel *panel, size_t first, size_t rows)
 
 /* More weights than this do not stay in the second cache from one block of rows to the next. */
 #define MANY_WEIGHTS (512 * 1024)
-#define MOST_OF_NEXT (256 * 1024)
+#define MOST_OF_NEXT (768 * 1024)
 
 q8_ahead q8_ahead_of(const q8_product *product, const q8_run *run, const q8_step *step,
                      size_t panel_bytes, int64_t part)
