@@ -180,6 +180,12 @@ void q8_window_pointers(const q8_window *window, const q8_picture *picture, int6
 void q8_window_gather(const q8_window *window, const q8_picture *picture, int64_t first,
                       int64_t count, size_t row_bytes, uint8_t *rows);
 
+/* Pointers to the lines of the windows, kernel_w * channel_bytes each, for windows without dilation
+ * in pictures with channel_bytes == pixel_bytes: pointers[i + kh * step]. A line that reaches over
+ * the picture's left or right edge is copied to `copies`, with room for all lines of `count`. */
+void q8_window_lines(const q8_window *window, const q8_picture *picture, int64_t first,
+                     int64_t count, size_t step, uint8_t *copies, const void **pointers);
+
 /* Pointers of neighbouring output pixels overlap where their windows do: the pointers of a line
  * are one list of columns of the picture, kernel_h pointers each, and pixel p begins at
  * pointers[p * x_step]. Tap number kw * kernel_h + kh of the kernel is pointer number that. */

@@ -107,9 +107,11 @@ void q8_product_cut(q8_product *product, q8_tile_shape shape)
     product->gathers = channels % shape.kr ||
                        (taps > 1 && channels * product->element_bytes < LEAST_TAP_BYTES) ||
                        (shape.wants_even_rows && !has_even_rows(w));
-    product->taps = product->gathers ? 1 : taps;
+    product->has_lines =
+        !product->gathers && w->kernel_w > 1 && w->dilation_w == 1 && product->groups == 1;
+    product->taps = product->gathers ? 1 : product->has_lines ? (size_t)w->kernel_h : taps;
     product->k = product->gathers ? (product->depth + shape.kr - 1) / shape.kr * shape.kr
-                                  : channels;
+                                  : product->depth / product->taps;
     product->rows = w->n * w->oh * w->ow;
     product->columns = (int64_t)shape.nr;
     product->group_columns = w->oc / product->groups;
@@ -177,8 +179,9 @@ static size_t pointer_bytes(const q8_product *product)
 size_t q8_product_scratch(const q8_product *product)
 {
     size_t total = pointer_bytes(product);
-    if (product->gathers)
-        q8_reserve(&total, (size_t)product->block_rows * product->k * product->element_bytes);
+    if (product->gathers || product->has_lines)
+        q8_reserve(&total, (size_t)product->block_rows * product->taps * product->k *
+                               product->element_bytes);
     return total;
 }
 
@@ -196,6 +199,9 @@ static q8_block prepare(const q8_product_walk *walk, int64_t first, int64_t rows
         q8_window_gather(&product->window, &picture, first, rows, row_bytes, copies);
         for (int64_t i = 0; i < rows; i++)
             a[i] = copies + (size_t)i * row_bytes;
+    } else if (product->has_lines) {
+        q8_window_lines(&product->window, &picture, first, rows, a_step,
+                        walk->scratch + pointer_bytes(product), a);
     } else {
         const q8_pointer_order order = {(size_t)product->window.kernel_w * a_step, a_step, 1};
         q8_window_pointers(&product->window, &picture, first, rows, order, a);

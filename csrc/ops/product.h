@@ -16,6 +16,7 @@ typedef struct {
     size_t element_bytes;
     size_t depth;      /* elements that one output sums: kernel_h * kernel_w * c / groups */
     bool gathers;      /* rows are copied: taps is 1 and k the padded depth */
+    bool has_lines;    /* a tap is a whole line of the kernel */
     size_t taps, k;    /* as the kernel sees them */
     int64_t rows;
     int64_t tile_rows; /* mr */

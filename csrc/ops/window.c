@@ -211,34 +211,44 @@ static void gather_tap(const gathering *g, int64_t kw, uint8_t *rows)
                 rows + (size_t)(high - s->first) * g->row_bytes, g->row_bytes);
 }
 
-/* A kernel's line for columns first..end-1 at the left or right edge, pixel by pixel. */
+/* A kernel's line for output column ow, pixel by pixel. line: pixel 0 of the picture's line. */
+static void copy_edge(const q8_window *w, const q8_picture *picture, const uint8_t *line,
+                      int64_t ow, uint8_t *to)
+{
+    const size_t bytes = picture->channel_bytes;
+    int64_t iw = ow * w->stride_w - w->pad_left;
+    for (int64_t kw = 0; kw < w->kernel_w; kw++, iw++, to += bytes) {
+        if (iw >= 0 && iw < w->w)
+            memcpy(to, line + (size_t)iw * bytes, bytes);
+        else
+            memset(to, picture->padding_byte, bytes);
+    }
+}
+
+/* The same for columns first..end-1 at the left or right edge. */
 static void gather_edge(const gathering *g, int64_t first, int64_t end, uint8_t *rows)
 {
-    const q8_window *w = g->window;
-    const size_t bytes = g->picture->channel_bytes;
-    for (int64_t ow = first; ow < end; ow++) {
-        uint8_t *to = rows + (size_t)(ow - g->s->first) * g->row_bytes;
-        int64_t iw = ow * w->stride_w - w->pad_left;
-        for (int64_t kw = 0; kw < w->kernel_w; kw++, iw++, to += bytes) {
-            if (iw >= 0 && iw < w->w)
-                memcpy(to, g->line + (size_t)iw * bytes, bytes);
-            else
-                memset(to, g->picture->padding_byte, bytes);
-        }
-    }
+    for (int64_t ow = first; ow < end; ow++)
+        copy_edge(g->window, g->picture, g->line, ow,
+                  rows + (size_t)(ow - g->s->first) * g->row_bytes);
+}
+
+/* The output columns of a stretch whose kernel lines lie inside the picture. */
+static q8_range inner_columns(const q8_window *w, const stretch *s)
+{
+    const int64_t low = within(first_at_least(w->pad_left, w->stride_w), s->first, s->end);
+    const int64_t high = within(
+        first_at_least(w->w + w->pad_left - w->kernel_w + 1, w->stride_w), low, s->end);
+    return (q8_range){low, high};
 }
 
 /* All taps of a kernel's line whose pixels are neighbours: at once where they are inside. */
 static void gather_line(const gathering *g, uint8_t *rows)
 {
-    const q8_window *w = g->window;
-    const stretch *s = g->s;
-    const int64_t low = within(first_at_least(w->pad_left, w->stride_w), s->first, s->end);
-    const int64_t high = within(
-        first_at_least(w->w + w->pad_left - w->kernel_w + 1, w->stride_w), low, s->end);
-    gather_edge(g, s->first, low, rows);
-    gather_inside(g, 0, w->kernel_w, low, high, rows);
-    gather_edge(g, high, s->end, rows);
+    const q8_range inner = inner_columns(g->window, g->s);
+    gather_edge(g, g->s->first, inner.first, rows);
+    gather_inside(g, 0, g->window->kernel_w, inner.first, inner.end, rows);
+    gather_edge(g, inner.end, g->s->end, rows);
 }
 
 static void gather_stretch(const q8_window *window, const q8_picture *picture, const stretch *s,
@@ -270,6 +280,53 @@ void q8_window_gather(const q8_window *window, const q8_picture *picture, int64_
     for (int64_t pixel = first, end = first + count; pixel < end;) {
         stretch s = stretch_at(window, pixel, end);
         gather_stretch(window, picture, &s, row_bytes, rows + (size_t)(pixel - first) * row_bytes);
+        pixel += s.end - s.first;
+    }
+}
+
+/* One line of the kernel for a stretch; returns where the next copy may go. line: pixel 0 of the
+ * picture's line, NULL outside of it. */
+static uint8_t *point_line(const q8_window *w, const q8_picture *picture, const stretch *s,
+                           const uint8_t *line, uint8_t *copies, const void **pointers)
+{
+    const size_t line_bytes = (size_t)w->kernel_w * picture->channel_bytes;
+    const size_t advance = (size_t)w->stride_w * picture->pixel_bytes;
+    const q8_range inner = inner_columns(w, s);
+    int64_t ow = s->first;
+    if (!line) {
+        for (; ow < s->end; ow++)
+            *pointers++ = picture->padding;
+        return copies;
+    }
+    for (; ow < inner.first; ow++, copies += line_bytes) {
+        copy_edge(w, picture, line, ow, copies);
+        *pointers++ = copies;
+    }
+    const int64_t iw = ow < inner.end ? ow * w->stride_w - w->pad_left : 0;
+    const uint8_t *at = line + (size_t)iw * picture->pixel_bytes;
+    for (; ow < inner.end; ow++, at += advance)
+        *pointers++ = at;
+    for (; ow < s->end; ow++, copies += line_bytes) {
+        copy_edge(w, picture, line, ow, copies);
+        *pointers++ = copies;
+    }
+    return copies;
+}
+
+void q8_window_lines(const q8_window *window, const q8_picture *picture, int64_t first,
+                     int64_t count, size_t step, uint8_t *copies, const void **pointers)
+{
+    const q8_window *w = window;
+    for (int64_t pixel = first, end = first + count; pixel < end;) {
+        const stretch s = stretch_at(w, pixel, end);
+        for (int64_t kh = 0; kh < w->kernel_h; kh++) {
+            const int64_t ih = s.oh * w->stride_h - w->pad_top + kh * w->dilation_h;
+            const uint8_t *line = NULL;
+            if (ih >= 0 && ih < w->h)
+                line = picture->x + (size_t)((s.n * w->h + ih) * w->w) * picture->pixel_bytes;
+            copies = point_line(w, picture, &s, line, copies,
+                                pointers + (size_t)(pixel - first) + (size_t)kh * step);
+        }
         pixel += s.end - s.first;
     }
 }
