@@ -180,14 +180,19 @@ static void check_lines_job(void (*kernel)(const q8_depthwise_lines_job *), size
     job.bias = bias;
     float *multiplier = check_buffer("multiplier", channels * sizeof(float), sizeof(float));
     check_fill_multipliers(multiplier, channels);
-    for (size_t c = 0; c < channels; c++) /* below 1, or NaN: not allowed */
+    for (size_t c = 0; c < channels; c++) /* others, or NaN: not allowed */
         multiplier[c] = fabsf(multiplier[c]) < 1 ? multiplier[c] : nextafterf(1, 0);
+    const bool is_steep = check_one_in(3); /* small sums, large multipliers */
+    for (size_t c = 0; c < channels && is_steep; c++) {
+        multiplier[c] *= 300;
+        bias[c] %= 1 << 20;
+    }
     job.multiplier = multiplier;
     check_output out = check_draw_output();
     job.zero_point = out.zero_point;
     job.low = out.low;
     job.high = out.high;
-    for (size_t c = 0; c < channels && check_one_in(2); c++)
+    for (size_t c = 0; c < channels && !is_steep && check_one_in(2); c++)
         bias[c] = check_draw_accumulator(multiplier[c]);
 
     size_t count = (job.lines - 1) * job.y_line +

@@ -88,7 +88,7 @@ typedef struct {
     const uint8_t *padding;      /* `channels` codes */
     const int8_t *w;             /* w[(kw * kernel + kh) * channels + c] */
     const int32_t *bias;         /* [channels] */
-    const float *multiplier;     /* [channels], each between -1 and 1 */
+    const float *multiplier;     /* [channels]; no |acc * multiplier| reaches 2^31 */
     int32_t zero_point, low, high;
     uint8_t *y;                  /* pixel (l, p) at y + l * y_line + p * y_step */
     size_t y_line, y_step;

@@ -53,6 +53,7 @@ typedef struct {
     q8_depthwise shape;
     q8_window window;
     int64_t lines_per_part; /* 0: pixel by pixel */
+    bool varies;            /* numbers are known at run time only */
     q8_conv_numbers numbers;
     const int8_t *weights;
     const int8_t *ones;     /* NULL unless a weight has a zero point: gives the sums of x */
@@ -95,6 +96,16 @@ static size_t lay_out_scratch(depthwise_state *state)
 static void run(const q8_step *step, const q8_run *run, int64_t part);
 static void run_lines(const q8_step *step, const q8_run *run, int64_t part);
 
+/* Whether the kernel for lines takes these numbers: codes before their clamp are within int32. */
+static bool are_bounded(const q8_conv_numbers *numbers)
+{
+    const double most = 1 << 30, sum = (double)numbers->largest_sum;
+    for (int64_t c = 0; c < numbers->columns; c++)
+        if (!((sum + fabs((double)numbers->bias[c])) * fabs((double)numbers->multiplier[c]) < most))
+            return false;
+    return !numbers->over_floats;
+}
+
 /* Whether the kernel for lines does this; the reference's is no faster than going by pixels. */
 static bool takes_lines(const q8_plan *plan, const depthwise_state *state)
 {
@@ -102,7 +113,8 @@ static bool takes_lines(const q8_plan *plan, const depthwise_state *state)
     return w->kernel_h == w->kernel_w && (w->kernel_h == 3 || w->kernel_h == 5) &&
            w->stride_h == w->stride_w && w->stride_h <= 2 && w->dilation_h == 1 &&
            w->dilation_w == 1 && !state->ones && state->numbers.output.dtype == Q8_U8 &&
-           plan->kernels->conv.depthwise_lines != q8_conv_scalar.depthwise_lines;
+           plan->kernels->conv.depthwise_lines != q8_conv_scalar.depthwise_lines &&
+           (state->varies || are_bounded(&state->numbers));
 }
 
 /* Parts of an even number of lines, which kernels like to take in pairs. */
@@ -137,6 +149,7 @@ int q8_plan_add_depthwise(q8_plan *plan, const q8_conv *conv, const q8_window *w
     if (q8_conv_now_of(plan, conv, now, &state->numbers) != Q8_OK)
         return plan->status;
     step->scratch_bytes = lay_out_scratch(state);
+    state->varies = conv->x_scale_tensor >= 0 || conv->x_zero_point_tensor >= 0;
     if (takes_lines(plan, state))
         split_lines(step, state);
     return Q8_OK;
@@ -256,15 +269,6 @@ static void run(const q8_step *step, const q8_run *run, int64_t part)
 
 /* ---- running whole lines ---- */
 
-/* Whether the numbers of this run are what the kernel for lines takes. */
-static bool are_bounded(const q8_conv_numbers *numbers)
-{
-    for (int64_t c = 0; c < numbers->columns; c++)
-        if (!(fabsf(numbers->multiplier[c]) < 1.0f))
-            return false;
-    return !numbers->over_floats;
-}
-
 /* Lines first .. first + job->lines - 1 of picture n. */
 static void run_some_lines(const depthwise_state *state, const q8_run *run,
                            q8_depthwise_lines_job *job, int64_t n, int64_t first)
@@ -315,7 +319,7 @@ static void run_lines(const q8_step *step, const q8_run *run, int64_t part)
 {
     const depthwise_state *state = step->state;
     const q8_window *w = &state->window;
-    const bool is_bounded = are_bounded(&state->numbers);
+    const bool is_bounded = !state->varies || are_bounded(&state->numbers);
     q8_depthwise_lines_job job = lines_job(state);
     /* Parts count pairs of lines of each picture: an odd one ends with a pair of one line. */
     const int64_t counted = q8_ceil_divide(w->oh, 2) * 2;
