@@ -17,6 +17,8 @@ X86_INLINE __m256i load_32(const void *p, size_t count)
 {
     if (count == 32)
         return _mm256_loadu_si256(p);
+    if (count % 4 == 0) /* as the channels of most networks are */
+        return _mm256_maskload_epi32(p, lanes_below(count / 4, 0));
     char bytes[32] = {0};
     memcpy(bytes, p, count);
     return _mm256_loadu_si256((const __m256i *)bytes);
@@ -26,6 +28,10 @@ X86_INLINE void store_32(void *p, __m256i v, size_t count)
 {
     if (count == 32) {
         _mm256_storeu_si256(p, v);
+        return;
+    }
+    if (count % 4 == 0) {
+        _mm256_maskstore_epi32(p, lanes_below(count / 4, 0), v);
         return;
     }
     char bytes[32];
