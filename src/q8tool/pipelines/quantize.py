@@ -25,6 +25,7 @@ from q8tool.passes.quantize_weights import zipped_share
 from q8tool.passes.raise_opset import OPSET_FOR_EIGHT_BIT
 from q8tool.pipelines.answers import Referee, Truth
 from q8tool.pipelines.damage import measure_damage
+from q8tool.pipelines.equalizing import equalized
 from q8tool.pipelines.fallback import Fallback, Goal, reach_goal
 from q8tool.pipelines.guard import refuse_slower, worries
 from q8tool.pipelines.layers import Layer, describe_layers
@@ -110,11 +111,13 @@ def run(options: Options, progress: Progress = silent) -> Report:
     excluded = _excluded(float_model, options.excluded, options.included)
     ranging = find_ranges(float_model, _range_options(options), excluded, progress)
     refitting = refitting_with(float_model, ranging, options.threads, progress)
+    form, basis, ranges = _form(options), float_model, ranging.ranges
+    if refitting is not None and form.mode == "eightbit":
+        basis, ranges, more = equalized(float_model, ranging, refitting, options.calibration)
+        changes += more
 
     def write(left_out: frozenset[str]) -> Rewritten:
-        return rewritten(
-            float_model, _form(options), ranging.ranges, excluded | left_out, refitting
-        )
+        return rewritten(basis, form, ranges, excluded | left_out, refitting)
 
     found = write(frozenset())
     truth = _truth(original, options, ranging)

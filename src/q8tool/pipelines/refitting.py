@@ -18,11 +18,12 @@ from q8tool.pipelines.samples import Samples, held_back
 
 __all__ = ["Refitting", "find_twins", "refitting_with"]
 
-MOST_SAMPLES = 16
+MOST_SAMPLES = 24
 # Bytes of the values between operators, of all samples together.
 MEMORY = 96 << 20
 # Fitting holds weights as floats; a model beyond this is left as it is rounded.
 LARGEST_MODEL = 1 << 30
+_JOINING = frozenset({"Add", "Concat", "Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,14 @@ def _weight_bytes(model: ir.Model) -> int:
 
 
 def _bytes_between(model: ir.Model) -> int:
-    """Of one sample: the largest input and result of an operator together, as floats and codes."""
+    """Of one sample: the largest inputs and result of an operator, as floats and as codes.
+
+    Clamps and functions run in one piece with the operator before them.
+    """
     largest = 1
     for node in model.graph:
+        if node.op_type not in _JOINING:
+            continue
         values = [value for value in (*node.inputs, *node.outputs) if value is not None]
         largest = max(largest, sum(_elements(v) for v in values if v.const_value is None))
     return largest * 5

@@ -1,0 +1,107 @@
+"""Channel statistics: per channel lowest, highest and mean square of tensors over all samples.
+
+The reductions run inside the engine's plan: of each tensor three numbers per channel leave it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from q8tool.calibrate.collect import Sample
+from q8tool.engine.session import Session
+from q8tool.model.graph import Names
+
+__all__ = ["Channels", "collect_channels"]
+
+_REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceSumSquare")
+# From this opset on axes are an input of all reductions.
+_AXES_ARE_INPUT = 18
+
+Values = NDArray[np.float64]
+
+
+@dataclass
+class Channels:
+    """One tensor over all samples; per channel, real units.
+
+    low, high   (channels,)
+    highs       (samples, channels): each sample's highest
+    squares     sum of squares;  count  values of one channel
+    """
+
+    low: Values
+    high: Values
+    squares: Values
+    count: int = 0
+    highs: list[Values] = field(default_factory=list)
+
+    def update(self, low: Values, high: Values, squares: Values, count: int) -> None:
+        """Takes one sample."""
+        self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
+        self.squares = self.squares + squares
+        self.count += count
+        self.highs.append(high)
+
+
+def collect_channels(
+    model: ir.Model,
+    samples: Iterable[Sample],
+    axes: Mapping[str, int],
+    threads: int | None = None,
+) -> dict[str, Channels]:
+    """What the samples show of the named tensors, by name.
+
+    axes  name -> the axis of its channels, 1 or -1. Tensors of unknown rank are left out.
+    """
+    copy = model.clone()
+    watched = _watch(copy, axes)
+    names = [name for outputs in watched.values() for name in outputs]
+    session = Session(copy, threads=threads, observe=names)
+    kept: dict[str, Channels] = {}
+    for sample in samples:
+        results = session.run(sample.feeds, names)
+        for name, outputs in watched.items():
+            *rows, size = (np.asarray(results[output], np.float64).ravel() for output in outputs)
+            low, high, squares = rows
+            if name not in kept:
+                kept[name] = Channels(low, high, np.zeros_like(squares))
+            kept[name].update(low, high, squares, int(size[0]) // max(1, len(low)))
+    return kept
+
+
+def _watch(model: ir.Model, axes: Mapping[str, int]) -> dict[str, list[str]]:
+    """Adds the reductions and the size of each tensor; their names."""
+    graph, names = model.graph, Names(model.graph)
+    values = {value.name or "": value for node in graph for value in node.outputs}
+    watched: dict[str, list[str]] = {}
+    for name, axis in axes.items():
+        shape = values[name].shape
+        if shape is None:
+            continue
+        others = [other for other in range(len(shape)) if other != axis % len(shape)]
+        for op_type in (*_REDUCTIONS, "Size"):
+            output = ir.Value(name=names.new(f"{name}/{op_type}"), type=values[name].type)
+            node = ir.node(op_type, [values[name]], outputs=[output])
+            if op_type == "Size":
+                output.type = ir.TensorType(ir.DataType.INT64)
+            else:
+                _set_axes(graph, names, node, others)
+            graph.append(node)
+            watched.setdefault(name, []).append(output.name or "")
+    return watched
+
+
+def _set_axes(graph: ir.Graph, names: Names, node: ir.Node, axes: list[int]) -> None:
+    node.attributes["keepdims"] = ir.AttrInt64("keepdims", 0)
+    if graph.opset_imports.get("", 1) < _AXES_ARE_INPUT:
+        node.attributes["axes"] = ir.AttrInt64s("axes", axes)
+        return
+    name = names.new("axes")
+    tensor = ir.Tensor(np.asarray(axes, np.int64), name=name)
+    value = ir.Value(name=name, type=ir.TensorType(ir.DataType.INT64), const_value=tensor)
+    graph.register_initializer(value)
+    node.resize_inputs(2)
+    node.replace_input_with(1, value)

@@ -1,0 +1,55 @@
+"""Equalizing: channel statistics from a few samples, and the ranges that change with them.
+
+ranges of the prepared model -> statistics of channels -> equalize a copy -> its ranges anew
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from q8tool.calibrate.channels import Channels, collect_channels
+from q8tool.calibrate.collect import collect
+from q8tool.calibrate.observers import Method
+from q8tool.calibrate.ranges import Ranges
+from q8tool.model.change import Change
+from q8tool.passes.equalize import DEVIATIONS, ChannelStatistics, equalize, equalized_values
+from q8tool.passes.known_ranges import known_ranges
+from q8tool.pipelines.range_sources import Ranging
+from q8tool.pipelines.refitting import Refitting
+from q8tool.pipelines.samples import held_back
+
+__all__ = ["equalized"]
+
+
+def equalized(
+    model: ir.Model, ranging: Ranging, refitting: Refitting, method: Method
+) -> tuple[ir.Model, Ranges, list[Change]]:
+    """A copy of a prepared model whose channels use more of their ranges, and its ranges.
+
+    Statistics come from the samples of the refitting; ranges of what changed are measured again, on
+    every second sample that calibration sees. The model itself if nothing is gained.
+    """
+    copy = model.clone()
+    axes = {name: at for name, at in equalized_values(copy).items() if name in ranging.ranges}
+    samples, threads = refitting.samples, refitting.threads
+    found = collect_channels(copy, samples.at(refitting.indices), axes, threads) if axes else {}
+    changes = equalize(copy, {name: _statistics(one) for name, one in found.items()})
+    if not changes:
+        return model, ranging.ranges, []
+    changed = [change.node for change in changes]
+    indices = held_back(len(samples))[0][::2]
+    measured = collect(copy, samples.at(indices), changed, method, threads).ranges()
+    return copy, known_ranges(copy, {**_kept(ranging.ranges, changed), **measured}), changes
+
+
+def _kept(ranges: Mapping[str, tuple[float, float]], changed: list[str]) -> Ranges:
+    return {name: ends for name, ends in ranges.items() if name not in changed}
+
+
+def _statistics(found: Channels) -> ChannelStatistics:
+    highs = np.stack(found.highs)
+    likely = highs.mean(axis=0) + DEVIATIONS * highs.std(axis=0)
+    return ChannelStatistics(
+        found.low, found.high, found.squares / max(1, found.count), likely, found.count
+    )
