@@ -40,8 +40,10 @@ class Geometry:
 
 
 def random_geometry(rng: np.random.Generator, kind: str) -> Geometry:
-    """A small geometry, kind "dense", "grouped", "depthwise" or "square"; often uneven padding.
+    """A small geometry, kind "dense", "lines", "grouped", "depthwise" or "square"; often uneven
+    padding.
 
+    lines   dense, with windows whose lines are neighbours in memory, often wider than the picture
     square  depthwise with the windows that light networks have
     """
 
@@ -54,10 +56,15 @@ def random_geometry(rng: np.random.Generator, kind: str) -> Geometry:
     size = (pick(1, 4, 9, 16), pick(1, 3, 8, 21, 70))
     if kind == "square":
         kernel, stride, dilation = (pick(3, 5),) * 2, (pick(1, 2),) * 2, (1, 1)
+    if kind == "lines":
+        kernel, dilation = (pick(1, 3), pick(2, 3, 5, 7)), (pick(1, 2), 1)
+        size = (pick(1, 4, 9), pick(1, 2, 3, 7, 30))
     pads = [(pick(0, 1, 2), pick(0, 1, 2, 3)) for _ in range(2)]
-    groups = {"dense": 1, "grouped": pick(2, 3)}.get(kind) or pick(2, 5, 17, 64, 100)
+    groups = {"dense": 1, "lines": 1, "grouped": pick(2, 3)}.get(kind) or pick(2, 5, 17, 64, 100)
     is_depthwise = kind in ("depthwise", "square")
     channels = groups if is_depthwise else groups * pick(1, 3, 4, 8, 20, 33, 64)
+    if kind == "lines":
+        channels = pick(12, 16, 20)
     outputs = groups if is_depthwise else groups * pick(1, 2, 7, 16, 65)
     out = []
     for axis in range(2):

@@ -8,7 +8,7 @@ from q8tool.native import Plan
 from tests.native.one_step import ISAS, run_one, run_step
 from tests.native.reference import Geometry, conv, float_result, random_geometry, requantized
 
-KINDS = ("dense", "grouped", "depthwise", "square")
+KINDS = ("dense", "lines", "grouped", "depthwise", "square")
 SEEDS = range(40)
 
 
