@@ -92,6 +92,10 @@ def _ranges(
     help="The only nodes that may become eight-bit; patterns as for --exclude, which wins.",
 )  # fmt: skip
 @click.option(
+    "--io", type=NearChoice(["float", "u8"]), default="float", show_default=True,
+    help="u8: the input takes the pixels of a photo as bytes; the normalization is folded in.",
+)  # fmt: skip
+@click.option(
     "--opset", type=int, metavar="N",
     help="Version of the standard to write; default: the model's own, raised where needed.",
 )  # fmt: skip

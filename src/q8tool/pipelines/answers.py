@@ -25,7 +25,7 @@ from q8tool.numerics.compare import expected_agreement, sqnr_db, top1_agreement,
 from q8tool.pipelines.agreement import first_run, random_feeds
 from q8tool.pipelines.progress import Progress, silent
 
-__all__ = ["Accuracy", "Comparison", "Difference", "Referee", "Samples", "Truth"]
+__all__ = ["Accuracy", "Comparison", "Difference", "Referee", "Samples", "Truth", "samples_hash"]
 
 RANDOM_SAMPLES = 2
 
@@ -144,15 +144,6 @@ class Referee:
         self._other_ms = 0.0
 
     @property
-    def samples_hash(self) -> str:
-        """SHA-256 of all inputs, in their order: which samples a comparison was made on."""
-        digest = hashlib.sha256()
-        for sample in self.samples():
-            for name in sorted(sample.feeds):
-                digest.update(np.ascontiguousarray(sample.feeds[name]).data)
-        return digest.hexdigest()
-
-    @property
     def first(self) -> Sample:
         """A sample to time models with."""
         return next(self.samples())
@@ -225,6 +216,15 @@ class Referee:
             differing=differing,
             accuracy=accuracy,
         )
+
+
+def samples_hash(samples: Samples) -> str:
+    """SHA-256 of all inputs, in their order: which samples a comparison was made on."""
+    digest = hashlib.sha256()
+    for sample in samples():
+        for name in sorted(sample.feeds):
+            digest.update(np.ascontiguousarray(sample.feeds[name]).data)
+    return digest.hexdigest()
 
 
 def _gives_probabilities(model: ir.Model | Session) -> bool:

@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from q8tool.calibrate.collect import Sample
 from q8tool.model.graph import node_name
-from q8tool.pipelines.answers import Comparison, Referee, Samples, Truth
+from q8tool.pipelines.answers import Comparison, Referee, Samples, Truth, samples_hash
 from q8tool.pipelines.damage import Damage
 from q8tool.pipelines.guard import beyond
 from q8tool.pipelines.progress import Progress
@@ -103,13 +103,14 @@ def reach_goal(
         found = ranker.compare(build(frozenset(layers) - {name}).model)
         return float("inf") if found.sqnr_db is None else found.sqnr_db
 
+    judged = samples_hash(judge.samples)
     task = Task(
         layers=layers,
         noise=damage.noise,
         try_out=lambda names: judge.compare(build(names).model),
         rank_one=rank_one,
         max_drop=goal.max_drop,
-        fingerprint=_fingerprint({**recipe, "samples": judge.samples_hash, "layers": layers}),
+        fingerprint=_fingerprint({**recipe, "samples": judged, "layers": layers}),
         state=goal.state,
         seconds=goal.seconds,
     )

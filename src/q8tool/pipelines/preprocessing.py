@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 __all__ = [
+    "PICTURES",
     "ChosenSpec",
     "SpecOptions",
     "choose_spec",
@@ -49,6 +50,8 @@ CLEARLY = 1.25
 Stated = Literal["flags", "metadata", "input type"]
 Source = Literal[Stated, "ranges file", "tried out", "assumed"]
 FLOATS = (np.dtype(np.float32),)
+PICTURES = (*FLOATS, np.dtype(np.uint8))
+"""Types of inputs that photos can be fed to: numbers, or the pixels themselves."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import onnx_ir as ir
 from q8tool import __version__
 from q8tool.model import io
 from q8tool.model.metadata import set_note, set_preprocess
-from q8tool.pipelines.answers import Comparison, Referee
+from q8tool.pipelines.answers import Comparison, Samples, samples_hash
 from q8tool.pipelines.range_sources import Ranging
 
 __all__ = ["NOTE", "claims_of", "note_quantization", "source_hash"]
@@ -26,13 +26,16 @@ NOTE = "quantize"
 """The key, without the prefix, under which the note stands."""
 
 
-def claims_of(comparison: Comparison, referee: Referee) -> dict[str, Any]:
-    """What a comparison on samples showed, as JSON values; nothing for random input."""
+def claims_of(comparison: Comparison, samples: Samples) -> dict[str, Any]:
+    """What a comparison showed, as JSON values; nothing for random input.
+
+    samples  as the eight-bit model takes them
+    """
     if comparison.is_random:
         return {}
     claims: dict[str, Any] = {
         "compared_on": f"{comparison.samples} held-back samples",
-        "samples_sha256": referee.samples_hash,
+        "samples_sha256": samples_hash(samples),
     }
     if comparison.agreement is not None:
         claims["same_label"] = round(comparison.agreement, 4)

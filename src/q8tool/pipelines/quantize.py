@@ -8,12 +8,14 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import onnx
 import onnx_ir as ir
 
 from q8tool import __version__
 from q8tool.calibrate.observers import Method
+from q8tool.calibrate.ranges import Ranges
 from q8tool.errors import InputError, UsageError
 from q8tool.model import io, metadata
 from q8tool.model.check import check
@@ -29,6 +31,7 @@ from q8tool.pipelines.equalizing import equalized
 from q8tool.pipelines.fallback import Fallback, Goal, reach_goal
 from q8tool.pipelines.guard import refuse_slower, worries
 from q8tool.pipelines.layers import Layer, describe_layers
+from q8tool.pipelines.pixels import take_pixels
 from q8tool.pipelines.preprocessing import SpecOptions
 from q8tool.pipelines.progress import Progress, silent
 from q8tool.pipelines.provenance import claims_of, note_quantization, source_hash
@@ -61,6 +64,7 @@ class Options:
     max_drop               how much may be lost, 0..1; None: whatever it is
     time_limit             seconds that looking for layers to keep float may take
     state                  where that search is kept while it runs; None: beside the output
+    io                     u8: the input takes pixels, and normalizes them itself
     report                 where to write the report with every layer (JSON); None: nowhere
     allow_slower           whether the result may be slower than the float model
     """
@@ -86,6 +90,7 @@ class Options:
     time_limit: float = TIME_LIMIT
     state: Path | None = None
     allow_slower: bool = False
+    io: Literal["float", "u8"] = "float"
     report: Path | None = None
     force: bool = False
     threads: int | None = None
@@ -108,8 +113,12 @@ def run(options: Options, progress: Progress = silent) -> Report:
     size = io.file_bytes(original, options.input_path)
     counts, opset = op_counts(original), original.opset_imports.get("", 0)
     float_model, changes = prepared(original, _opset(options.opset, opset))
+    pixels, folded = Ranges(), None
+    if options.io == "u8":
+        did, pixels, folded = take_pixels(float_model, options.preprocessing, options.images)
+        changes += did
     excluded = _excluded(float_model, options.excluded, options.included)
-    ranging = find_ranges(float_model, _range_options(options), excluded, progress)
+    ranging = find_ranges(float_model, _range_options(options, pixels), excluded, progress)
     refitting = refitting_with(float_model, ranging, options.threads, progress)
     form, basis, ranges = _form(options), float_model, ranging.ranges
     if refitting is not None and form.mode == "eightbit":
@@ -134,7 +143,9 @@ def run(options: Options, progress: Progress = silent) -> Report:
     timing = _timing(float_model, model, referee, options.threads)
     if timing.is_slower and options.mode == "eightbit" and not options.allow_slower:
         refuse_slower(timing, slowest_steps(model, referee.first.feeds, options.threads))
-    claims = claims_of(comparison, referee)
+    claims = claims_of(comparison, referee.samples)
+    if folded is not None:
+        claims["float_preprocess"] = folded.to_dict()
     note_quantization(model, options.mode, source, ranging, claims)
     layers = None
     if options.report is not None:
@@ -286,14 +297,16 @@ def _excluded(model: ir.Model, excluded: Sequence[str], included: Sequence[str])
     return frozenset(node_name(node) for node in found)
 
 
-def _range_options(options: Options) -> RangeOptions:
+def _range_options(options: Options, known: Ranges) -> RangeOptions:
     return RangeOptions(
         images=options.images,
         data=options.data,
         ranges=options.ranges,
         input_ranges=options.input_ranges,
         method=options.calibration,
-        preprocessing=options.preprocessing,
+        # A model that takes pixels says itself how photos become its input.
+        preprocessing=SpecOptions() if known else options.preprocessing,
+        known=known,
         threads=options.threads,
         measures=options.mode not in ("weights", "weights-rounded"),
         delivered=options.mode == "round",

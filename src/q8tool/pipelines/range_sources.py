@@ -27,7 +27,13 @@ from q8tool.model import metadata
 from q8tool.model.graph import constant, node_name
 from q8tool.passes.choose_precision import choose_precision
 from q8tool.passes.known_ranges import known_ranges
-from q8tool.pipelines.preprocessing import ChosenSpec, SpecOptions, image_input, stated_spec
+from q8tool.pipelines.preprocessing import (
+    PICTURES,
+    ChosenSpec,
+    SpecOptions,
+    image_input,
+    stated_spec,
+)
 from q8tool.pipelines.progress import Progress
 from q8tool.pipelines.samples import PhotoSamples, Samples, held_back, load_arrays, open_photos
 from q8tool.pipelines.sanity import Doubts, doubts_about_pixels
@@ -41,6 +47,7 @@ class RangeOptions:
 
     measures   whether samples are observed
     delivered  whether also the results that only float reads
+    known      ranges that need not be measured, by value name
     """
 
     images: Sequence[Path] = ()
@@ -52,6 +59,7 @@ class RangeOptions:
     threads: int | None = None
     measures: bool = True
     delivered: bool = False
+    known: Ranges = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,11 +103,11 @@ def find_ranges(
     graph = read_graph(model)
     refuse_unknown_operators(graph)
     inputs = graph.inputs
-    given: Ranges = dict(_checked_inputs(options.input_ranges, inputs))
+    given: Ranges = {**options.known, **_checked_inputs(options.input_ranges, inputs)}
     file = None if options.ranges is None else _of_model(model, options.ranges)
     samples, spec = _samples(model, inputs, options, file)
     if spec is not None:
-        given.setdefault(image_input(inputs).name, spec.spec.range)
+        given.setdefault(image_input(inputs, types=PICTURES).name, spec.spec.range)
     source, measured, warnings = "operators only, the rest at run time", Ranges(), list[str]()
     if file is not None:
         measured, source = file.ranges, "a ranges file"
@@ -143,7 +151,7 @@ def _samples(
     if options.data is not None:
         return load_arrays(options.data, inputs), None
     try:
-        info = image_input(inputs)
+        info = image_input(inputs, types=PICTURES)
     except InputError:
         if options.images:
             raise

@@ -20,6 +20,7 @@ from q8tool.errors import InputError
 from q8tool.image.load import find_photos, load_photo
 from q8tool.image.spec import Spec
 from q8tool.pipelines.preprocessing import (
+    PICTURES,
     ChosenSpec,
     SpecOptions,
     choose_spec,
@@ -104,7 +105,7 @@ def open_photos(
     Raises InputError if there is none, or the model does not take one picture.
     """
     paths = find_photos(images)
-    info = image_input(inputs)
+    info = image_input(inputs, types=PICTURES)
     chosen = known or choose_spec(model, info, options, paths)
     return PhotoSamples(paths, info, chosen.spec), chosen
 

@@ -12,9 +12,11 @@ from typing import Any
 import onnx_ir as ir
 
 from q8tool.errors import InputError
+from q8tool.image.spec import Spec
 from q8tool.model import io, metadata
-from q8tool.pipelines.answers import Referee
+from q8tool.pipelines.answers import Referee, samples_hash
 from q8tool.pipelines.compare import samples_for
+from q8tool.pipelines.pixels import fold_in
 from q8tool.pipelines.preprocessing import SpecOptions
 from q8tool.pipelines.progress import Progress, silent
 from q8tool.pipelines.provenance import NOTE, claims_of, source_hash
@@ -117,24 +119,27 @@ def _found(
     photos = samples.paths if isinstance(samples, PhotoSamples) else []
     names = metadata.labels(model) or []
     truth = true_classes(photos, names, options.labels_csv, options.label_offset)
-    own = samples_for(float_model, options.images, options.data, _stated(model, options))
+    if "float_preprocess" in claims:
+        # The float model that it was compared with took pixels as well.
+        fold_in(float_model, Spec.from_dict(claims["float_preprocess"]))
+    flags = _stated(metadata.preprocess(model), options)
+    own = samples_for(float_model, options.images, options.data, flags)
     assert own is not None
     everything = list(range(len(samples)))
     found: dict[str, Any] = {}
     for indices in (held_back(len(samples))[1], everything):
         chosen = _chosen(own, indices)
-        referee = Referee(float_model, chosen, options.threads, truth, progress)
-        if not found or referee.samples_hash == claims["samples_sha256"]:
-            comparison = referee.compare(model, _chosen(samples, indices))
-            found = claims_of(comparison, referee)
+        as_taken = _chosen(samples, indices)
+        if not found or samples_hash(as_taken) == claims["samples_sha256"]:
+            referee = Referee(float_model, chosen, options.threads, truth, progress)
+            found = claims_of(referee.compare(model, as_taken), as_taken)
         if found["samples_sha256"] == claims["samples_sha256"]:
             break
     return found
 
 
-def _stated(model: ir.Model, options: Options) -> SpecOptions:
+def _stated(rules: Mapping[str, Any] | None, options: Options) -> SpecOptions:
     """The flags, and where they say nothing what the eight-bit file says."""
-    rules = metadata.preprocess(model)
     flags = options.preprocessing
     if rules is None or flags != SpecOptions():
         return flags
