@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from q8tool.calibrate.collect import Sample, collect
 from q8tool.calibrate.observers import Method
@@ -25,6 +26,7 @@ from q8tool.errors import InputError, UsageError
 from q8tool.image.spec import Spec
 from q8tool.model import metadata
 from q8tool.model.graph import constant, node_name
+from q8tool.numerics.level_range import level_range
 from q8tool.passes.choose_precision import choose_precision
 from q8tool.passes.known_ranges import known_ranges
 from q8tool.pipelines.preprocessing import (
@@ -107,7 +109,8 @@ def find_ranges(
     file = None if options.ranges is None else _of_model(model, options.ranges)
     samples, spec = _samples(model, inputs, options, file)
     if spec is not None:
-        given.setdefault(image_input(inputs, types=PICTURES).name, spec.spec.range)
+        levels = level_range(_pixel_levels(spec.spec))
+        given.setdefault(image_input(inputs, types=PICTURES).name, levels)
     source, measured, warnings = "operators only, the rest at run time", Ranges(), list[str]()
     if file is not None:
         measured, source = file.ranges, "a ranges file"
@@ -124,6 +127,13 @@ def find_ranges(
         skipped=_skipped(samples),
         warnings=warnings,
     )
+
+
+def _pixel_levels(spec: Spec) -> NDArray[np.float32]:
+    """What the pixels 0..255 become, (256, channels)."""
+    pixels = np.arange(256, dtype=np.float32)[:, None]
+    mean, std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
+    return np.asarray((pixels - mean) / std, np.float32)
 
 
 def _compared(samples: Samples | None) -> Callable[[], Iterator[Sample]] | None:
