@@ -4,7 +4,8 @@
                                          scales, ids -> Gather ------------^
 
 Embedding tables have a scale per row, and only the rows that are asked for are expanded. Weights of
-LSTM and its kin stay float: OpenVINO does not take them from a DequantizeLinear.
+LSTM and its kin, and those that the bodies of If and Loop read, are int8 behind a DequantizeLinear
+with a scale per channel; their arithmetic stays float.
 """
 
 import numpy as np
@@ -16,6 +17,12 @@ from q8tool.model.graph import constant, get_int
 from q8tool.numerics.qparams import weight_params
 from q8tool.numerics.rounding import quantize
 from q8tool.passes.conversions import ConversionWriter, take_over
+from q8tool.passes.quantize_weights import (
+    RECURRENT,
+    move_weights_out,
+    store_weights,
+    weights_of,
+)
 
 __all__ = ["quantize_storage"]
 
@@ -24,9 +31,9 @@ _SMALLEST = 1024
 
 
 def quantize_storage(model: ir.Model, excluded: frozenset[ir.Node] = frozenset()) -> list[Change]:
-    """Store embedding tables as int8, in place; main graph only."""
+    """Store embedding tables, recurrent weights and those of bodies as int8, in place."""
+    changes = _store_float_arithmetic(model, excluded)
     writer = ConversionWriter(model.graph)
-    changes = []
     for value in list(model.graph.initializers.values()):
         array = constant(value)
         if array is None or array.dtype != np.float32 or array.size < _SMALLEST:
@@ -41,6 +48,29 @@ def quantize_storage(model: ir.Model, excluded: frozenset[ir.Node] = frozenset()
         _store_table(writer, value, array, readers)
         changes.append(Change("quantize_storage", value.name or "", "int8"))
     return changes
+
+
+def _store_float_arithmetic(model: ir.Model, excluded: frozenset[ir.Node]) -> list[Change]:
+    """Weights of operators without an eight-bit form: recurrent ones, and those in bodies."""
+    bodies = [node for body in model.graph.subgraphs() for node in body]
+    nodes = [node for node in model.graph if node.op_type in RECURRENT]
+    if not bodies and not nodes:
+        return []
+    move_weights_out(model)
+    inside = frozenset(inner for node in excluded for inner in _inner(node))
+    found = [
+        (value, axis)
+        for value, axis in weights_of([*nodes, *bodies], excluded | inside)
+        if value.const_value is not None and value.const_value.size >= _SMALLEST
+    ]
+    return store_weights(model, found, excluded | inside)
+
+
+def _inner(node: ir.Node) -> list[ir.Node]:
+    """The nodes of the node's bodies, theirs included."""
+    bodies = [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
+    found = [inner for body in bodies for inner in body]
+    return [*found, *(deeper for inner in found for deeper in _inner(inner))]
 
 
 def _looks_up(node: ir.Node, table: ir.Value) -> bool:

@@ -9,32 +9,55 @@ weights_rounded.
 """
 
 import zlib
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from q8tool.model.change import Change
-from q8tool.model.graph import constant
+from q8tool.model.graph import Names, constant
 from q8tool.numerics.qparams import weight_params
 from q8tool.numerics.rounding import quantize_balanced
 from q8tool.ops.registry import row
 from q8tool.passes.conversions import ConversionWriter, output_channel_axis
 
-__all__ = ["SMALLEST", "quantize_weights", "round_weights", "zipped_share"]
+__all__ = [
+    "RECURRENT",
+    "SMALLEST",
+    "move_weights_out",
+    "quantize_weights",
+    "round_weights",
+    "store_weights",
+    "weights_of",
+    "zipped_share",
+]
 
 LEVELS = 256
 # What is smaller than this is not worth a node, its scales and a rounding error.
 SMALLEST = 64
+RECURRENT = ("LSTM", "GRU", "RNN")
 
 
 def quantize_weights(
     model: ir.Model, excluded: frozenset[ir.Node] = frozenset(), per_channel: bool = True
 ) -> list[Change]:
     """Stores float weights as int8 behind DequantizeLinear; equal weights stay shared."""
+    move_weights_out(model)
+    nodes = ir.traversal.RecursiveGraphIterator(model.graph)
+    return store_weights(model, weights_of(nodes, excluded), excluded, per_channel)
+
+
+def store_weights(
+    model: ir.Model,
+    weights: Sequence[tuple[ir.Value, int]],
+    excluded: frozenset[ir.Node] = frozenset(),
+    per_channel: bool = True,
+) -> list[Change]:
+    """Stores these initializers of the main graph, given with their channel axis, as int8."""
     writer = ConversionWriter(model.graph)
     changes = []
-    for value, axis in _weights(model, excluded):
+    for value, axis in weights:
         array = constant(value)
         assert array is not None
         params = weight_params(array, axis if per_channel else None)
@@ -55,7 +78,8 @@ def round_weights(
 ) -> list[Change]:
     """Snaps float weights to the centres of `levels` even buckets between lowest and highest."""
     changes = []
-    for value, _ in _weights(model, excluded):
+    move_weights_out(model)
+    for value, _ in weights_of(ir.traversal.RecursiveGraphIterator(model.graph), excluded):
         array = constant(value)
         assert array is not None
         rounded = _snapped(np.asarray(array, np.float32), levels)
@@ -76,24 +100,46 @@ def zipped_share(model: ir.Model) -> float:
     return packed / plain if plain else 1.0
 
 
-def _weights(model: ir.Model, excluded: frozenset[ir.Node]) -> list[tuple[ir.Value, int]]:
+def move_weights_out(model: ir.Model) -> None:
+    """Initializers of If and Loop bodies become the main graph's, which the bodies can read."""
+    names = Names(model.graph)
+    for body in model.graph.subgraphs():
+        for name, value in list(body.initializers.items()):
+            if value.is_graph_input() or value.is_graph_output():
+                continue
+            del body.initializers[name]
+            # Two bodies may have used one name.
+            value.name = names.new(f"{name}_outer")
+            model.graph.register_initializer(value)
+
+
+def weights_of(
+    nodes: Iterable[ir.Node], excluded: frozenset[ir.Node] = frozenset()
+) -> list[tuple[ir.Value, int]]:
     """Float initializers that operators read as weights, with their output-channel axis."""
     found: dict[ir.Value, int] = {}
-    for node in model.graph:
-        described = row(node.domain, node.op_type)
-        is_table = node.op_type == "Gather"
-        if described is None or not (described.quantization == "weights" or is_table):
-            continue
-        index = 0 if is_table else 1
-        value = node.inputs[index]
-        array = constant(value)
-        if value is None or array is None or array.dtype != np.float32 or node in excluded:
-            continue
-        if array.ndim >= 2 and array.size >= SMALLEST and np.isfinite(array).all():
-            found.setdefault(
-                value, 0 if is_table else min(output_channel_axis(node), array.ndim - 1)
-            )
+    for node in nodes:
+        for index, axis in _weight_inputs(node):
+            value = node.inputs[index] if index < len(node.inputs) else None
+            if value is None or value.is_graph_output() or node in excluded:
+                continue
+            array = constant(value)
+            if array is None or array.dtype != np.float32 or array.ndim < 2:
+                continue
+            if array.size >= SMALLEST and np.isfinite(array).all():
+                found.setdefault(value, min(axis, array.ndim - 1))
     return list(found.items())
+
+
+def _weight_inputs(node: ir.Node) -> list[tuple[int, int]]:
+    """(input, output-channel axis) of what the operator reads as weights."""
+    if node.domain == "" and node.op_type in RECURRENT:
+        return [(1, 1), (2, 1)]  # directions, gates, ...
+    if node.domain == "" and node.op_type == "Gather":
+        return [(0, 0)]
+    described = row(node.domain, node.op_type)
+    is_weighted = described is not None and described.quantization == "weights"
+    return [(1, output_channel_axis(node))] if is_weighted else []
 
 
 def _snapped(array: NDArray[np.float32], levels: int) -> NDArray[np.float32]:
