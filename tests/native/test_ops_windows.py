@@ -149,7 +149,10 @@ def test_average_pool_f32_equals_onnxruntime(case: Any, counts_pads: bool) -> No
         np.float32,
         want.shape,
     )
-    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    # Of a window with nothing but padding there is no average: 0 / 0 there, 0 here.
+    is_empty = np.isnan(want)
+    assert not got[is_empty].any()
+    np.testing.assert_allclose(got[~is_empty], want[~is_empty], rtol=1e-5, atol=1e-6)
 
 
 def test_average_past_the_declared_pads_counts_only_them() -> None:
