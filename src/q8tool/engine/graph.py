@@ -18,7 +18,7 @@ from onnx_ir.passes.common import InlinePass
 
 from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import InputError
-from q8tool.model.qlinear import has_foreign_operators, standardize_operators
+from q8tool.model.foreign import has_foreign_operators, standardize_operators
 
 __all__ = ["Graph", "Node", "read_graph"]
 

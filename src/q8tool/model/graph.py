@@ -29,8 +29,13 @@ _QUANTIZED_OPS = frozenset(
     {
         "ConvInteger",
         "DequantizeLinear",
+        "DynamicQuantizeLSTM",
         "DynamicQuantizeLinear",
+        "DynamicQuantizeMatMul",
         "MatMulInteger",
+        "MatMulIntegerToFloat",
+        "MatMulNBits",
+        "QGemm",
         "QuantizeLinear",
     }
 )

@@ -23,8 +23,8 @@ from q8tool.model import io
 from q8tool.model.change import Change
 from q8tool.model.check import check
 from q8tool.model.files import check_output
+from q8tool.model.foreign import standardize_operators
 from q8tool.model.graph import is_quantized, node_label, op_counts
-from q8tool.model.qlinear import standardize_operators
 from q8tool.model.shapes import infer_shapes
 from q8tool.numerics.compare import max_abs_difference
 from q8tool.passes.cancel_conversions import why_kept

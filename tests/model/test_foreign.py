@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 
 from q8tool import Session
 from q8tool.model.check import check
-from q8tool.model.qlinear import DOMAIN, has_foreign_operators, standardize_operators
+from q8tool.model.foreign import DOMAIN, has_foreign_operators, standardize_operators
 from tests.graphs import Array, f32, i8, i32, u8
 
 
@@ -97,7 +97,9 @@ def test_same_answers(model: onnx.ModelProto) -> None:
         if result.dtype == np.float32:
             np.testing.assert_allclose(result, expected, rtol=1e-5)
         else:
-            assert np.abs(result.astype(int) - expected).max() <= 1
+            # onnxruntime adds and averages with a ratio of scales in float32, which moves ties.
+            is_exact = model.graph.node[0].op_type not in ("QLinearAdd", "QLinearAveragePool")
+            assert np.abs(result.astype(int) - expected).max() <= 1 - is_exact
 
 
 def test_scales_per_column_before_the_standard_had_them() -> None:
