@@ -99,3 +99,28 @@ def test_embeddings_are_looked_up_in_c(dtype: str) -> None:
     feeds["i"][1, 2] = 30
     with pytest.raises(InputError, match="outside its axis"):
         Session(graph, threads=2).run(feeds)
+
+
+def test_gelu_is_done_by_the_product_before_it() -> None:
+    body = "p = MatMul(x, w) b = Add(p, c) " + GELUS["erf, divided"][1].replace("x,", "b,")
+    graph = model(
+        f"g (float[5,16] x) => (float y) {{ {body} }}", 17,
+        w=random(16, 40), c=random(40), r=f32(2**0.5), one=f32(1), h=f32(0.5),
+    )  # fmt: skip
+    feeds = {"x": random(5, 16)}
+    assert kernels(graph, feeds) == ["gemm"]
+    (want,) = run(graph, **feeds)
+    np.testing.assert_allclose(
+        Session(graph, threads=1).run(feeds)["y"], want, rtol=1e-5, atol=1e-5
+    )
+
+
+def test_a_gelu_whose_parts_are_read_elsewhere_keeps_them() -> None:
+    body = "p = MatMul(x, w) b = Add(p, c) " + GELUS["erf, divided"][1].replace("x,", "b,")
+    graph = model(
+        f"g (float[5,16] x) => (float y, float e) {{ {body} }}", 17,
+        w=random(16, 40), c=random(40), r=f32(2**0.5), one=f32(1), h=f32(0.5),
+    )  # fmt: skip
+    feeds = {"x": random(5, 16)}
+    for got, want in zip(Session(graph).run(feeds).values(), run(graph, **feeds), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)

@@ -54,8 +54,11 @@ _KNOWN: dict[str, Callable[[Floats], Floats]] = {
 _found: dict[Any, str | None] = {}
 
 
-def known_function(lowering: Lowering, node: Node) -> tuple[Value, str] | None:
-    """The tensor and the name of its function that a node ends; None if it is no known one."""
+def known_function(lowering: Lowering, node: Node) -> tuple[Value, str, list[Node]] | None:
+    """The tensor, the name of its function that a node ends, and the nodes that lead to it.
+
+    None if it is no known one.
+    """
     inside = [node]
     ends = _varying(lowering, node)
     while ends is not None and len(inside) <= _MOST_NODES:
@@ -63,7 +66,7 @@ def known_function(lowering: Lowering, node: Node) -> tuple[Value, str] | None:
             name = next(iter(ends))
             op = _named(lowering, inside[::-1], name)
             if op is not None:
-                return lowering.value(name), op
+                return lowering.value(name), op, inside[1:]
         last = _last_made(lowering, ends)
         more = None if last is None else _varying(lowering, last)
         if last is None or more is None:

@@ -324,7 +324,9 @@ def _emit_chain(lowering: Lowering, node: Node) -> None:
     """Float steps, one per further input."""
     known = known_function(lowering, node)
     if known is not None:
-        _emit_function(lowering, known[0], lowering.output(node), known[1])
+        x, op, before = known
+        lowering.take_back(before)
+        _emit_function(lowering, x, lowering.output(node), op)
         return
     gated = _gate_of(lowering, node)
     if gated is not None:

@@ -148,6 +148,26 @@ class Lowering:
         """True if nobody but the current nodes reads the value."""
         return name not in self.kept and all(n in self._current for n in self.consumers(name))
 
+    def take_back(self, nodes: Sequence[Node]) -> None:
+        """Drops the steps of earlier nodes whose results only they and the current node read.
+
+        The current node's step stands for them then. Does nothing if somebody else reads a result.
+        """
+        names = [name for node in nodes for name in node.outputs if name]
+        readers = {*nodes, *self._current}
+        if any(name in self.kept or not readers.issuperset(self.consumers(name)) for name in names):
+            return
+        values = [self._values[name] for name in names]
+        storages = {tensor.storage for value in values for tensor in value.forms.values()}
+        self.steps[:] = [
+            step
+            for step in self.steps
+            if not storages.intersection(t.storage for t in step.outputs)
+        ]
+        for value in values:
+            value.forms = {}
+        self.absorb(nodes)
+
     def stand_in(self, step: NativeStep) -> tuple[Node, ...]:
         """Makes an earlier step stand for the current nodes as well; all that it stands for."""
         step.nodes = tuple(dict.fromkeys([*step.nodes, *self._current]))
