@@ -39,6 +39,54 @@ static int32_t sum(size_t n, const uint8_t *x)
     return (int32_t)(uint32_t)rest;
 }
 
+/* Looking up a code: its lower half among 16 entries, each further bit between two such results. */
+typedef struct {
+    __m256i low_half, bit_4, bit_5, bit_6, bit_7; /* bits as the top bits of their bytes */
+} look_up;
+
+X86_INLINE __m256i among_16(const uint8_t *table, const look_up *x)
+{
+    const __m128i entries = _mm_loadu_si128((const __m128i *)table);
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(entries), x->low_half);
+}
+
+X86_INLINE __m256i among_32(const uint8_t *table, const look_up *x)
+{
+    return _mm256_blendv_epi8(among_16(table, x), among_16(table + 16, x), x->bit_4);
+}
+
+X86_INLINE __m256i among_64(const uint8_t *table, const look_up *x)
+{
+    return _mm256_blendv_epi8(among_32(table, x), among_32(table + 32, x), x->bit_5);
+}
+
+X86_INLINE __m256i among_128(const uint8_t *table, const look_up *x)
+{
+    return _mm256_blendv_epi8(among_64(table, x), among_64(table + 64, x), x->bit_6);
+}
+
+X86_INLINE __m256i among_256(const uint8_t *table, __m256i codes)
+{
+    const look_up x = {_mm256_and_si256(codes, _mm256_set1_epi8(15)),
+                       _mm256_slli_epi16(codes, 3), _mm256_slli_epi16(codes, 2),
+                       _mm256_slli_epi16(codes, 1), codes};
+    return _mm256_blendv_epi8(among_128(table, &x), among_128(table + 128, &x), x.bit_7);
+}
+
+static void table(size_t rows, size_t n, const uint8_t *x, uint8_t *y, size_t step,
+                  const uint8_t *table)
+{
+    for (size_t row = 0; row < rows; row++, x += step, y += step) {
+        size_t i = 0;
+        for (; i + 32 <= n; i += 32) {
+            __m256i codes = among_256(table, _mm256_loadu_si256((const __m256i *)(x + i)));
+            _mm256_storeu_si256((__m256i *)(y + i), codes);
+        }
+        for (; i < n; i++)
+            y[i] = table[x[i]];
+    }
+}
+
 /* Three vectors of the result take their bytes from every plane: what shuffle[vector][plane] leaves
  * out is 0. */
 static void interleave_3(size_t n, const uint8_t *x, size_t x_step, uint8_t *y)
@@ -77,7 +125,7 @@ const q8_vec_table q8_vec_avx2 = {
     .dequantize = dequantize,
     .requantize = requantize,
     .accumulators_to_f32 = accumulators_to_f32,
-    .table = NULL,
+    .table = table,
     .interleave_3 = interleave_3,
     .add = add,
     .mul = mul,
