@@ -21,6 +21,10 @@ from q8tool.pipelines.samples import held_back
 
 __all__ = ["equalized"]
 
+# The extremes of a channel that was seen less often say little of what else may come: scaled to
+# fill the codes, other samples would leave them.
+FEWEST_VALUES = 200
+
 
 def equalized(
     model: ir.Model, ranging: Ranging, refitting: Refitting, method: Method
@@ -34,7 +38,8 @@ def equalized(
     axes = {name: at for name, at in equalized_values(copy).items() if name in ranging.ranges}
     samples, threads = refitting.samples, refitting.threads
     found = collect_channels(copy, samples.at(refitting.indices), axes, threads) if axes else {}
-    changes = equalize(copy, {name: _statistics(one) for name, one in found.items()})
+    known = {name: one for name, one in found.items() if one.count >= FEWEST_VALUES}
+    changes = equalize(copy, {name: _statistics(one) for name, one in known.items()})
     if not changes:
         return model, ranging.ranges, []
     changed = [change.node for change in changes]
