@@ -61,7 +61,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--other-views", type=int, default=28)
     parser.add_argument("--drawings", type=int, default=40, help="drawings of each class")
     parser.add_argument("--drawing-views", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=1050)
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--weight-decay", type=float, default=0.05)

@@ -34,7 +34,7 @@ __all__ = [
     "serialized",
 ]
 
-EMBEDDED = "flowers.onnx"
+EMBEDDED = "backbone.onnx"
 # Weights stored in half the space (float16 behind a Cast) become float32 before anything else.
 _FOLDED_BYTES = 1 << 30
 
