@@ -28,7 +28,6 @@ from embedded_model.teacher import TEACHER
 __all__ = ["main"]
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGE_DATA = ROOT / "src/q8tool/data"
 
 
 def main() -> None:
@@ -41,7 +40,7 @@ def main() -> None:
     pictures, _ = load_pictures(args.data, recipe)
     say(f"{len(pictures)} pictures, {sum(views for _, views in pictures)} views")
     views = make_views(pictures, recipe.size, args.data / TEACHER, args.cache)
-    start = PACKAGE_DATA / "flowers.onnx"
+    start = ROOT / "tools/embedded_model/flowers.onnx"
     backbone = train(views, start, recipe, args.cache / "checkpoint.pt")
     model = build_onnx(backbone.eval(), recipe.size)
     args.output.write_bytes(model.SerializeToString(deterministic=True))
@@ -55,7 +54,7 @@ def _parse_arguments() -> argparse.Namespace:
     cache = Path(tempfile.gettempdir()) / "q8tool-embedded-backbone"
     parser.add_argument("--data", type=Path, default=Path(data), help="has flowers/, models/ ...")
     parser.add_argument("--cache", type=Path, default=cache, help="views and the checkpoint")
-    parser.add_argument("--output", type=Path, default=PACKAGE_DATA / "backbone.onnx")
+    parser.add_argument("--output", type=Path, default=ROOT / "src/q8tool/data/backbone.onnx")
     parser.add_argument("--size", type=int, default=128, help="input height and width")
     parser.add_argument("--flower-views", type=int, default=8, help="copies of each photo")
     parser.add_argument("--other-views", type=int, default=28)

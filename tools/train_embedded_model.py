@@ -1,7 +1,7 @@
-"""Train the small flower classifier that q8tool ships as its embedded default.
+"""Train the small flower classifier whose layers the embedded backbone begins with.
 
 A development tool: it needs torch and onnxruntime, which the package does not. It writes one file,
-`src/q8tool/data/flowers.onnx`, below 1 MB: a float32 network like MobileNet v1 (depthwise
+`tools/embedded_model/flowers.onnx`, below 1 MB: a float32 network like MobileNet v1 (depthwise
 separable convolutions, BatchNormalization left unfolded, Relu6) for daisy, dandelion, rose,
 sunflower and tulip, started from random weights. How, is told in `tools/embedded_model`.
 
@@ -59,7 +59,7 @@ def _parse_arguments() -> argparse.Namespace:
     cache = Path(tempfile.gettempdir()) / "q8tool-embedded-model"
     parser.add_argument("--data", type=Path, default=Path(data), help="has flowers/, models/")
     parser.add_argument("--cache", type=Path, default=cache, help="folder for views and features")
-    parser.add_argument("--output", type=Path, default=ROOT / "src/q8tool/data/flowers.onnx")
+    parser.add_argument("--output", type=Path, default=ROOT / "tools/embedded_model/flowers.onnx")
     parser.add_argument("--size", type=int, default=112, help="input height and width")
     parser.add_argument("--views", type=int, default=12, help="augmented copies of each picture")
     parser.add_argument("--drawings", type=int, default=60, help="drawings of each class")

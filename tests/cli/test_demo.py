@@ -12,8 +12,9 @@ from q8tool.cli import demo, main
 from q8tool.engine.session import Session
 
 MADE = {
-    "README.txt", "flowers.onnx", "frozen.onnx", "loose.onnx", "nodata.onnx", "small.onnx",
-    "pictures", "sunflower.jpg",
+    "README.txt", "cache", "own.float.onnx", "own.onnx", "frozen.onnx", "labels.txt",
+    "loose.onnx", "nodata.onnx", "pictures", "report.json", "small.onnx", "split.csv",
+    "sunflower.jpg",
 }  # fmt: skip
 
 
@@ -45,7 +46,7 @@ def test_the_whole_chain(
     assert float(rows[0][2]) > 0.5
     assert Path.cwd() == folder.parent
     assert {path.name for path in folder.iterdir()} == MADE
-    assert len(list((folder / "pictures").iterdir())) == 25
+    assert len(list((folder / "pictures").rglob("*.png"))) == 100
     assert all(len(line) <= 80 for line in lines)
 
 
@@ -56,18 +57,18 @@ def test_what_it_wrote_is_valid_and_eight_bit(folder: Path) -> None:
         sizes[path.name] = path.stat().st_size
     assert sizes["small.onnx"] < 0.4 * sizes["frozen.onnx"]
     assert sizes["nodata.onnx"] < sizes["loose.onnx"]
-    tensor = np.zeros((1, 3, 112, 112), np.float32)
+    tensor = np.zeros((1, 3, 128, 128), np.float32)
     before, after = (Session(folder / name).run({"input": tensor}) for name in
-                     ("flowers.onnx", "frozen.onnx"))  # fmt: skip
-    np.testing.assert_allclose(after["probabilities"], before["probabilities"], atol=1e-5)
+                     ("own.float.onnx", "frozen.onnx"))  # fmt: skip
+    np.testing.assert_allclose(after["final_result"], before["final_result"], atol=1e-5)
 
 
 def test_every_drawn_picture_is_labelled_right(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for kind in ("daisy", "dandelion", "rose", "sunflower", "tulip"):
-        pattern = str(folder / "pictures" / f"{kind}-*.png")
-        graph = str(folder / "small.onnx")
+        pattern = str(folder / "pictures" / kind / "*.png")
+        graph = str(folder / "own.onnx")
         assert main(["label-image", pattern, "--graph", graph, "--expect", kind]) == 0
     capsys.readouterr()
 
@@ -94,7 +95,7 @@ def test_a_folder_of_something_else_is_left_alone(
     assert [path.name for path in tmp_path.iterdir()] == ["small.onnx"]
     assert main(["demo", str(tmp_path), "--force"]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {
-        "README.txt", "flowers.onnx", "pictures", "sunflower.jpg",
+        "README.txt", "pictures", "sunflower.jpg",
     }  # fmt: skip
 
 
@@ -111,7 +112,7 @@ def test_a_file_and_a_folder_that_cannot_be_made(
 def test_a_failing_command_stops_it_with_its_exit_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = (("one", "inspect flowers.onnx"), ("two", "inspect absent.onnx"), ("three", "--help"))
+    steps = (("one", "selftest --help"), ("two", "inspect absent.onnx"), ("three", "--help"))
     monkeypatch.setattr(demo, "STEPS", steps)
     monkeypatch.chdir(tmp_path)
     assert main(["demo", "here"]) == 5
@@ -124,5 +125,5 @@ def test_a_failing_command_stops_it_with_its_exit_code(
 def test_the_photo_is_none_of_those_that_ranges_were_measured_with(folder: Path) -> None:
     photo = np.asarray(Image.open(folder / "sunflower.jpg")).astype(int)
     assert photo.shape == (240, 240, 3)
-    for path in (folder / "pictures").glob("sunflower-*.png"):
+    for path in (folder / "pictures" / "sunflower").glob("*.png"):
         assert np.abs(photo - np.asarray(Image.open(path))).mean() > 5

@@ -9,8 +9,8 @@ How data flows:
                                    ^------------- and the class, where the picture is a flower
     moving average of its weights --> BatchNorm folded, weights as float16 --> ONNX
 
-The student begins with the layers of `src/q8tool/data/flowers.onnx`, which tools/embedded_model
-trained from random weights. Of the teacher only answers are used, never weights. Photos, their
+The student begins with the layers of `tools/embedded_model/flowers.onnx`, which came from random
+weights. Of the teacher only answers are used, never weights. Photos, their
 split, drawings and onnxruntime come from `embedded_model`; modules here, each importing further
 down: export, training, student, views, pictures, recipe.
 """

@@ -1,4 +1,4 @@
-"""The small flower classifier that q8tool ships: its pictures, teacher, training and file.
+"""A small flower classifier, where the embedded backbone begins: pictures, teacher, training, file.
 
 How data flows:
 

@@ -18,8 +18,12 @@ __all__ = ["command"]
 # What is said about each command, and the command.
 STEPS = (
     (
-        "Make the model self-contained: fold what does not depend on the photo.",
-        "freeze --input flowers.onnx --output frozen.onnx",
+        "Teach a small network to tell the flowers apart; in float and in eight bits.",
+        "retrain --image-dir pictures -o own.onnx --bottleneck-dir cache",
+    ),
+    (
+        "The float one, self-contained: fold what does not depend on the photo.",
+        "freeze --input own.float.onnx --output frozen.onnx",
     ),
     (
         "Eight bits without any data: ranges from the operators, or taken at run time.",
@@ -34,8 +38,8 @@ STEPS = (
         "quantize --input frozen.onnx --output small.onnx --images pictures",
     ),
     (
-        "What is on the photo? The eight-bit model beside the float one.",
-        "label-image sunflower.jpg --graph small.onnx --compare flowers.onnx",
+        "What is on the photo? What retrain made of it beside the float model.",
+        "label-image sunflower.jpg --graph own.onnx --compare own.float.onnx",
     ),
 )
 
@@ -47,10 +51,10 @@ STEPS = (
 @click.option("--force", is_flag=True, help="Use DIR even if other files are in it.")
 @debug_option
 def command(folder: Path, **options: Any) -> None:
-    """Show the whole chain on a small model of flowers that is inside q8tool.
+    """Show the whole chain on drawn flowers.
 
-    Draws a few flowers into DIR (q8tool-demo if not given), puts the float model there, and runs
-    the commands that make it eight-bit and label a picture, each printed before its output.
+    Draws flowers into DIR (q8tool-demo if not given), and runs the commands that learn to tell
+    them apart, make the result eight-bit and label a picture, each printed before its output.
 
     \b
     Example:
@@ -60,7 +64,7 @@ def command(folder: Path, **options: Any) -> None:
 
     with report.progress() as bar:
         count = demo.run(demo.Options(folder, **options), bar)
-    _say(f"{demo.MODEL} and {count} drawn pictures of flowers, in {folder}/")
+    _say(f"{count} drawn pictures of flowers, in {folder}/{demo.PICTURES}/")
     _show(f"cd {shlex.quote(str(folder))}")
     entry = click.get_current_context().find_root().command
     with _inside(folder):

@@ -134,7 +134,7 @@ def _training_options(function: F) -> F:
         click.option(
             "--hidden", type=click.IntRange(0, 4096), metavar="N",
             help="Most hidden units, each a photo to compare with; 0: plain softmax regression. "
-            "Default: 1024.",
+            "Default: 2048.",
         ),
         click.option(
             "--how-many-training-steps", "most_steps", type=click.IntRange(1), metavar="N",

@@ -33,12 +33,12 @@ __all__ = ["Choice", "HeadOptions", "Moment", "Trained", "train_head"]
 
 Array = NDArray[Any]
 
-MOST_LANDMARKS = 1024
+MOST_LANDMARKS = 2048
 MOST_COMPONENTS = 128
 # Of the units, by twice the mean squared length of what they see.
 NARROWNESS = 2.0
 # Of the sum of the photos' losses, from strong to weak: each fit begins where the last ended.
-PENALTIES = (0.1, 0.03, 0.01)
+PENALTIES = (0.1, 0.03, 0.01, 0.003)
 # Softmax regression on the features themselves, whose deviation is 1.
 LINEAR_PENALTIES = (300.0, 100.0, 30.0, 10.0)
 # Taken where there is no photo to choose by.

@@ -19,7 +19,7 @@ Array = NDArray[Any]
 # Called with the number of a step, the weights (D + 1, K; the last row is the biases), the loss.
 Step = Callable[[int, Array, float], None]
 
-TOLERANCE = 1e-5
+TOLERANCE = 3e-5
 MOST_STEPS = 300
 
 
