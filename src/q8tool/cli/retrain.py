@@ -1,5 +1,6 @@
 """q8tool retrain: folders of photos become a classifier, in float and in eight bits."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -199,6 +200,7 @@ def command(
       q8tool retrain --image-dir flowers/
       q8tool label-image photo.jpg --graph retrained.onnx
     """
+    _use_one_thread_for_matrices()
     from q8tool.image.distort import Distortion
     from q8tool.pipelines import retrain
 
@@ -209,6 +211,15 @@ def command(
         report.print_json(result.to_json())
     else:
         _print(result, prints_wrong)
+
+
+def _use_one_thread_for_matrices() -> None:
+    """Before numpy is loaded: its library's threads add up in another order on every machine.
+
+    They also wait for each other in a loop, which takes minutes where cores are busy.
+    """
+    for library in ("OPENBLAS_NUM", "OMP_NUM", "MKL_NUM", "VECLIB_MAXIMUM"):
+        os.environ.setdefault(f"{library}_THREADS", "1")
 
 
 def _print(result: "Report", prints_wrong: bool) -> None:

@@ -183,7 +183,8 @@ def _left_out(z: Array, classes: Array, count: int, theta: Array, choice: Choice
     curvature = 0.25 * balanced_weights(classes, count)
     scaled = z * np.sqrt(curvature).astype(np.float32)[:, None]
     hessian = scaled.T @ scaled + np.float32(choice.penalty) * np.eye(z.shape[1], dtype=np.float32)
-    leverage = np.minimum((scaled * np.linalg.solve(hessian, scaled.T).T).sum(1), 0.99)
+    halves = scaled @ _inverse_of_lower(np.linalg.cholesky(hessian)).T
+    leverage = np.minimum((halves**2).sum(1), 0.99)
     residual = np.eye(count)[classes] - probabilities(z, theta)
     moved = (leverage / (1.0 - leverage) / 0.25)[:, None] * residual
     scores = z @ theta[:-1] + theta[-1] - moved
@@ -233,7 +234,7 @@ class _Space:
         )
         near = _nearness(hidden.landmarks.T.astype(np.float64), hidden)
         lower = np.linalg.cholesky(near + JITTER * np.eye(len(near)))
-        whitening = np.linalg.inv(lower.astype(np.float32)).T
+        whitening = _inverse_of_lower(lower.astype(np.float32)).T
         return replace(space, hidden=hidden, whitening=whitening)
 
     def standard(self, x: Array) -> Array:
@@ -293,3 +294,20 @@ def _nearness(p: Array, hidden: Hidden) -> Array:
     z = hidden.landmarks.T.astype(np.float64)
     distance = (p**2).sum(1)[:, None] + (z**2).sum(1) - 2.0 * p @ z.T
     return np.asarray(np.exp(-hidden.narrowness * np.maximum(distance, 0.0)))
+
+
+def _inverse_of_lower(matrix: Array) -> Array:
+    """The inverse of a lower triangular matrix, by halves: most of it is matrix products.
+
+    [A 0]^-1   [     A^-1       0  ]
+    [B C]    = [-C^-1 B A^-1  C^-1 ]
+    """
+    size = len(matrix)
+    if size <= 64:
+        return np.linalg.inv(matrix)
+    half = size // 2
+    inverse = np.zeros_like(matrix)
+    inverse[:half, :half] = _inverse_of_lower(matrix[:half, :half])
+    inverse[half:, half:] = _inverse_of_lower(matrix[half:, half:])
+    inverse[half:, :half] = -inverse[half:, half:] @ matrix[half:, :half] @ inverse[:half, :half]
+    return inverse
