@@ -1,9 +1,10 @@
 """q8tool retrain: folders of photos become a classifier, in float and in eight bits."""
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -171,11 +172,28 @@ def _training_options(function: F) -> F:
     return function
 
 
+def _one_thread_for_matrices(function: F) -> F:
+    """Says so to numpy's library, before anything loads numpy.
+
+    Its threads would add up in another order on every machine, and they wait for each other in a
+    loop, which takes minutes where cores are busy.
+    """
+
+    @functools.wraps(function)
+    def with_one_thread(*args: Any, **kwargs: Any) -> Any:
+        for library in ("OPENBLAS_NUM", "OMP_NUM", "MKL_NUM", "VECLIB_MAXIMUM"):
+            os.environ.setdefault(f"{library}_THREADS", "1")
+        return function(*args, **kwargs)
+
+    return cast(F, with_one_thread)
+
+
 @click.command("retrain")
 @click.option(
     "--image-dir", type=click.Path(path_type=Path), required=True, metavar="DIR",
     help="One folder of photos per class, or train, val and test folders that hold those.",
 )  # fmt: skip
+@_one_thread_for_matrices
 @_output_options
 @_base_options
 @_data_options
@@ -200,7 +218,6 @@ def command(
       q8tool retrain --image-dir flowers/
       q8tool label-image photo.jpg --graph retrained.onnx
     """
-    _use_one_thread_for_matrices()
     from q8tool.image.distort import Distortion
     from q8tool.pipelines import retrain
 
@@ -211,15 +228,6 @@ def command(
         report.print_json(result.to_json())
     else:
         _print(result, prints_wrong)
-
-
-def _use_one_thread_for_matrices() -> None:
-    """Before numpy is loaded: its library's threads add up in another order on every machine.
-
-    They also wait for each other in a loop, which takes minutes where cores are busy.
-    """
-    for library in ("OPENBLAS_NUM", "OMP_NUM", "MKL_NUM", "VECLIB_MAXIMUM"):
-        os.environ.setdefault(f"{library}_THREADS", "1")
 
 
 def _print(result: "Report", prints_wrong: bool) -> None:
