@@ -117,7 +117,7 @@ NATIVE := $(ENGINE) $(wildcard csrc/*.h csrc/*/*.h csrc/*/*.inc)
 
 ext: .venv/.package ## compile the engine into src/q8tool/native
 
-demo: .venv/.package ## the whole chain on the embedded model, from an empty checkout
+demo: .venv/.package ## the whole chain on drawn flowers, from an empty checkout
 	.venv/bin/q8tool demo
 
 test: check check-arm .venv/.stamp ## everything: C kernels here and emulated, then pytest
