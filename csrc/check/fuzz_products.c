@@ -133,7 +133,7 @@ static void add_conv(fuzz_case *c, bool is_f32)
                     .y_scale = fuzz_float(c),
                     .residual = fuzz_chance(c, 8) ? fuzz_id(c, fuzz_new(c, Q8_F32, 4, y_dims)) : -1,
                     .table = fuzz_chance(c, 8) ? fuzz_memory(c, 256, 1) : NULL,
-                    .gate = fuzz_chance(c, h.kernel * w.kernel == 1 ? 2 : 32) ? &gate : NULL};
+                    .gate = fuzz_chance(c, h.kernel == 1 && w.kernel == 1 ? 2 : 32) ? &gate : NULL};
     q8_plan_add_conv(c->plan, fuzz_chance(c, 128) ? NULL : &conv);
     if (y >= 0 && c->tensors[y].dtype == Q8_F32)
         fuzz_maybe_finish(c, y);
