@@ -76,6 +76,7 @@ def test_everybody_accepts_the_result(tmp_path: Path, photos: Path, base: Path, 
     run(tmp_path, photos, base)
     path = tmp_path / "out" / name
     onnx.checker.check_model(str(path), full_check=True)
+    assert sorted(metadata.notes(io.load(path))) == ["labels", "preprocess", "retrain"]
     files = sorted(photos.rglob("*.png"))[::5]
     said = label_image.run(label_image.Options(files, path, top=3))
     session = onnxruntime.InferenceSession(str(path))

@@ -292,6 +292,8 @@ class _Run:
         attach_head(
             model, head, self.options.output_name, len(data.labels), is_eight_bit=name == "int8"
         )
+        # What quantize noted is about the backbone alone.
+        model.metadata_props.clear()
         metadata.set_labels(model, list(data.labels))
         metadata.set_preprocess(model, backbone.spec.to_dict())
         recipe = {
