@@ -280,12 +280,14 @@ def resize_cases() -> list[Case]:
     modes = ["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"]
     for mode in modes:
         for kind in ("nearest", "linear"):
-            for scale in ([1, 1, 2, 3], [1, 1, 0.6, 0.5]):
+            # Of lengths that are no whole numbers, onnxruntime's corners are not the standard's.
+            smaller = 5 / 7 if mode == "align_corners" else 0.6
+            for scale in ([1, 1, 2, 3], [1, 1, smaller, 0.5]):
                 resize = node(
                     "Resize", "x - s", "y", mode=kind, coordinate_transformation_mode=mode
                 )
                 weights = {"s": np.asarray(scale, np.float32)}
-                name = f"resize {kind} {mode} {scale[2]}"
+                name = f"resize {kind} {mode} {float(scale[2]):.2}"
                 cases.append(Case(name, [resize], {"x": numbers(2, 3, 7, 8)}, weights))
     for rounding in ("floor", "ceil", "round_prefer_ceil"):
         resize = node("Resize", "x - - z", "y", nearest_mode=rounding)

@@ -4,9 +4,12 @@ graph + shapes -> facts -> steps -> segments -> plans -> Program
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
 
 from q8tool.engine.assemble import RefusedStep, assembled
-from q8tool.engine.facts import known_facts
+from q8tool.engine.facts import Fact, known_facts
 from q8tool.engine.fusion import fused
 from q8tool.engine.graph import Graph, Node
 from q8tool.engine.lowerings import new_lowering
@@ -25,6 +28,7 @@ def compiled(
     wanted: Sequence[str],
     isa: str | None,
     journal: Journal | None = None,
+    known: Mapping[str, NDArray[Any]] | None = None,
 ) -> Program:
     """The program for inputs of the types and shapes in `fed`.
 
@@ -32,13 +36,15 @@ def compiled(
     isa      None: the best of this CPU
     journal  receives every call that built the plan, if the program is a single plan; else it
              stays empty
+    known    values of some inputs, which the program may then take for constants
 
     Raises UnsupportedError for an operator that nobody implements.
     """
     refused: dict[Node, str] = {}
     while True:
+        facts = known_facts(graph, fed, known or {})
         try:
-            return _compiled(graph, fed, wanted, isa, refused, journal)
+            return _compiled(graph, fed, facts, wanted, isa, refused, journal)
         except RefusedStep as refusal:
             nodes = refusal.step.nodes
             if not nodes or nodes[0] in refused:
@@ -49,13 +55,13 @@ def compiled(
 def _compiled(
     graph: Graph,
     fed: Signature,
+    facts: Mapping[str, Fact],
     wanted: Sequence[str],
     isa: str | None,
     refused: Mapping[Node, str],
     journal: Journal | None,
 ) -> Program:
     """One attempt; nodes in `refused` go to the host for that reason."""
-    facts = known_facts(graph, fed)
     lowering = new_lowering(graph, facts, wanted, refused)
     inputs = {name: lowering.outer_form(lowering.value(name)) for name in fed}
     lowering.run()

@@ -83,14 +83,19 @@ class Fact:
 
 
 def known_facts(
-    graph: Graph, fed: Mapping[str, tuple[np.dtype[Any] | None, tuple[int, ...] | None]]
+    graph: Graph,
+    fed: Mapping[str, tuple[np.dtype[Any] | None, tuple[int, ...] | None]],
+    known: Mapping[str, Array],
 ) -> dict[str, Fact]:
     """Facts of every value of the graph, by name.
 
     fed  type and shape of each input that the caller feeds, None for sequences and the like;
          constants of the same name give way
+    known  values of some of those inputs, which become constants
     """
     facts = {name: Fact(dtype, shape) for name, (dtype, shape) in fed.items()}
+    for name, array in known.items():
+        facts[name] = Fact(array.dtype, array.shape, partial(np.asarray, array))
     makers: dict[str, _Folded] = {}
     for name, read in graph.constants.items():
         if name not in facts:

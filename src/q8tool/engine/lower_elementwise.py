@@ -211,10 +211,16 @@ class _FloatSteps:
 
     lowering: Lowering
 
-    def unary(self, op: str, x: Tensor, alpha: float = 0.0) -> Tensor:
+    def unary(self, op: str, x: Tensor, alpha: float = 0.0, beta: float = 0.0) -> Tensor:
         y = new_tensor(np.float32, x.shape)
-        self.lowering.emit("unary_f32", {"x": x}, {"y": y}, op=op, alpha=alpha, beta=0.0)
+        self.lowering.emit("unary_f32", {"x": x}, {"y": y}, op=op, alpha=alpha, beta=beta)
         return y
+
+    def step(self, x: Tensor, low: float) -> Tensor:
+        """low for negative numbers, 0 for 0, 1 for positive ones, down to the smallest."""
+        large = float(np.finfo(np.float32).max)
+        huge = self.binary("mul", self.binary("mul", x, large), large)
+        return self.unary("clamp", huge, low, 1.0)
 
     def binary(self, op: str, a: Tensor, b: float) -> Tensor:
         y = new_tensor(np.float32, a.shape)
@@ -250,9 +256,26 @@ def _softsign(steps: _FloatSteps, x: Tensor, node: Node) -> _Step:
     return "div", x, steps.binary("add", steps.unary("abs", x), 1.0)
 
 
-_COMPOSED = {"Selu": _selu, "Celu": _celu, "Mish": _mish, "Softsign": _softsign}
+def _sign(steps: _FloatSteps, x: Tensor, node: Node) -> _Step:
+    return "mul", steps.step(x, -1.0), _number(x, 1.0)
+
+
+def _thresholded_relu(steps: _FloatSteps, x: Tensor, node: Node) -> _Step:
+    alpha = float(node.attributes.get("alpha", 1.0))
+    above = steps.unary("clamp", x, alpha, np.inf)
+    return "mul", above, steps.step(steps.binary("sub", x, alpha), 0.0)
+
+
+_COMPOSED = {
+    "Selu": _selu,
+    "Celu": _celu,
+    "Mish": _mish,
+    "Softsign": _softsign,
+    "Sign": _sign,
+    "ThresholdedRelu": _thresholded_relu,
+}
 # What C has no part of: tables only.
-_TABLES = ("ThresholdedRelu", "Sin", "Cos", "Sign")
+_TABLES = ("Sin", "Cos")
 
 
 # ---- two elements ----

@@ -10,7 +10,8 @@ from q8tool.engine.affine import following_affine, scaled
 from q8tool.engine.epilogue import find_epilogue, find_residual
 from q8tool.engine.graph import Node
 from q8tool.engine.lower_attention import begins_attention
-from q8tool.engine.lowering import Lowering, LoweringFunction
+from q8tool.engine.lower_elementwise import broadcast_form
+from q8tool.engine.lowering import Lowering, LoweringFunction, constant_tensor
 from q8tool.engine.products import (
     bias_codes,
     code_weights,
@@ -18,7 +19,7 @@ from q8tool.engine.products import (
     rounded_bias,
 )
 from q8tool.engine.strided import expanded
-from q8tool.engine.tensors import Layout, Tensor
+from q8tool.engine.tensors import Layout, Tensor, new_tensor
 from q8tool.engine.values import Declined, Value
 
 __all__ = ["LOWERINGS", "as_row", "batches", "repeated"]
@@ -49,12 +50,12 @@ class _Product:
 
 
 def lower_gemm(lowering: Lowering, node: Node) -> None:
-    """alpha * A @ B + beta * C; B and C constant."""
+    """alpha * A @ B + beta * C; one step where B is constant and C a constant row."""
     x, w, bias = lowering.input(node, 0), lowering.input(node, 1), lowering.optional(node, 2)
-    if node.attributes.get("transA", 0):
-        raise Declined("transA has no C kernel")
-    if not w.is_constant or not (bias is None or bias.is_constant):
-        raise Declined("its weights are not constant")
+    is_plain = w.is_constant and not node.attributes.get("transA", 0)
+    if not is_plain or not (bias is None or bias.is_constant):
+        _lower_gemm_of_tensors(lowering, node, x, w, bias)
+        return
     is_transposed = bool(node.attributes.get("transB", 0))
     outputs = w.shape[0 if is_transposed else 1]
     if bias is not None and (
@@ -62,9 +63,41 @@ def lower_gemm(lowering: Lowering, node: Node) -> None:
         or (bias.rank and bias.shape[-1] not in (1, outputs))
         or float(node.attributes.get("beta", 1.0)) != 1.0
     ):
-        raise Declined("its bias is no row")
+        _lower_gemm_of_tensors(lowering, node, x, w, bias)
+        return
     alpha = float(node.attributes.get("alpha", 1.0))
     _lower_product(lowering, _Product(node, x, w, bias, is_transposed, alpha))
+
+
+def _lower_gemm_of_tensors(
+    lowering: Lowering, node: Node, a: Value, b: Value, c: Value | None
+) -> None:
+    """Float, term by term."""
+    y = lowering.output(node)
+    if not (a.is_float and b.is_float and (c is None or c.is_float)):
+        raise Declined("its inputs are not float32")
+    operands = []
+    for value, key in ((a, "transA"), (b, "transB")):
+        tensor = lowering.form(value, Layout.PLAIN)
+        turned = lowering.transposed(tensor, [1, 0]) if node.attributes.get(key, 0) else tensor
+        operands.append(turned.view((1, *turned.shape)))
+    factors = [float(node.attributes.get(name, 1.0)) for name in ("alpha", "beta")]
+    terms = [new_tensor(np.float32, y.shape)]
+    reads: dict[str, Tensor | None] = {"a": operands[0], "b": operands[1]}
+    lowering.emit("matmul_f32", reads, {"y": terms[0].view((1, *y.shape))})
+    if c is not None:
+        terms.append(broadcast_form(lowering, c, y.rank, Layout.PLAIN))
+    for position, (term, factor) in enumerate(zip(terms, factors, strict=False)):
+        if factor != 1.0:
+            terms[position] = new_tensor(np.float32, term.shape)
+            number = constant_tensor(np.full([1] * len(term.shape), factor, np.float32))
+            scaled_by: dict[str, Tensor | None] = {"a": term, "b": number}
+            lowering.emit("binary_f32", scaled_by, {"y": terms[position]}, op="mul")
+    if c is None:
+        y.forms[Layout.PLAIN] = terms[0]
+        return
+    total = lowering.new_form(y, Layout.PLAIN)
+    lowering.emit("binary_f32", {"a": terms[0], "b": terms[1]}, {"y": total}, op="add")
 
 
 def lower_matmul(lowering: Lowering, node: Node) -> None:
@@ -153,21 +186,23 @@ def _lower_float(lowering: Lowering, product: _Product) -> None:
 def batches(a: Value, b: Value) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Shapes [B, M, K], [B or 1, K, N] of a @ b, and the batch dimensions to expand both to.
 
-    A matrix b serves all of a's batches at once. Raises Declined for vectors.
+    A matrix b serves all of a's batches at once. A vector a is a row, a vector b a column.
     """
-    if a.rank < 2 or b.rank < 2:
-        raise Declined("a product with a vector has no C kernel")
-    m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
-    if np.prod(b.shape[:-2]) == 1 and b.rank <= a.rank:
-        rows = int(np.prod(a.shape[:-1]))
+    a_shape = a.shape if a.rank > 1 else (1, *a.shape)
+    b_shape = b.shape if b.rank > 1 else (*b.shape, 1)
+    m, k, n = a_shape[-2], a_shape[-1], b_shape[-1]
+    if np.prod(b_shape[:-2]) == 1 and len(b_shape) <= len(a_shape):
+        rows = int(np.prod(a_shape[:-1]))
         return (1, rows, k), (1, k, n), ()
-    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    batch = np.broadcast_shapes(a_shape[:-2], b_shape[:-2])
     count = int(np.prod(batch))
     return (count, m, k), (count, k, n), batch
 
 
 def repeated(lowering: Lowering, x: Tensor, batch: tuple[int, ...]) -> Tensor:
-    """x with its leading dimensions repeated to `batch`, if there is one to repeat to."""
+    """x, a vector as a row, with leading dimensions repeated to `batch` if there is one."""
+    if len(x.shape) == 1:
+        x = x.view((1, *x.shape))
     return expanded(lowering, x, (*batch, *x.shape[-2:])) if batch else x
 
 

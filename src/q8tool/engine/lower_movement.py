@@ -100,12 +100,18 @@ def lower_view(lowering: Lowering, node: Node) -> None:
 
 
 def lower_identity(lowering: Lowering, node: Node) -> None:
-    """Identity, and Dropout outside training."""
+    """Identity, and a Dropout that drops nothing; its mask is true everywhere."""
     training = lowering.optional(node, 2) if node.op_type == "Dropout" else None
     if training is not None and scalar(training) is not False:
-        raise Declined("dropout in training mode has no C kernel")
+        ratio = lowering.optional(node, 1)
+        if ratio is None or scalar(ratio) != 0:
+            raise Declined("dropout in training mode is random")
     if len(node.outputs) > 1 and node.outputs[1]:
-        raise Declined("the mask of Dropout has no C kernel")
+        mask = lowering.output(node, 1)
+        if mask.dtype != np.bool_:
+            raise Declined(f"a mask of {mask.dtype} has no C kernel")
+        target = lowering.new_form(mask, Layout.PLAIN)
+        lowering.emit("fill", {}, {"y": target}, value=np.uint8(1))
     moved(lowering, node, lambda x, _: x)
 
 

@@ -8,7 +8,7 @@ from q8tool.engine.lower_movement import moved
 from q8tool.engine.lowering import Lowering, LoweringFunction
 from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_shape
 from q8tool.engine.values import Declined, Value
-from q8tool.engine.windows import Window, as_picture, window_of
+from q8tool.engine.windows import Window, as_picture, volume_windows, window_of
 
 __all__ = ["LOWERINGS", "lower_average", "whole_picture"]
 
@@ -18,6 +18,9 @@ def lower_max_pool(lowering: Lowering, node: Node) -> None:
     if len(node.outputs) > 1 and node.outputs[1]:
         raise Declined("the indices of the maxima have no C kernel")
     x = lowering.input(node, 0)
+    if x.rank == 5:
+        _lower_volume(lowering, node, "max")
+        return
     window = window_of(node, x.shape, tuple(node.attributes["kernel_shape"]))
     _lower_max(lowering, node, window)
 
@@ -30,6 +33,9 @@ def lower_global_max_pool(lowering: Lowering, node: Node) -> None:
 def lower_average_pool(lowering: Lowering, node: Node) -> None:
     """Averages; codes in and out where QuantizeLinear follows."""
     x = lowering.input(node, 0)
+    if x.rank == 5:
+        _lower_volume(lowering, node, "average")
+        return
     window = window_of(node, x.shape, tuple(node.attributes["kernel_shape"]))
     lower_average(lowering, node, window, bool(node.attributes.get("count_include_pad", 0)))
 
@@ -91,6 +97,30 @@ def lower_average(lowering: Lowering, node: Node, window: Window, includes_pads:
         y_low=low,
         y_high=high,
     )
+
+
+def _lower_volume(lowering: Lowering, node: Node, kind: str) -> None:
+    """A window of three dimensions: over height and width, then over depth.
+
+    The maximum of maxima; the average of averages, as every window counts the same number of
+    values for each of its depths.
+    """
+    x, y = lowering.input(node, 0), lowering.output(node)
+    if not x.is_float:
+        raise Declined(f"pooling of volumes of {x.dtype} has no C kernel")
+    if lowering.affine_codes(x) is not None:
+        lowering.explain("pooling of volumes is float")
+    n, c, depth, *size = x.shape
+    deep, *result = y.shape[2:]
+    flat, line = volume_windows(node, x.shape, tuple(node.attributes["kernel_shape"]))
+    includes = {"count_include_pad": bool(node.attributes.get("count_include_pad", 0))}
+    arguments = includes if kind == "average" else {}
+    source = lowering.form(x, Layout.CHANNELS_LAST).view((n * depth, *size, c))
+    between = new_tensor(np.float32, (n * depth, *result, c))
+    _emit_pool(lowering, kind, source, between, flat, **arguments)
+    pixels = int(np.prod(result))
+    target = lowering.new_form(y, Layout.CHANNELS_LAST).view((n, deep, pixels, c))
+    _emit_pool(lowering, kind, between.view((n, depth, pixels, c)), target, line, **arguments)
 
 
 def _emit_pool(

@@ -68,7 +68,9 @@ def _places(size: int, out: int, scale: float, coordinates: str) -> NDArray[np.f
     if coordinates == "pytorch_half_pixel":
         return (i + 0.5) / scale - 0.5 if out > 1 else np.zeros(1)
     if coordinates == "align_corners":
-        return i * (size - 1) / (out - 1) if out > 1 else np.zeros(1)
+        # onnx.reference takes scale * size, which need not be a whole number, for the new length.
+        length = out if abs(scale * size - out) < 1e-3 else scale * size
+        return i * (size - 1) / (length - 1) if out > 1 else np.zeros(1)
     if coordinates == "tf_half_pixel_for_nn":
         return (i + 0.5) / scale
     if coordinates == "half_pixel_symmetric":
@@ -145,8 +147,6 @@ def _interpolations(
     attributes = node.attributes
     if attributes.get("antialias", 0) or attributes.get("exclude_outside", 0):
         raise Declined("antialiasing has no C kernel")
-    if attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise Declined("keep_aspect_ratio_policy has no C kernel")
     is_old = node.op_type == "Upsample" or node.version < 11
     coordinates = attributes.get("coordinate_transformation_mode", "half_pixel")
     nearest = attributes.get("nearest_mode", "round_prefer_floor")
@@ -168,9 +168,15 @@ def _scales(lowering: Lowering, node: Node, x: Value, y: Value, is_old: bool) ->
     """The scale of each dimension: as given, or the ratio of the sizes."""
     result = {d: y.shape[d] / x.shape[d] for d in range(x.rank)}
     given = constant_input(lowering, node, 1 if is_old else 2, "scales")
-    if given is None or not given.size:
-        return result
     axes = node.attributes.get("axes", range(x.rank))
+    policy = node.attributes.get("keep_aspect_ratio_policy", "stretch")
+    if given is None or not given.size:
+        sizes = None if policy == "stretch" else constant_input(lowering, node, 3, "sizes")
+        if sizes is not None:
+            ratios = [n / x.shape[axis] for axis, n in zip(axes, sizes.ravel(), strict=True)]
+            same = min(ratios) if policy == "not_larger" else max(ratios)
+            result.update({int(axis) % x.rank: same for axis in axes})
+        return result
     for axis, scale in zip(axes, given.ravel(), strict=True):
         result[int(axis) % x.rank] = float(scale)
     return result

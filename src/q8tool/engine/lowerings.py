@@ -14,6 +14,7 @@ from q8tool.engine import (
     lower_pool,
     lower_quantize,
     lower_resize,
+    lower_sequence,
 )
 from q8tool.engine.facts import Fact
 from q8tool.engine.graph import Graph, Node
@@ -35,6 +36,7 @@ LOWERINGS: dict[tuple[str, str], LoweringFunction] = {
         lower_pool,
         lower_quantize,
         lower_resize,
+        lower_sequence,
     )
     for op_type, function in family.LOWERINGS.items()
 }

@@ -25,6 +25,10 @@ Array = npt.NDArray[Any]
 # Programs for so many different input shapes are kept.
 _PROGRAMS_KEPT = 4
 _PROFILE_RUNS = 5
+# Plans are built for the values of parameters of so many bytes, and so often; for others only for
+# their shapes.
+_PARAMETER_BYTES = 1 << 20
+_PARAMETER_PLANS = 32
 
 
 class Session:
@@ -37,7 +41,9 @@ class Session:
     observe  names of intermediate values that run returns as well, in ONNX layout
 
     A model is compiled for the shapes of its inputs: at once if all are known, else at the first
-    run with new shapes. What a file was compiled to is kept for the next process (plan_cache.py).
+    run with new shapes. Inputs that say sizes, axes or bounds, or are weights, are compiled for
+    their values, at the first run; `strict` looks at such a model then. What a file was compiled
+    to is kept for the next process (plan_cache.py).
     Several threads may call run at the same time.
     """
 
@@ -61,7 +67,9 @@ class Session:
         self._check_names(observe)
         self._programs: OrderedDict[Any, Program] = OrderedDict()
         self._lock = threading.Lock()
-        self._last = self._program(self._assumed_feeds()) if self._is_static() or strict else None
+        self._specialized = 0
+        is_known = not self._source.summary.parameters and (self._is_static() or strict)
+        self._last = self._program(self._assumed_feeds()) if is_known else None
 
     @property
     def inputs(self) -> list[TensorInfo]:
@@ -108,7 +116,7 @@ class Session:
 
         Before the first run, symbolic dimensions count as 1.
         """
-        return (self._last or self._program(self._assumed_feeds())).infos()
+        return (self._last or self._program(self._assumed_feeds(), is_example=True)).infos()
 
     def profile(self, feeds: Mapping[str, npt.ArrayLike] | None = None) -> list[StepInfo]:
         """explain, with the shortest time of each step over a few runs.
@@ -120,14 +128,20 @@ class Session:
 
     # ---- inside ----
 
-    def _program(self, arrays: Mapping[str, Array]) -> Program:
-        """The program for the types and shapes of these arrays."""
-        signature = tuple((name, *_type_and_shape(array)) for name, array in arrays.items())
+    def _program(self, arrays: Mapping[str, Array], *, is_example: bool = False) -> Program:
+        """The program for the types and shapes of these arrays, and the values of parameters.
+
+        is_example  their values mean nothing
+        """
+        fed = {name: _type_and_shape(array) for name, array in arrays.items()}
+        known = {} if is_example else self._parameters(arrays)
+        values = tuple((name, array.tobytes()) for name, array in known.items())
+        signature = (tuple(fed.items()), values)
         with self._lock:
             program = self._programs.get(signature)
             if program is None:
-                fed = {name: (dtype, shape) for name, dtype, shape in signature}
-                program = self._source.program(fed, self._wanted, self._isa)
+                self._specialized += bool(known)
+                program = self._source.program(fed, self._wanted, self._isa, known)
                 if self._strict:
                     _refuse_host_steps(program)
                 self._programs[signature] = program
@@ -135,6 +149,18 @@ class Session:
                     self._programs.popitem(last=False)
             self._last = program
             return program
+
+    def _parameters(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Small numeric parameters; none once their values have changed too often."""
+        if self._specialized >= _PARAMETER_PLANS:
+            return {}
+        return {
+            name: np.array(arrays[name])
+            for name in sorted(self._source.summary.parameters)
+            if name in arrays
+            and arrays[name].dtype.kind in "biuf"
+            and arrays[name].nbytes <= _PARAMETER_BYTES
+        }
 
     def _checked(self, feeds: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
         """C-contiguous arrays of the model's types, in the order of its inputs."""

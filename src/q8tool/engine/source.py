@@ -4,10 +4,12 @@ What compiles is imported only then: a process that finds its plans in the cache
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
 
 from q8tool.engine.plan_cache import PlanCache, cached_plans
 from q8tool.engine.program import Program, Signature
@@ -54,16 +56,26 @@ class Source:
         refuse_unknown_operators(graph)
         return graph
 
-    def program(self, fed: Signature, wanted: Sequence[str], isa: str | None) -> Program:
-        """The program for inputs of these types and shapes that returns the wanted values."""
-        kept = None if self._plans is None else self._plans.program(fed, wanted, isa)
+    def program(
+        self,
+        fed: Signature,
+        wanted: Sequence[str],
+        isa: str | None,
+        known: Mapping[str, npt.NDArray[Any]],
+    ) -> Program:
+        """The program for inputs of these types and shapes that returns the wanted values.
+
+        known  inputs for whose values alone it is built; such programs are not kept in files
+        """
+        plans = None if known else self._plans
+        kept = None if plans is None else plans.program(fed, wanted, isa)
         if kept is not None:
             return kept
         from q8tool.engine.compilation import compiled
 
         graph = self.graph
-        if self._plans is None:
-            return compiled(graph, fed, wanted, isa)
+        if known or self._plans is None:
+            return compiled(graph, fed, wanted, isa, known=known)
         with self._plans.journal(fed, wanted, isa) as journal:
             return compiled(graph, fed, wanted, isa, journal)
 
@@ -90,6 +102,7 @@ class Source:
 
     def _read_summary(self) -> Summary:
         """Of the graph; kept for the next process."""
+        from q8tool.engine.parameters import parameter_inputs
         from q8tool.model.probabilities import gives_probabilities
 
         graph = self.graph
@@ -100,6 +113,7 @@ class Source:
             optional=graph.optional,
             metadata_props=dict(self._loaded.metadata_props),
             probabilities=frozenset(v.name or "" for v in outputs if gives_probabilities(v)),
+            parameters=parameter_inputs(graph),
         )
         if self._plans is not None:
             self._plans.keep_summary(summary)

@@ -18,6 +18,7 @@ class Summary:
     inputs          what a caller feeds; those in `optional` have a default
     metadata_props  the model's own notes
     probabilities   outputs that the model's last operators make probabilities
+    parameters      inputs whose values, not only shapes, a plan is built for
     """
 
     inputs: tuple[TensorInfo, ...]
@@ -25,6 +26,7 @@ class Summary:
     optional: frozenset[str]
     metadata_props: Mapping[str, str]
     probabilities: frozenset[str]
+    parameters: frozenset[str]
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values; from_json reads them."""
@@ -34,6 +36,7 @@ class Summary:
             "optional": sorted(self.optional),
             "metadata_props": dict(self.metadata_props),
             "probabilities": sorted(self.probabilities),
+            "parameters": sorted(self.parameters),
         }
 
     @classmethod
@@ -45,6 +48,7 @@ class Summary:
             optional=frozenset(described["optional"]),
             metadata_props=described["metadata_props"],
             probabilities=frozenset(described["probabilities"]),
+            parameters=frozenset(described["parameters"]),
         )
 
 

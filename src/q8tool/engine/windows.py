@@ -7,7 +7,7 @@ from q8tool.engine.tensors import Tensor
 from q8tool.engine.values import Declined
 from q8tool.ops.convolution import same_pads
 
-__all__ = ["Window", "as_picture", "window_of"]
+__all__ = ["Window", "as_picture", "volume_windows", "window_of"]
 
 Pair = tuple[int, int]
 
@@ -30,6 +30,33 @@ def window_of(node: Node, shape: tuple[int, ...], kernel: tuple[int, ...]) -> Wi
     spatial = len(shape) - 2
     if spatial not in (1, 2) or len(kernel) != spatial:
         raise Declined(f"windows of {spatial} dimensions have no C kernel")
+    stride, dilation, pads = _attributes(node, shape, kernel)
+    if spatial == 1:
+        pads = (0, pads[0], 0, pads[1])
+    return Window(
+        _pair(kernel), _pair(stride), _pair(dilation), (pads[0], pads[1], pads[2], pads[3])
+    )
+
+
+def volume_windows(
+    node: Node, shape: tuple[int, ...], kernel: tuple[int, ...]
+) -> tuple[Window, Window]:
+    """The node's window over (N, C, D, H, W): over height and width, and over depth alone."""
+    if len(kernel) != 3:
+        raise Declined("its kernel has not the dimensions of its input")
+    stride, dilation, pads = _attributes(node, shape, kernel)
+    flat = Window(
+        _pair(kernel[1:]), _pair(stride[1:]), _pair(dilation[1:]),
+        (pads[1], pads[2], pads[4], pads[5]),
+    )  # fmt: skip
+    return flat, Window((kernel[0], 1), (stride[0], 1), (dilation[0], 1), (pads[0], 0, pads[3], 0))
+
+
+def _attributes(
+    node: Node, shape: tuple[int, ...], kernel: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Strides, dilations and pads; one of each per spatial dimension, two for pads."""
+    spatial = len(kernel)
     stride = tuple(node.attributes.get("strides", (1,) * spatial))
     dilation = tuple(node.attributes.get("dilations", (1,) * spatial))
     pads = tuple(node.attributes.get("pads", (0,) * 2 * spatial))
@@ -42,11 +69,7 @@ def window_of(node: Node, shape: tuple[int, ...], kernel: tuple[int, ...]) -> Wi
         pads = (0,) * 2 * spatial
     if min(pads) < 0:
         raise Declined("negative padding has no C kernel")
-    if spatial == 1:
-        pads = (0, pads[0], 0, pads[1])
-    return Window(
-        _pair(kernel), _pair(stride), _pair(dilation), (pads[0], pads[1], pads[2], pads[3])
-    )
+    return stride, dilation, pads
 
 
 def as_picture(tensor: Tensor) -> Tensor:

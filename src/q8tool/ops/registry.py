@@ -123,8 +123,8 @@ _NAMES: dict[Quantization, str] = {
     "weights": "Conv ConvTranspose Gemm MatMul |",
     "same": (
         "MaxPool Reshape Flatten Squeeze Unsqueeze Identity Dropout Transpose Slice Split Pad "
-        "Expand Tile Gather DepthToSpace SpaceToDepth Resize Upsample GlobalMaxPool |"
-        "ReverseSequence"
+        "Expand Tile Gather DepthToSpace SpaceToDepth Resize Upsample GlobalMaxPool "
+        "ReverseSequence |"
     ),
     "table": (
         "Relu Clip Sigmoid Tanh HardSigmoid HardSwish LeakyRelu Elu Gelu Erf Exp Log Sqrt Neg Abs "

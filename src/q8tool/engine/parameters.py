@@ -1,0 +1,54 @@
+"""Inputs that a plan needs the values of, not only the shapes: sizes, axes, bounds, weights.
+
+A model may leave to its caller what exporters write into the file: the shape of a Reshape, the
+bounds of a Clip, the weights of a Conv. C takes them when a plan is built, so a session builds a
+plan for their values (session.py), as it does for shapes.
+"""
+
+from q8tool.engine.graph import Graph
+
+__all__ = ["parameter_inputs"]
+
+_POSITIONS = {
+    "Clip": (1, 2),
+    "Conv": (1, 2),
+    "ConvTranspose": (1, 2),
+    "Dropout": (1, 2),
+    "Expand": (1,),
+    "Gemm": (1, 2),
+    "Pad": (1, 2, 3),
+    "ReduceMax": (1,),
+    "ReduceMean": (1,),
+    "ReduceMin": (1,),
+    "ReduceSum": (1,),
+    "ReduceSumSquare": (1,),
+    "Reshape": (1,),
+    "Resize": (1, 2, 3),
+    "ReverseSequence": (1,),
+    "Slice": (1, 2, 3, 4),
+    "Split": (1,),
+    "Squeeze": (1,),
+    "Tile": (1,),
+    "Unsqueeze": (1,),
+    "Upsample": (1,),
+    # Scales, zero points and integer weights.
+    "BatchNormalization": (1, 2, 3, 4),
+    "ConvInteger": (1, 2, 3),
+    "DequantizeLinear": (1, 2),
+    "MatMulInteger": (1, 2, 3),
+    "QLinearConv": (1, 2, 3, 4, 5, 6, 7, 8),
+    "QLinearMatMul": (1, 2, 3, 4, 5, 6, 7),
+    "QuantizeLinear": (1, 2),
+}
+
+
+def parameter_inputs(graph: Graph) -> frozenset[str]:
+    """Names of the graph's inputs that a node reads as such a parameter."""
+    names = {info.name for info in graph.inputs if info.is_tensor}
+    read = {
+        node.input(position)
+        for node in graph.nodes
+        if not node.domain
+        for position in _POSITIONS.get(node.op_type, ())
+    }
+    return frozenset(names & read)
