@@ -131,6 +131,7 @@ lint: check-symbols check-text .venv/.stamp ## ruff, mypy, symbols, whitespace, 
 
 docs: .venv/.stamp ## write the generated pages anew
 	.venv/bin/cog -r docs/cli.md
+	.venv/bin/python -m tests.ops.operator_page
 
 ARGS :=
 bench: .venv/.stamp ## us, onnxruntime and OpenVINO side by side; ARGS="--help" says more
