@@ -100,6 +100,44 @@ def test_models_that_do_not_go_together(folder: Path, capsys: pytest.CaptureFixt
     assert typed(folder, "compare", "m.onnx", "z.onnx") == 5
     assert "its outputs ['z']" in capsys.readouterr().err
     assert typed(folder, "compare", "m.onnx", "none.onnx") == 5
+    saved(model(TEXT.replace("[N,4]", "[N,5]"), 13, w=random(8, 3, 3, 3), k=random(8, 5)),
+          folder / "wide.onnx")  # fmt: skip
+    assert typed(folder, "compare", "m.onnx", "wide.onnx") == 5
+    assert "its output 'y' has shape" in capsys.readouterr().err
+
+
+def test_outputs_whose_size_follows_from_values(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The models find another number of things; what can be compared is."""
+    text = TEXT.replace("[N,4] y)", "[N,4] y, float[M] s)").replace(
+        "y = MatMul(f, k)",
+        "y = MatMul(f, k) g = Greater(y, t) u = Reshape(g, line) s = Compress(y, u)",
+    )
+    for name, limit in (("m", 0.0), ("o", 0.5)):
+        graph = model(
+            text, 13, w=random(8, 3, 3, 3), k=random(8, 4), t=f32(limit),
+            line=np.array([-1], np.int64),
+        )  # fmt: skip
+        saved(graph, folder / f"{name}.onnx")
+    assert typed(folder, "compare", "m.onnx", "o.onnx", "--data", "d.npz", "--json") == 0
+    comparison = json.loads(capsys.readouterr().out)["comparison"]
+    assert comparison["sqnr_db"] is None  # y is the same to the bit
+    assert comparison["top1_agreement"] is None
+
+
+@pytest.mark.parametrize("command", ["compare m.onnx q.onnx", "verify q.onnx --float m.onnx"])
+def test_no_photo_can_be_read(
+    folder: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = [photo(folder / f"{i}.png", (40 * i, 9, 255 - i)) for i in range(6)]
+    quantized(folder, *(word for path in photos for word in ("--images", path)), "--preset", "unit")
+    (folder / "bad").mkdir()
+    (folder / "bad" / "1.png").write_bytes(b"nothing")
+    capsys.readouterr()
+    words = [*command.split(), "--images", folder / "bad", "--preset", "unit"]
+    assert typed(folder, *words) == 5
+    assert "none of the photos can be read" in capsys.readouterr().err
 
 
 def test_verify(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

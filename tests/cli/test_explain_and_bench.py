@@ -1,6 +1,7 @@
 """q8tool explain and q8tool bench: what they say of small models."""
 
 import json
+import sys
 from pathlib import Path
 
 import onnx
@@ -95,6 +96,21 @@ def test_what_bench_does_not_take(
     assert captured.out == ""
     assert captured.err.startswith("error: ")
     assert says in captured.err
+
+
+def test_a_contender_that_dies(
+    models: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Ready, and killed in its first round, as the system does when memory runs out."""
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\necho ready 0.5 10\nread line\nexit 1\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    assert main(["bench", str(models[0])]) == 5
+    assert "it stopped while it ran" in capsys.readouterr().err
 
 
 def test_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from q8tool import cli, errors
 from q8tool.calibrate.observers import METHODS
-from q8tool.cli import main
+from q8tool.cli import main, report
 from q8tool.cli.group import LazyGroup
 from q8tool.cli.quantize import command as quantize_command
 from q8tool.image.spec import PRESETS, Resize
@@ -150,6 +150,18 @@ def test_out_of_memory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     assert capsys.readouterr().err == "error: not enough memory\n"
 
 
+def test_a_file_that_the_system_refuses_is_no_bug(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder of intermediate models that cannot be one is met after the training only."""
+    path = tmp_path / "file"
+    path.write_text("")
+    with pytest.raises(OSError, match="Not a directory") as caught:
+        (path / "below").mkdir()
+    assert report.failure(caught.value) == 2
+    assert capsys.readouterr().err == f"error: {path / 'below'}: not a directory\n"
+
+
 def test_ctrl_c_while_working(tmp_path: Path) -> None:
     pipe, out = tmp_path / "m.onnx", tmp_path / "out.onnx"
     os.mkfifo(pipe)
@@ -181,7 +193,7 @@ def test_ctrl_c_inside_the_engine(tmp_path: Path) -> None:
     )  # fmt: skip
     code = """
 import os, signal, sys, threading, time
-from q8tool.cli import main
+from q8tool.cli import main, report
 from q8tool.native import Plan
 
 def interrupt():

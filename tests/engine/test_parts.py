@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from q8tool.engine.parts import run_in_parts, weight_bytes
+from q8tool.engine.parts import run_in_parts
 from q8tool.engine.session import Session
+from q8tool.model.graph import weight_bytes
 from tests.graphs import model, random
 
 # A value that skips parts, one that is an output as well, a subgraph that reads outer values.

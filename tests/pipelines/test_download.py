@@ -49,6 +49,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         start = 0
         if asked and self.headers.get("If-Range") == self.server.etag:
             start = int(asked.removeprefix("bytes=").rstrip("-"))
+        if start and start >= len(CONTENT):
+            self.send_error(416)
+            return
         body = CONTENT[start:]
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body)))
@@ -125,6 +128,16 @@ def test_another_run_goes_on_too_unless_the_file_changed(server: Server, tmp_pat
     server.etag = '"two"'
     assert download(address(server), tmp_path, SHA256, silent).read_bytes() == CONTENT
     assert server.asked[-1] is not None
+
+
+def test_a_run_that_was_killed_when_all_was_there(server: Server, tmp_path: Path) -> None:
+    server.breaks = subject.TRIES
+    with pytest.raises(InputError):
+        download(address(server), tmp_path, SHA256, silent)
+    part = next(tmp_path.glob("*.part"))
+    part.write_bytes(CONTENT)
+    assert download(address(server), tmp_path, SHA256, silent).read_bytes() == CONTENT
+    assert server.asked[-2:] == [f"bytes={len(CONTENT)}-", None]
 
 
 def test_a_wrong_checksum_leaves_nothing(server: Server, tmp_path: Path) -> None:

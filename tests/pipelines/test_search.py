@@ -122,6 +122,7 @@ def test_slow_ranking_falls_back_on_noise(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_nothing_is_good_enough(tmp_path: Path) -> None:
     assert searched(Model(dict.fromkeys(LAYERS, 0.5)), tmp_path / "s").layers is None
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_state_of_something_else(tmp_path: Path) -> None:
@@ -132,7 +133,13 @@ def test_a_state_of_something_else(tmp_path: Path) -> None:
     other = Model(COSTS)
     searched(other, state, fingerprint="other")
     assert other.ranked == 20
-    for text in ("{", "[]", '{"format": "mine"}'):
+    ours = '{"format": "q8tool.search", "fingerprint": "f", '
+    damaged = [
+        f'{ours}"ranks": [1], "tried": []}}',
+        f'{ours}"ranks": {{}}, "tried": [1]}}',
+        f'{ours}"ranks": {{}}, "tried": [{{"float": ["layer1"], "good": true}}]}}',
+    ]
+    for text in ("{", "[]", '{"format": "mine"}', *damaged):
         state.write_text(text)
         with pytest.raises(UsageError, match="no state of a search"):
             searched(Model(COSTS), state)

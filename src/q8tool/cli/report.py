@@ -88,6 +88,9 @@ def failure(problem: BaseException) -> int:
     if isinstance(problem, OSError) and problem.errno == errno.ENOSPC and not problem.filename:
         error("stdout cannot be written: no space left on device")
         return 2
+    if isinstance(problem, OSError) and problem.filename:
+        error(f"{problem.filename}: {(problem.strerror or str(problem)).lower()}")
+        return 2
     error(f"{type(problem).__name__}: {problem}", "this is a bug; --debug shows where")
     return 1
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from q8tool.engine.session import Session
 
-__all__ = ["LARGE", "run_in_parts", "weight_bytes"]
+__all__ = ["LARGE", "run_in_parts"]
 
 LARGE = 1_000_000_000
 """From so many bytes of weights on a model is better run in parts."""
@@ -28,12 +28,6 @@ _TIMED_RUNS = 2
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
-
-
-def weight_bytes(model: ir.Model) -> int:
-    """Bytes of all initializers of the main graph."""
-    tensors = (value.const_value for value in model.graph.initializers.values())
-    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
 
 def run_in_parts(

@@ -24,7 +24,7 @@ from q8tool.engine.summary import Summary
 from q8tool.errors import Q8Error
 from q8tool.native import cpu
 
-__all__ = ["PlanCache", "cache_folder", "cached_plans"]
+__all__ = ["PlanCache", "cache_folder", "cached_plans", "user_cache_folder"]
 
 # Reading a larger model's bytes to know it takes longer than is won.
 _LARGEST_MODEL = 256 << 20
@@ -38,8 +38,11 @@ def cache_folder() -> Path | None:
     given = os.environ.get("Q8_CACHE", "")
     if given == "off":
         return None
-    if given:
-        return Path(given)
+    return Path(given) if given else user_cache_folder()
+
+
+def user_cache_folder() -> Path:
+    """q8tool/ in the folder where the user's programs keep such things."""
     if sys.platform == "darwin":
         return Path("~/Library/Caches/q8tool").expanduser()
     base = os.environ.get("XDG_CACHE_HOME", "")

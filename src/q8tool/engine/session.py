@@ -14,6 +14,7 @@ from q8tool.engine.program import Program
 from q8tool.engine.source import Source
 from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import UnsupportedError, UsageError
+from q8tool.native.cpu import core_count
 
 if TYPE_CHECKING:
     import onnx
@@ -59,7 +60,7 @@ class Session:
         if threads is not None and threads < 1:
             raise UsageError(f"{threads} threads cannot run anything", "give at least 1")
         self._source = Source(model)
-        self.threads = threads or _cores()
+        self.threads = threads or core_count()
         self._isa = isa
         self._strict = strict
         outputs = [info.name for info in self.outputs]
@@ -198,13 +199,6 @@ class Session:
             )
             for info in self.inputs
         }
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
 
 
 def _type_and_shape(array: Array) -> tuple[np.dtype[Any] | None, tuple[int, ...] | None]:

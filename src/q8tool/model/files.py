@@ -3,14 +3,14 @@
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from q8tool.errors import UsageError
 
-__all__ = ["check_output", "temporary_beside", "write_atomically", "write_error"]
+__all__ = ["check_output", "check_outputs", "temporary_beside", "write_atomically", "write_error"]
 
 
 def check_output(path: str | os.PathLike[str], *, force: bool) -> Path:
@@ -32,6 +32,13 @@ def check_output(path: str | os.PathLike[str], *, force: bool) -> Path:
     with temporary_beside(target):
         pass
     return target
+
+
+def check_outputs(paths: Sequence[Path], *, force: bool) -> None:
+    """check_output for all files of a run. Raises UsageError also if two are the same file."""
+    targets = [check_output(path, force=force) for path in paths]
+    if len(set(targets)) < len(targets):
+        raise UsageError("two of the files to write have the same name", f"{list(map(str, paths))}")
 
 
 @contextmanager

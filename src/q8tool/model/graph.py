@@ -23,6 +23,7 @@ __all__ = [
     "node_name",
     "op_counts",
     "replace_uses",
+    "weight_bytes",
 ]
 
 _QUANTIZED_OPS = frozenset(
@@ -165,3 +166,13 @@ def node_label(node: ir.Node) -> str:
 def node_name(node: ir.Node) -> str:
     """The node's name, or its first output's; "" if neither has one."""
     return node.name or next((value.name for value in node.outputs if value.name), "")
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Bytes of all initializers, also of those in subgraphs."""
+    return sum(
+        value.const_value.nbytes
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if value.const_value is not None
+    )

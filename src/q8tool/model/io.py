@@ -14,6 +14,7 @@ from q8tool.model.external import (
     settle_external_tensors,
 )
 from q8tool.model.files import check_output, write_atomically
+from q8tool.model.graph import weight_bytes
 from q8tool.model.shapes import absurd_value, fill_output_shapes
 from q8tool.model.streamed import write_streamed
 from q8tool.model.weights_on_disk import CutModel, cut_large_weights, restore_weights
@@ -221,24 +222,15 @@ def save(
     the file exists without force or cannot be written.
     """
     target = check_output(path, force=force)
-    if _weight_bytes(model) > external_limit:
+    if weight_bytes(model) > external_limit:
         return save_with_data(model, target, force=force)
-    if _text_format(target) is None and _weight_bytes(model) > STREAMED_FROM:
+    if _text_format(target) is None and weight_bytes(model) > STREAMED_FROM:
         with write_atomically(path, force=force) as file:
             return write_streamed(model, file)
     data = _serialized(to_proto(_with_data_inside(model)), target)
     with write_atomically(path, force=force) as file:
         file.write(data)
     return len(data)
-
-
-def _weight_bytes(model: ir.Model) -> int:
-    return sum(
-        value.const_value.nbytes
-        for graph in model.graphs()
-        for value in graph.initializers.values()
-        if value.const_value is not None
-    )
 
 
 def _with_data_inside(model: ir.Model) -> ir.Model:

@@ -7,6 +7,7 @@ from q8tool.native._q8 import ffi, lib
 
 __all__ = [
     "check_isa",
+    "core_count",
     "cpu_name",
     "isa_active",
     "isa_available",
@@ -16,6 +17,13 @@ __all__ = [
 ]
 
 SELFTEST_TEXT_BYTES = 512
+
+
+def core_count() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
 
 
 def isa_names() -> list[str]:

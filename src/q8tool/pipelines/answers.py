@@ -18,8 +18,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from q8tool.calibrate.collect import Sample
-from q8tool.engine.parts import LARGE, run_in_parts, weight_bytes
+from q8tool.engine.parts import LARGE, run_in_parts
 from q8tool.engine.session import Session
+from q8tool.model.graph import weight_bytes
 from q8tool.model.probabilities import gives_probabilities
 from q8tool.numerics.compare import expected_agreement, sqnr_db, top1_agreement, top_k
 from q8tool.pipelines.agreement import first_run, random_feeds
@@ -151,9 +152,11 @@ class Referee:
     def compare(self, model: ir.Model | Session, samples: Samples | None = None) -> Comparison:
         """Runs the model on the same samples, or on these, which are the same photos.
 
-        samples  under the same names, where the model takes its input in another form
+        samples  under the same names, where the model takes its input in another form; not looked
+                 at where the input is random
         """
-        actual, self._other_ms = self._run(model, samples or self.samples)
+        chosen = self.samples if samples is None or self.is_random else samples
+        actual, self._other_ms = self._run(model, chosen)
         pairs = {name: (self._wanted[name], actual[name]) for name in self._wanted}
         each = {name: (_noise([pair]), _equal([pair])) for name, pair in pairs.items()}
         rows = _score_rows(list(pairs.values()))
@@ -252,12 +255,17 @@ def _random_samples(model: ir.Model, run: Callable[[Samples], dict[str, Answer]]
 
 
 def _noise(pairs: Sequence[tuple[Answer, Answer]]) -> float | None:
-    """SQNR of all float outputs of (float, eight-bit) answers; None without any."""
+    """SQNR of all float outputs of (float, eight-bit) answers; None without any.
+
+    Outputs whose shape follows from values, such as boxes that were found, may differ in it: they
+    say nothing here.
+    """
     outputs = [
         (reference[name], answer[name])
         for reference, answer in pairs
         for name in reference
         if reference[name].dtype.kind == "f" and reference[name].size
+        if reference[name].shape == answer[name].shape
     ]
     if not outputs:
         return None
@@ -291,6 +299,8 @@ def _score_rows(
         is_row = scores.ndim >= 2 and scores.size == len(scores) * max(scores.shape[1:])
         has_classes = is_row and scores.size >= 2 * scores.shape[0] > 0
         if len(reference) != 1 or not has_classes or scores.dtype.kind != "f":
+            return None
+        if answer[name].shape != scores.shape:
             return None
         wanted.append(scores.reshape(len(scores), -1))
         actual.append(answer[name].reshape(len(scores), -1))

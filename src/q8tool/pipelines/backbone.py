@@ -19,7 +19,7 @@ from q8tool.model import io, metadata
 from q8tool.model.graph import is_quantized
 from q8tool.passes.cut_at_features import cut_at_features, find_features
 from q8tool.passes.fold_constants import fold_constants
-from q8tool.pipelines.download import download, is_address
+from q8tool.pipelines.download import download, file_sha256, is_address
 from q8tool.pipelines.preprocessing import ChosenSpec, SpecOptions, choose_spec, image_input
 from q8tool.pipelines.progress import Progress
 from q8tool.pipelines.rewriting import prepared
@@ -88,7 +88,7 @@ def open_base(options: BaseOptions, progress: Progress) -> tuple[str, ir.Model]:
         return options.base, _loaded(path)
     path = Path(options.base)
     if options.sha256 and path.is_file():
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = file_sha256(path)
         if found != options.sha256.lower():
             raise InputError(f"{path}: SHA-256 is {found}, not {options.sha256.lower()}")
     return path.name, _loaded(path)

@@ -139,11 +139,11 @@ def measure(
     with ExitStack() as stack:
         file = stack.enter_context(_saved(feeds))
         workers = [stack.enter_context(_Worker(entry, threads, file)) for entry in entries]
-        running = [worker for worker in workers if not worker.failure]
         for number in range(rounds):
             progress(f"{threads} threads" if threads > 1 else "1 thread", number, rounds)
-            for worker in running:
-                worker.round()
+            for worker in workers:
+                if not worker.failure:
+                    worker.round()
         first = workers[0]
         return [worker.row(first) for worker in workers]
 
@@ -181,11 +181,14 @@ class _Worker:
         self._process.communicate()
 
     def round(self) -> None:
-        """One round of runs."""
+        """One round of runs; a process that died, for want of memory perhaps, has failed."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{RUNS_PER_ROUND}\n")
-        self._process.stdin.flush()
-        self._milliseconds.append(int(self._answer()) / 1e6)
+        try:
+            self._process.stdin.write(f"{RUNS_PER_ROUND}\n")
+            self._process.stdin.flush()
+            self._milliseconds.append(int(self._answer()) / 1e6)
+        except (BrokenPipeError, ValueError):
+            self.failure = "it stopped while it ran"
 
     def row(self, first: "_Worker") -> Row:
         """What was found, compared with the first contender round by round."""

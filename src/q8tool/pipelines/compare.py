@@ -153,7 +153,9 @@ def samples_for(
         return None
     paths = find_photos(images)
     info = image_input(inputs, types=PICTURE_TYPES)
-    return PhotoSamples(paths, info, choose_spec(model, info, options, paths).spec)
+    samples = PhotoSamples(paths, info, choose_spec(model, info, options, paths).spec)
+    samples.refuse_unreadable()
+    return samples
 
 
 def _all(samples: Samples) -> Callable[[], Iterator[Sample]]:
@@ -161,11 +163,27 @@ def _all(samples: Samples) -> Callable[[], Iterator[Sample]]:
 
 
 def _refuse_strangers(models: Sequence[ir.Model], paths: Sequence[Path]) -> None:
-    names = [[value.name for value in model.graph.outputs] for model in models]
-    if sorted(map(str, names[0])) != sorted(map(str, names[1])):
+    outputs = [{str(value.name): value.shape for value in model.graph.outputs} for model in models]
+    if outputs[0].keys() != outputs[1].keys():
+        names = [list(shapes) for shapes in outputs]
         raise InputError(
             f"{paths[1]}: its outputs {names[1]} are not those of {paths[0]}, {names[0]}"
         )
+    for name, shape in outputs[0].items():
+        other = outputs[1][name]
+        if not _may_be_equal(shape, other):
+            raise InputError(
+                f"{paths[1]}: its output '{name}' has shape {other}, that of {paths[0]} {shape}"
+            )
+
+
+def _may_be_equal(one: ir.Shape | None, other: ir.Shape | None) -> bool:
+    """Whether two shapes, some of whose sizes may be open, can be the same."""
+    if one is None or other is None:
+        return True
+    sizes = list(zip(one, other, strict=False))
+    both = [(a, b) for a, b in sizes if isinstance(a, int) and isinstance(b, int)]
+    return len(one) == len(other) and all(a == b for a, b in both)
 
 
 def _shared_values(
@@ -178,17 +196,20 @@ def _shared_values(
     made = [_float_results(model) for model in models]
     names = [name for name in made[0] if name in made[1]]
     sessions = [Session(model, threads=threads, observe=names) for model in models]
-    signal, noise = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+    signal, noise = dict[str, float](), dict[str, float]()
     for done, (one, two) in enumerate(zip(samples[0](), samples[1](), strict=True), 1):
         wanted, actual = sessions[0].run(one.feeds), sessions[1].run(two.feeds)
         for name in names:
             a, b = wanted[name], actual[name]
-            if a.shape == b.shape:
-                signal[name] += float(np.sum(np.square(a, dtype=np.float64)))
-                noise[name] += float(np.sum(np.square(a - b, dtype=np.float64)))
+            # A value whose type nobody wrote down may be none of floats.
+            if a.shape == b.shape and a.dtype.kind == b.dtype.kind == "f":
+                squares = float(np.sum(np.square(a, dtype=np.float64)))
+                signal[name] = signal.get(name, 0.0) + squares
+                squares = float(np.sum(np.square(a - b, dtype=np.float64)))
+                noise[name] = noise.get(name, 0.0) + squares
         progress("comparing values", done, 0)
     return [
-        SharedValue(name, made[0][name], _decibels(signal[name], noise[name])) for name in names
+        SharedValue(name, made[0][name], _decibels(signal[name], noise[name])) for name in signal
     ]
 
 

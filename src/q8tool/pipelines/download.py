@@ -83,6 +83,11 @@ def _fetch_patiently(address: str, part: Path, progress: Progress) -> None:
         try:
             return _fetch(address, part, progress)
         except urllib.error.HTTPError as error:
+            if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and part.exists():
+                # An earlier run was killed when all was there, or the file has become shorter.
+                part.unlink()
+                _etag_file(part).unlink(missing_ok=True)
+                continue
             if error.code < 500 or attempt == TRIES:
                 raise InputError(
                     f"{address}: the server says {error.code} {error.reason}"

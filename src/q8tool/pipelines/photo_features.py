@@ -17,12 +17,13 @@ from q8tool.engine.session import Session
 from q8tool.image.distort import Distortion
 from q8tool.image.load import Image
 from q8tool.model import io
+from q8tool.native.cpu import core_count
 from q8tool.pipelines import quantize
 from q8tool.pipelines.backbone import Backbone, content_key, serialized
 from q8tool.pipelines.preprocessing import first_of_batch, photo_feeds
 from q8tool.pipelines.progress import Progress
 from q8tool.train.cache import FeatureCache
-from q8tool.train.features import Extractor, Wanted, core_count
+from q8tool.train.features import Extractor, Wanted
 
 __all__ = ["CALIBRATION_PHOTOS", "Computed", "eight_bit_form", "extractor_of"]
 

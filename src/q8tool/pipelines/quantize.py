@@ -19,7 +19,7 @@ from q8tool.calibrate.ranges import Ranges
 from q8tool.errors import InputError, UsageError
 from q8tool.model import io, metadata
 from q8tool.model.check import check
-from q8tool.model.files import check_output, write_atomically
+from q8tool.model.files import check_outputs, write_atomically
 from q8tool.model.graph import is_quantized, node_label, node_name, op_counts
 from q8tool.model.select import select_nodes
 from q8tool.passes.choose_precision import Choice
@@ -103,9 +103,8 @@ def run(options: Options, progress: Progress = silent) -> Report:
     files that are not usable and a model that is quantized already, SlowerError and
     ExpectationError for a result that is not good enough; then nothing is written.
     """
-    check_output(options.output_path, force=options.force)
-    if options.report is not None:
-        check_output(options.report, force=options.force)
+    outputs = [options.output_path, *([] if options.report is None else [options.report])]
+    check_outputs(outputs, force=options.force)
     if options.max_drop is not None and not options.images and options.data is None:
         raise UsageError("--max-drop needs something to compare on", "give --images or --data")
     original = io.load(options.input_path)
@@ -240,7 +239,7 @@ def _within_drop(
         "excluded": sorted(excluded),
         "ranges": {name: list(ends) for name, ends in ranging.ranges.items()},
         "max_drop": options.max_drop,
-        "truth": sorted(truth.values()),
+        "truth": dict(truth),
     }
     return reach_goal(
         float_model,

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from q8tool.calibrate.refit import Twin, refit
 from q8tool.model.change import Change
+from q8tool.model.graph import weight_bytes
 from q8tool.passes.choose_precision import Choice
 from q8tool.pipelines.progress import Progress, silent
 from q8tool.pipelines.range_sources import Ranging
@@ -51,7 +52,7 @@ def refitting_with(
     model: ir.Model, ranging: Ranging, threads: int | None, progress: Progress
 ) -> Refitting | None:
     """Samples that calibration sees, spread over all; None without any, and for huge models."""
-    if ranging.samples is None or _weight_bytes(model) > LARGEST_MODEL:
+    if ranging.samples is None or weight_bytes(model) > LARGEST_MODEL:
         return None
     indices = held_back(len(ranging.samples))[0]
     count = max(1, min(MOST_SAMPLES, len(indices), MEMORY // _bytes_between(model)))
@@ -67,11 +68,6 @@ def find_twins(float_model: ir.Model, model: ir.Model, choice: Choice) -> list[T
         for unit in choice.units
         if unit.has_weights
     ]
-
-
-def _weight_bytes(model: ir.Model) -> int:
-    values = model.graph.initializers.values()
-    return sum(value.const_value.nbytes for value in values if value.const_value is not None)
 
 
 def _bytes_between(model: ir.Model) -> int:

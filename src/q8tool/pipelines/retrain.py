@@ -6,7 +6,6 @@ photos -> split by name -> backbone, cut at the features -> its eight-bit form
 """
 
 import json
-import os
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,11 +16,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from q8tool import __version__
+from q8tool.engine.plan_cache import user_cache_folder
 from q8tool.errors import ExpectationError, InputError, UsageError
 from q8tool.image.distort import Distortion
 from q8tool.model import io, metadata
 from q8tool.model.check import check
-from q8tool.model.files import check_output
+from q8tool.model.files import check_outputs
 from q8tool.model.head import Head
 from q8tool.passes.attach_head import attach_head
 from q8tool.pipelines.backbone import Backbone, BaseOptions, load_backbone, serialized
@@ -43,7 +43,7 @@ from q8tool.train.features import Extraction, Wanted, extract
 from q8tool.train.head import HeadOptions, Trained, train_head
 from q8tool.train.softmax import Descent
 
-__all__ = ["Form", "Kind", "Options", "default_cache_folder", "run"]
+__all__ = ["Form", "Kind", "Options", "run"]
 
 Kind = Literal["int8", "float"]
 Form = Literal["both", "int8", "float"]
@@ -69,7 +69,7 @@ class Options:
     labels        text file, one per line; None: labels.txt beside the output
     base, sha256, feature   see pipelines.backbone.BaseOptions
     testing, validation     percentages of the photos
-    cache         folder of features and downloads; None: default_cache_folder()
+    cache         folder of features and downloads; None: the user's cache folder
     output_name   of the probabilities
     copies        distorted ones of each training photo
     learning_rate None: L-BFGS; batch: photos of each step, -1: all
@@ -131,12 +131,6 @@ class Options:
         return {"int8": self.output, "float": second}
 
 
-def default_cache_folder() -> Path:
-    """Where features stay between runs: $XDG_CACHE_HOME/q8tool, else ~/.cache/q8tool."""
-    base = os.environ.get("XDG_CACHE_HOME") or ""
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "q8tool"
-
-
 def run(options: Options, progress: Progress = silent) -> Report:
     """Train a classifier of the folder's classes.
 
@@ -151,7 +145,7 @@ class _Run:
 
     def __init__(self, options: Options, progress: Progress) -> None:
         self.options, self.progress = options, progress
-        self.folder = options.cache or default_cache_folder()
+        self.folder = options.cache or user_cache_folder()
         self.notes: list[str] = []
         self.seconds: dict[str, float] = {}
         self.started = time.perf_counter()
@@ -398,11 +392,7 @@ def _check_outputs(options: Options) -> None:
     """Refuse early what could not be written after minutes of work."""
     paths = [*options.model_paths().values(), options.report_path, options.labels_path]
     paths.append(options.split_path)
-    for path in paths:
-        check_output(path, force=options.force)
-    same = {os.path.realpath(path) for path in paths}
-    if len(same) < len(paths):
-        raise UsageError("two of the files to write have the same name", f"{list(map(str, paths))}")
+    check_outputs(paths, force=options.force)
 
 
 def _check_strict(data: DataSet, options: Options) -> None:

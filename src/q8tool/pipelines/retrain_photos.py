@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from q8tool.errors import InputError
+from q8tool.native.cpu import core_count
 from q8tool.pipelines.progress import Progress
 from q8tool.train.contents import digest, find_duplicates
-from q8tool.train.features import Wanted, core_count
+from q8tool.train.features import Wanted
 from q8tool.train.folders import Folders, Part, Photo, find_classes
 from q8tool.train.split import hash_percentage, split_photos
 

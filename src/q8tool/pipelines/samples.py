@@ -71,6 +71,12 @@ class PhotoSamples:
                 continue
             yield Sample(str(path), photo_feeds(photo, self.info, self.spec))
 
+    def refuse_unreadable(self) -> None:
+        """Raises InputError if not a single photo can be decoded."""
+        if next(self.at(range(len(self))), None) is None:
+            file, reason = self.skipped[0]
+            raise InputError("none of the photos can be read", f"{file}: {reason}")
+
 
 @dataclass
 class ArraySamples:
@@ -102,12 +108,14 @@ def open_photos(
     """The photos of files, folders and patterns, and how they become the model's only input.
 
     known  None: by flags, metadata, or tried out
-    Raises InputError if there is none, or the model does not take one picture.
+    Raises InputError if there is none that can be read, or the model does not take one picture.
     """
     paths = find_photos(images)
     info = image_input(inputs, types=PICTURES)
     chosen = known or choose_spec(model, info, options, paths)
-    return PhotoSamples(paths, info, chosen.spec), chosen
+    samples = PhotoSamples(paths, info, chosen.spec)
+    samples.refuse_unreadable()
+    return samples, chosen
 
 
 def load_arrays(path: Path, inputs: Sequence[TensorInfo]) -> ArraySamples:

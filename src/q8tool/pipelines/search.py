@@ -12,7 +12,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from q8tool.model.files import write_atomically
 from q8tool.pipelines.answers import Comparison
 from q8tool.pipelines.progress import Progress, silent
 
-__all__ = ["Found", "Task", "search"]
+__all__ = ["Found", "Task", "is_good", "search"]
 
 FORMAT = "q8tool.search"
 VERSION = 1
@@ -31,6 +30,8 @@ VERSION = 1
 RANKING_SHARE = 0.4
 
 Layers = frozenset[str]
+# What is known of a trial. Equal answers have no number of decibels.
+_TRIAL = ("drop", "expected", "sqnr_db", "good")
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class _Search:
         good = [layers for layers, trial in self.tried.items() if trial["good"]]
         return min(
             good,
-            key=lambda layers: (len(layers), -(self.tried[layers]["sqnr_db"] or math.inf)),
+            key=lambda layers: (len(layers), -_decibels(self.tried[layers])),
             default=None,
         )
 
@@ -164,10 +165,14 @@ class _Search:
             raise _no_state(self.task.state)
         if document.get("fingerprint") != self.task.fingerprint:
             return 0
-        with suppress(KeyError, TypeError, ValueError):
+        try:
             self.ranks = {str(name): float(rank) for name, rank in document["ranks"].items()}
-            for trial in document["tried"]:
-                self.tried[frozenset(trial.pop("float"))] = {"good": False, **trial}
+            self.tried = {
+                frozenset(map(str, trial["float"])): {key: trial[key] for key in _TRIAL}
+                for trial in document["tried"]
+            }
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise _no_state(self.task.state) from error
         return len(self.tried)
 
     def _save(self) -> None:
@@ -181,6 +186,11 @@ class _Search:
         }
         with write_atomically(self.task.state, force=True) as file:
             file.write((json.dumps(document, indent=1) + "\n").encode("utf-8"))
+
+
+def _decibels(trial: Mapping[str, Any]) -> float:
+    sqnr = trial["sqnr_db"]
+    return math.inf if sqnr is None else float(sqnr)
 
 
 def is_good(found: Comparison, max_drop: float) -> bool:
@@ -213,7 +223,7 @@ def search(task: Task, progress: Progress = silent) -> Found:
             raise
         stopped = "interrupted"
     best = run.best()
-    if best is not None and not stopped:
+    if not stopped:
         task.state.unlink(missing_ok=True)
     return Found(best, ranking, run.fresh, stopped, resumed)
 

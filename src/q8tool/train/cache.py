@@ -89,7 +89,7 @@ class FeatureCache:
     def store_features(self, model: str, photo: str, copy: str, values: Features) -> None:
         """Keep the features of a photo; another run may have done so already."""
         content = np.ascontiguousarray(values, np.float32).tobytes()
-        self._write(
+        self._run(
             "INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?, ?)",
             (model, photo, copy, zlib.crc32(content), content),
         )
@@ -111,7 +111,7 @@ class FeatureCache:
 
     def store_backbone(self, base: str, made_from: str, content: bytes) -> None:
         """Keep an eight-bit backbone."""
-        self._write(
+        self._run(
             "INSERT OR REPLACE INTO backbones VALUES (?, ?, ?, ?)",
             (base, made_from, zlib.crc32(content), content),
         )
@@ -121,12 +121,10 @@ class FeatureCache:
     def _row(self, query: str, values: Sequence[str]) -> bytes | None:
         """The content of a row, if there is one and its checksum fits."""
         rows = self._run(query, values)
-        if not rows or zlib.crc32(rows[0][1]) != rows[0][0]:
+        checksum, content = rows[0] if rows else (None, None)
+        if not isinstance(content, bytes) or zlib.crc32(content) != checksum:
             return None
-        return bytes(rows[0][1])
-
-    def _write(self, query: str, values: Sequence[object]) -> None:
-        self._run(query, values)
+        return content
 
     def _run(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         """Rows of a query; once more on a fresh file if the present one turns out damaged."""
@@ -137,8 +135,11 @@ class FeatureCache:
                 raise self._failure(str(error)) from error
             self._database.close()
             self._set_aside(str(error))
-            self._database = self._opened()
+        self._database = self._opened()
+        try:
             return self._database.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise self._failure(str(error)) from error
 
     def _opened(self) -> sqlite3.Connection:
         try:

@@ -7,7 +7,6 @@ engine uses one thread per photo, so each photo's features are the same bytes ho
 there are.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from q8tool.image.load import Image, decode_photo
 from q8tool.train.cache import FeatureCache
 from q8tool.train.contents import digest
 
-__all__ = ["Extraction", "Extractor", "Wanted", "core_count", "extract"]
+__all__ = ["Extraction", "Extractor", "Wanted", "extract"]
 
 Features = NDArray[np.float32]
 
@@ -65,13 +64,6 @@ class Extraction:
     rows: list[Features | None]
     failures: list[tuple[int, str]]
     computed: int
-
-
-def core_count() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
 
 
 def extract(
