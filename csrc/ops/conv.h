@@ -21,7 +21,7 @@ typedef struct {
     const int32_t *weight_zero_point; /* NULL: all 0 */
     bool has_one_zero_point;          /* of the weights, for all channels */
     float *multiplier;                /* NULL for s32 */
-    bool is_near;                     /* all below 1: no product with an int32 leaves its range */
+    bool is_near;                     /* codes before their clamp are far inside int32 */
     const float *float_bias;          /* NULL: none */
     uint8_t *padding;                 /* padding_bytes of x_zero_point */
     int64_t padding_bytes;
@@ -35,8 +35,10 @@ int q8_conv_numbers_start(q8_plan *plan, const q8_conv *conv, q8_dtype y_dtype,
  * makes room for padding_bytes of padding. */
 int q8_conv_numbers_copy(q8_plan *plan, const q8_conv *conv, const q8_product *product,
                          int64_t channels, int64_t padding_bytes, q8_conv_numbers *numbers);
-/* bias += (flip - x_zero_point) * weight_sums, and fills the padding. */
+/* bias += (flip - x_zero_point) * weight_sums, fills the padding, and bounds. */
 void q8_conv_numbers_fold(q8_conv_numbers *numbers, int32_t flip);
+/* Finds is_near from bias, multiplier and largest_sum. */
+void q8_conv_numbers_bound(q8_conv_numbers *numbers);
 
 static inline const float *q8_conv_residual(const q8_run *run, const q8_conv_numbers *numbers)
 {

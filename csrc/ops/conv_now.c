@@ -161,8 +161,9 @@ static void run(const q8_step *step, const q8_run *run, int64_t part)
     if (now->scale)
         set_multipliers(numbers, now->code_scale ? now->code_scale : now->scale, x_scale);
     numbers->over_floats = now->bias_steps && !add_biases(now, x_scale);
-    if (!numbers->over_floats)
-        return;
-    set_biases(now, zero_point);
-    set_multipliers(numbers, now->scale, x_scale);
+    if (numbers->over_floats) {
+        set_biases(now, zero_point);
+        set_multipliers(numbers, now->scale, x_scale);
+    }
+    q8_conv_numbers_bound(numbers);
 }

@@ -75,14 +75,6 @@ static bool have_zero_point(const q8_conv *conv, int64_t channels, int32_t zero_
     return true;
 }
 
-static bool are_below_one(const float *values, int64_t count)
-{
-    for (int64_t i = 0; i < count; i++)
-        if (!(fabsf(values[i]) < 1.0f))
-            return false;
-    return true;
-}
-
 /* Per channel: 255 times the sum of its weights' sizes. */
 static const float *most_sums(q8_plan *plan, const q8_conv *conv, int64_t channels, int64_t depth)
 {
@@ -116,14 +108,21 @@ int q8_conv_numbers_copy(q8_plan *plan, const q8_conv *conv, const q8_product *p
     }
     numbers->multiplier =
         copy_numbers(plan, product, channels, is_s32 ? NULL : conv->multiplier);
-    /* a run may multiply them by x's scale */
-    numbers->is_near = numbers->multiplier && conv->x_scale_tensor < 0 &&
-                       are_below_one(conv->multiplier, channels);
     numbers->float_bias = copy_numbers(plan, product, channels, conv->float_bias);
     if (conv->x_scale_tensor >= 0 && numbers->output.dtype == Q8_U8)
         numbers->most_sum = copy_numbers(plan, product, channels,
                                          most_sums(plan, conv, channels, numbers->depth));
     return plan->status;
+}
+
+void q8_conv_numbers_bound(q8_conv_numbers *numbers)
+{
+    const double most = 1 << 30, sum = (double)numbers->largest_sum;
+    numbers->is_near = numbers->multiplier != NULL;
+    for (int64_t i = 0; numbers->is_near && i < numbers->columns; i++) {
+        const double largest = sum + fabs((double)numbers->bias[i]);
+        numbers->is_near = largest * fabs((double)numbers->multiplier[i]) < most;
+    }
 }
 
 void q8_conv_numbers_fold(q8_conv_numbers *numbers, int32_t flip)
@@ -133,4 +132,5 @@ void q8_conv_numbers_fold(q8_conv_numbers *numbers, int32_t flip)
         numbers->bias[i] =
             (int32_t)((uint32_t)numbers->bias[i] + factor * (uint32_t)numbers->weight_sums[i]);
     memset(numbers->padding, numbers->x_zero_point, (size_t)numbers->padding_bytes);
+    q8_conv_numbers_bound(numbers);
 }

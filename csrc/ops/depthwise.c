@@ -2,7 +2,6 @@
  *
  * The usual windows go to a kernel that takes several lines at once; all others, and results that
  * are not codes, pixel by pixel through lists of pointers. */
-#include <math.h>
 #include <string.h>
 
 #include "conv.h"
@@ -96,16 +95,6 @@ static size_t lay_out_scratch(depthwise_state *state)
 static void run(const q8_step *step, const q8_run *run, int64_t part);
 static void run_lines(const q8_step *step, const q8_run *run, int64_t part);
 
-/* Whether the kernel for lines takes these numbers: codes before their clamp are within int32. */
-static bool are_bounded(const q8_conv_numbers *numbers)
-{
-    const double most = 1 << 30, sum = (double)numbers->largest_sum;
-    for (int64_t c = 0; c < numbers->columns; c++)
-        if (!((sum + fabs((double)numbers->bias[c])) * fabs((double)numbers->multiplier[c]) < most))
-            return false;
-    return !numbers->over_floats;
-}
-
 /* Whether the kernel for lines does this; the reference's is no faster than going by pixels. */
 static bool takes_lines(const q8_plan *plan, const depthwise_state *state)
 {
@@ -114,7 +103,7 @@ static bool takes_lines(const q8_plan *plan, const depthwise_state *state)
            w->stride_h == w->stride_w && w->stride_h <= 2 && w->dilation_h == 1 &&
            w->dilation_w == 1 && !state->ones && state->numbers.output.dtype == Q8_U8 &&
            plan->kernels->conv.depthwise_lines != q8_conv_scalar.depthwise_lines &&
-           (state->varies || are_bounded(&state->numbers));
+           (state->varies || state->numbers.is_near);
 }
 
 /* Parts of an even number of lines, which kernels like to take in pairs. */
@@ -319,7 +308,7 @@ static void run_lines(const q8_step *step, const q8_run *run, int64_t part)
 {
     const depthwise_state *state = step->state;
     const q8_window *w = &state->window;
-    const bool is_bounded = !state->varies || are_bounded(&state->numbers);
+    const bool is_bounded = state->numbers.is_near && !state->numbers.over_floats;
     q8_depthwise_lines_job job = lines_job(state);
     /* Parts count pairs of lines of each picture: an odd one ends with a pair of one line. */
     const int64_t counted = q8_ceil_divide(w->oh, 2) * 2;
