@@ -51,6 +51,30 @@ def test_codes_equal_the_formula(kind: str, isa: str) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("most", [0.999, 4.0, 2.0**30, 2.0**31, 2.0**36])
+@pytest.mark.parametrize("kind", ["dense", "depthwise"])
+def test_codes_of_products_up_to_and_beyond_int32(kind: str, most: float, isa: str) -> None:
+    for seed in SEEDS[:8]:
+        rng = np.random.default_rng(seed)
+        g = random_geometry(rng, kind)
+        x, w = codes(rng, g.x_shape), weights_of(rng, g)
+        bias = rng.integers(-(2**10), 2**10, g.y_shape[3], np.int32)
+        acc = conv(x.astype(np.int64) - 7, w.astype(np.int64), g) + bias
+        largest = most if most < 5 else most / np.abs(acc).max()
+        multiplier = (rng.choice([1.0, 1e-3, 1e-6], g.y_shape[3]) * largest).astype("f")
+        numbers = {"bias": bias, "x_zero_point": 7, "multiplier": multiplier, "y_zero_point": 131}
+        got = run_one(
+            lambda p, x, y, w=w, g=g, numbers=numbers: p.conv(x, y, w, **g.window, **numbers),
+            [x],
+            np.uint8,
+            g.y_shape,
+            isa=isa,
+        )
+        wanted = requantized(acc, multiplier, 131)
+        np.testing.assert_array_equal(got, wanted, err_msg=f"seed {seed}: {g}")
+
+
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float32])
 def test_weight_zero_points_and_run_time_numbers(kind: str, dtype: type, isa: str) -> None:
