@@ -238,6 +238,8 @@ def _inferred(
 def _shapes_results(node: Node, fact: Fact) -> bool:
     """Whether the result's shape may depend on the values of this input."""
     assert fact.dtype is not None
+    if fact.dtype == np.dtype(object):
+        return False
     return fact.dtype.kind != "f" or node.op_type in _SHAPED_BY_FLOATS
 
 

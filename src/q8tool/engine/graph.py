@@ -147,11 +147,22 @@ def _reader(value: ir.Value) -> Callable[[], Array]:
     def read() -> Array:
         assert value.const_value is not None
         try:
-            return np.asarray(value.const_value.numpy())
+            return _text_decoded(value.const_value, np.asarray(value.const_value.numpy()))
         except (ValueError, TypeError, OSError) as error:
             raise InputError(f"tensor '{value.name}': its data cannot be read: {error}") from error
 
     return read
+
+
+def _text_decoded(tensor: ir.TensorProtocol, array: Array) -> Array:
+    """Strings as str, which is what callers feed; everything else as it is."""
+    if tensor.dtype != ir.DataType.STRING:
+        return array
+    decoded = np.empty(array.shape, object)
+    decoded.ravel()[:] = [
+        item.decode("utf-8") if isinstance(item, bytes) else item for item in array.ravel()
+    ]
+    return decoded
 
 
 def _info(value: ir.Value) -> TensorInfo:
@@ -188,7 +199,7 @@ def _plain(attribute: ir.Attr) -> Any:
     """The attribute's value; a tensor as an array."""
     value = attribute.value
     if attribute.type == ir.AttributeType.TENSOR:
-        return np.asarray(value.numpy())
+        return _text_decoded(value, np.asarray(value.numpy()))
     return value
 
 

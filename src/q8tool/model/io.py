@@ -15,6 +15,7 @@ from q8tool.model.external import (
 )
 from q8tool.model.files import check_output, write_atomically
 from q8tool.model.graph import weight_bytes
+from q8tool.model.node_order import sort_nodes
 from q8tool.model.shapes import absurd_value, fill_output_shapes
 from q8tool.model.streamed import write_streamed
 from q8tool.model.weights_on_disk import CutModel, cut_large_weights, restore_weights
@@ -144,12 +145,13 @@ def _not_onnx(data: bytes) -> str:
 
 
 def _checked(data: bytes, path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a model that is valid, or becomes so once its outputs have shapes."""
+    """The bytes of a model that is valid, or becomes so with sorted nodes and shaped outputs."""
     try:
         _check_structure(data, path)
     except InputError:
         proto = _parsed(data, path)
-        if not fill_output_shapes(proto):
+        is_sorted, is_filled = sort_nodes(proto), fill_output_shapes(proto)
+        if not (is_sorted or is_filled):
             raise
         data = proto.SerializeToString()
         _check_structure(data, path)

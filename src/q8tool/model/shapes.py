@@ -20,7 +20,15 @@ __all__ = [
 _MOST_ELEMENTS = 2**40
 # Their results are no tensors.
 _SEQUENCE_OPS = frozenset(
-    {"SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SplitToSequence"}
+    {
+        "Optional",
+        "SequenceConstruct",
+        "SequenceEmpty",
+        "SequenceErase",
+        "SequenceInsert",
+        "SequenceMap",
+        "SplitToSequence",
+    }
 )
 
 
@@ -85,6 +93,13 @@ def _infer(model: ir.Model, *, through_values: bool) -> None:
 
 def _is_sequence(value: ir.Value) -> bool:
     producer = value.producer()
+    while producer is not None and producer.domain == "" and producer.op_type == "Identity":
+        source = producer.inputs[0]
+        if source is None:
+            return False
+        if isinstance(source.type, ir.SequenceType | ir.OptionalType):
+            return True
+        producer = source.producer()
     return producer is not None and producer.domain == "" and producer.op_type in _SEQUENCE_OPS
 
 

@@ -14,6 +14,7 @@ from q8tool.ops.convolution import Conv, ConvInteger, QLinearConv
 from q8tool.ops.detection import GatherElements, NonMaxSuppression
 from q8tool.ops.loop import Loop
 from q8tool.ops.normalization import BatchNormalization
+from q8tool.ops.optional import Optional
 from q8tool.ops.products import MatMulInteger, QLinearMatMul
 from q8tool.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
 from q8tool.ops.scatter import Scatter
@@ -30,6 +31,7 @@ _OWN_OPERATORS: list[type[OpRun]] = [
     Loop,
     MatMulInteger,
     NonMaxSuppression,
+    Optional,
     QLinearConv,
     QLinearMatMul,
     QuantizeLinear,

@@ -85,6 +85,8 @@ def _computed(model: ir.Model, node: ir.Node, max_growth: int) -> Arrays | None:
     if any(array is None for array in arrays):
         return None
     inputs = [array for array in arrays if array is not None]
+    if any(array.dtype.kind in "OSU" for array in inputs):
+        return None  # text stays text: nothing computes faster for it
     allowed = sum(array.nbytes for array in inputs) + max_growth
     if _expected_bytes(node, inputs) > allowed:
         return None
@@ -114,7 +116,9 @@ def _expected_bytes(node: ir.Node, inputs: Arrays) -> float:
     for value in node.outputs:
         dims = shapes.static_shape(value)
         if dims is not None and value.dtype not in (None, ir.DataType.UNDEFINED):
-            total += math.prod(dims) * value.dtype.itemsize
+            # A string has no size of its own: that of a reference.
+            is_text = value.dtype == ir.DataType.STRING
+            total += math.prod(dims) * (8 if is_text else value.dtype.itemsize)
         elif node.op_type == "ConstantOfShape":
             total += float(np.prod(inputs[0].astype(np.float64))) * 8
         elif node.op_type in _GROWING and _largest_number(inputs) > 1024:
