@@ -164,7 +164,7 @@ q8_attention_part q8_attention_part_of(const q8_attention_shape *shape, int64_t 
         .k = head_at(&a->k, batch, head, 0),
         .v = head_at(&a->v, batch, head, 0),
         .y = head_at(&a->y, batch, head, rows.first),
-        .mask = head_at(&a->mask, batch, head, rows.first),
+        .mask = a->mask.tensor == -1 ? 0 : head_at(&a->mask, batch, head, rows.first),
         .first = rows.first,
         .rows = rows.end - rows.first,
     };

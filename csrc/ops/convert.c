@@ -198,14 +198,19 @@ static int append_find_range(q8_plan *plan, dynamic_state *state)
     return Q8_OK;
 }
 
-static int check_range(q8_plan *plan, int range, int y)
+/* Part 0 writes the results that are scalars while others still read the range. */
+static int check_range(q8_plan *plan, int range, int y, int scale, int zero_point)
 {
     const q8_tensor *given = q8_plan_operand(plan, range, Q8_F32, -1, "dynamic_quantize");
     if (!given)
         return plan->status;
     if (given->count != 2)
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "dynamic_quantize: a range has two numbers");
-    return q8_plan_apart(plan, given, &plan->tensors[y], false, "dynamic_quantize");
+    const int results[] = {y, scale, zero_point};
+    for (int i = 0; i < 3; i++)
+        if (q8_plan_apart(plan, given, &plan->tensors[results[i]], false, "dynamic_quantize"))
+            return plan->status;
+    return Q8_OK;
 }
 
 int q8_plan_add_dynamic_quantize(q8_plan *plan, int x, int range, int y, int scale,
@@ -217,7 +222,7 @@ int q8_plan_add_dynamic_quantize(q8_plan *plan, int x, int range, int y, int sca
         return (int)count;
     if (check_scalar(plan, scale, Q8_F32, x, y) || check_scalar(plan, zero_point, Q8_U8, x, y) ||
         q8_plan_apart(plan, &plan->tensors[scale], &plan->tensors[zero_point], false, what) ||
-        (range >= 0 && check_range(plan, range, y)))
+        (range >= 0 && check_range(plan, range, y, scale, zero_point)))
         return plan->status;
     dynamic_state state = {
         .x = x, .range = range < 0 ? -1 : range, .y = y, .scale = scale, .zero_point = zero_point};

@@ -21,6 +21,8 @@ CALLS: list[tuple[str, Callable[[Plan, dict[str, int]], object]]] = [
     ("constant", lambda p, t: p.quantize(t["f32"], t["fixed"], scale=1.0, zero_point=0)),
     ("scalar", lambda p, t: p.dynamic_quantize(t["f32"], t["u8"], t["f32b"], t["zp"])),
     ("overlap", lambda p, t: p.dynamic_quantize(t["f32"], t["u8"], t["inside"], t["zp"])),
+    ("overlap", lambda p, t: codes_of_range(p, t, scale=p.tensor(np.float32, [], 1024))),
+    ("overlap", lambda p, t: codes_of_range(p, t, zero_point=p.tensor(np.uint8, [], 1024))),
     ("two numbers", lambda p, t: range_of(p, t, t["f32b"], t["f32"])),
     ("cannot do this", lambda p, t: range_of(p, t, t["f32"], t["ends"])),
     ("cannot do this", lambda p, t: p.then_unary(t["f32"], "neg")),
@@ -117,6 +119,12 @@ def range_of(plan: Plan, tensors: dict[str, int], y: int, y_range: int) -> objec
     """The range of y behind a sum of floats in f32b."""
     plan.binary_f32("add", tensors["f32"], tensors["f32"], tensors["f32b"])
     return plan.find_range(y, y_range)
+
+
+def codes_of_range(plan: Plan, tensors: dict[str, int], **results: int) -> object:
+    """Codes by a range that one of the scalar results overwrites."""
+    places = {"scale": tensors["scale"], "zero_point": tensors["zp"], **results}
+    return plan.dynamic_quantize(tensors["f32"], tensors["u8"], x_range=tensors["ends"], **places)
 
 
 def twice_a_function(plan: Plan, tensors: dict[str, int]) -> object:
