@@ -1,5 +1,6 @@
 """Odd but valid models run, freeze and are quantized: types, empty tensors, names, order."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +111,37 @@ def test_sequences_optionals_and_text(tmp_path: Path) -> None:
     model = model_of(text, 18, w=W, words=words)
     feeds = {"x": X, "word": words[:1]}
     check(model, feeds, tmp_path, y=np.concatenate([X @ W, X @ W]), t=words, u=words[:1])
+
+
+def test_time_grows_with_the_number_of_nodes(tmp_path: Path) -> None:
+    """Counted in Python calls, which no other program on the machine changes.
+
+    The first run imports, so that it does not count.
+    """
+    counts = [_calls_to_freeze(size, tmp_path) for size in (10, 150, 600)]
+    assert counts[2] < 4.4 * counts[1]
+
+
+def _calls_to_freeze(size: int, folder: Path) -> int:
+    nodes = [
+        helper.make_node(("Relu", "Neg")[i % 2], [f"v{i}"], [f"v{i + 1}"]) for i in range(size)
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in ("v0", f"v{size}")
+    ]
+    graph = helper.make_graph(nodes, "chain", ends[:1], ends[1:])
+    opsets = [helper.make_opsetid("", 17)]
+    path = folder / f"{size}.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    calls = 0
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        freeze.run(freeze.Options(input_path=path, output_path=folder / f"{size}.frozen.onnx"))
+    finally:
+        sys.setprofile(None)
+    return calls

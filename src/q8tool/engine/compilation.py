@@ -66,7 +66,7 @@ def _compiled(
     inputs = {name: lowering.outer_form(lowering.value(name)) for name in fed}
     lowering.run()
     results = {name: lowering.result(name) for name in wanted}
-    steps = fused(without_unread(lowering.steps, results.values()), results.values())
+    steps = fused(without_unread(list(lowering.steps), results.values()), results.values())
     ordered = segments(steps)
     outside = _shared_storages(ordered, [*inputs.values(), *results.values()])
     if journal is not None:

@@ -6,12 +6,12 @@ A function of a value that nothing else reads, and the range of a tensor whose c
 time. What only moves values has the range of what it moves: for a Concat, the union of its inputs.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from q8tool.engine.lowering import Lowering
+from q8tool.engine.steps import Steps
 from q8tool.engine.tensors import HostStep, NativeStep, Step, Storage, Tensor, new_tensor
 from q8tool.engine.values import Value
 
@@ -32,7 +32,7 @@ def finished_by_producer(lowering: Lowering, x: Value, y: Value, **function: Any
         return False
     ((layout, tensor),) = x.forms.items()
     steps = lowering.steps
-    touching = [step for step in steps if _touches(step, tensor.storage)]
+    touching = steps.touching(tensor.storage)
     producer = touching[0] if len(touching) == 1 else None
     if not isinstance(producer, NativeStep) or producer.method not in _JOINED:
         return False
@@ -41,10 +41,6 @@ def finished_by_producer(lowering: Lowering, x: Value, y: Value, **function: Any
     steps.insert(steps.index(producer) + 1, then)
     y.forms, x.forms = {layout: tensor}, {}
     return True
-
-
-def _touches(step: Step, storage: Storage) -> bool:
-    return any(tensor.storage is storage for tensor in (*step.inputs, *step.outputs))
 
 
 def found_range(lowering: Lowering, x: Tensor) -> Tensor | None:
@@ -62,16 +58,10 @@ def found_range(lowering: Lowering, x: Tensor) -> Tensor | None:
 
 def _finders(lowering: Lowering, x: Tensor) -> list[NativeStep] | None:
     """The steps whose results together are all of x."""
-    writers: dict[Storage, list[Step]] = {}
-    for step in lowering.steps:
-        if isinstance(step, NativeStep) and step.method == "then_unary":
-            continue
-        for tensor in step.outputs:
-            writers.setdefault(tensor.storage, []).append(step)
     finders: dict[NativeStep, None] = {}
     waiting = [x.storage]
     while waiting:
-        found = writers.get(waiting.pop(), [])
+        found = _writers(lowering, waiting.pop())
         for writer in found:
             if isinstance(writer, HostStep):
                 return None
@@ -86,6 +76,16 @@ def _finders(lowering: Lowering, x: Tensor) -> list[NativeStep] | None:
         if not found:
             return None
     return list(finders)
+
+
+def _writers(lowering: Lowering, storage: Storage) -> list[Step]:
+    """Steps that write a storage, but for functions that join the step before them."""
+    return [
+        step
+        for step in lowering.steps.touching(storage)
+        if not (isinstance(step, NativeStep) and step.method == "then_unary")
+        and any(tensor.storage is storage for tensor in step.outputs)
+    ]
 
 
 def _copies_all(step: NativeStep) -> bool:
@@ -116,6 +116,6 @@ def _range_found_by(lowering: Lowering, step: NativeStep) -> Tensor:
     return found
 
 
-def _method_at(steps: Sequence[Step], place: int) -> str:
+def _method_at(steps: Steps, place: int) -> str:
     step = steps[place] if place < len(steps) else None
     return step.method if isinstance(step, NativeStep) else ""

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from q8tool.engine.facts import Fact
 from q8tool.engine.graph import Graph, Node
+from q8tool.engine.steps import Steps
 from q8tool.engine.tensors import (
     HostStep,
     Layout,
     NativeStep,
-    Step,
     Storage,
     Tensor,
     contiguous_strides,
@@ -50,7 +50,7 @@ class Lowering:
         refused: Mapping[Node, str],
     ) -> None:
         self.graph = graph
-        self.steps: list[Step] = []
+        self.steps = Steps()
         self.kept = frozenset(kept)
         self._functions = functions
         self._refused = refused
@@ -159,11 +159,7 @@ class Lowering:
             return
         values = [self._values[name] for name in names]
         storages = {tensor.storage for value in values for tensor in value.forms.values()}
-        self.steps[:] = [
-            step
-            for step in self.steps
-            if not storages.intersection(t.storage for t in step.outputs)
-        ]
+        self.steps.keep(lambda step: not storages.intersection(t.storage for t in step.outputs))
         for value in values:
             value.forms = {}
         self.absorb(nodes)
