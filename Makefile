@@ -43,6 +43,8 @@ $(eval $(call configuration,clang,$(CLANG),))
 $(eval $(call configuration,arm,$(ARM_CC),-static))
 $(eval $(call configuration,asan,$(CC),$(SANITIZE) -fsanitize=address$(,)undefined$(,)float-cast-overflow))
 $(eval $(call configuration,tsan,$(CC),$(SANITIZE) -fsanitize=thread))
+$(eval $(call configuration,libfuzzer,$(CLANG),$(SANITIZE) -DQ8_LIBFUZZER \
+	-fsanitize=fuzzer$(,)address$(,)undefined))
 
 help: ## this list
 	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([^:]+):.*## /\1\t/' | expand -t 16
@@ -84,6 +86,24 @@ check-asan: $(addprefix build/asan/,checkq8 test_threads fuzz_plan) ## under ASa
 # Without setarch -R, a kernel that randomizes addresses more than gcc 12 expects stops it.
 check-tsan: build/tsan/test_threads ## the pool and the executor under ThreadSanitizer
 	$$(setarch -R true 2>/dev/null && echo setarch -R) build/tsan/test_threads
+
+# Seconds for each fuzzer; what it finds stays in build/fuzz.
+FUZZ_SECONDS := 60
+fuzz: fuzz-plan fuzz-files ## every fuzzer for FUZZ_SECONDS each, 60 unless told
+
+fuzz-plan: ## hostile plans and kernels' drivers by libFuzzer, which learns from coverage
+	@if echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' | $(CLANG) -x c - \
+	    -fsanitize=fuzzer,address -o /dev/null 2>/dev/null; then \
+	    $(MAKE) --no-print-directory build/libfuzzer/fuzz_plan && \
+	    mkdir -p build/fuzz/plans && \
+	    build/libfuzzer/fuzz_plan build/fuzz/plans -max_len=2048 -timeout=10 -verbosity=0 \
+	        -print_final_stats=1 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/; \
+	else \
+	    echo "fuzz-plan: skipped, $(CLANG) with libFuzzer is not installed"; \
+	fi
+
+fuzz-files: .venv/.stamp ## damaged models, photos and every other file that commands read
+	.venv/bin/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) --keep build/fuzz
 
 check-symbols: $(ENGINE:csrc/%.c=build/gcc/%.o) ## every global symbol of the engine begins with q8_
 	@foreign=$$(nm -A --defined-only --extern-only $^ | grep -v ' _\?q8_[a-z0-9_]*$$' || true); \
@@ -166,4 +186,4 @@ clean: ## everything built, but not .venv
 	rm -rf build dist src/*.egg-info src/q8tool/native/_q8.c src/q8tool/native/*.so .venv/.package
 
 .PHONY: help check check-clang check-arm check-asan check-tsan check-symbols bench-kernels \
-	demo ext test lint docs bench check-text fmt wheel sdist-test clean
+	fuzz fuzz-plan fuzz-files demo ext test lint docs bench check-text fmt wheel sdist-test clean

@@ -192,8 +192,10 @@ static const uint8_t *fetched_with(const q8_panel *panel)
         return ahead->seen = after;
     const q8_bytes next = ahead->next;
     const size_t count = next.count < panel->panel_bytes ? next.count : panel->panel_bytes;
+    if (!count)
+        return NULL;
     ahead->next = (q8_bytes){next.at + count, next.count - count};
-    return count ? next.at : NULL;
+    return next.at;
 }
 
 /* What all jobs have in common. */

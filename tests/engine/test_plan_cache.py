@@ -1,5 +1,6 @@
 """Kept plans give the same bytes as fresh ones, and damage, change and company never show."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from q8tool import Session
 from q8tool.engine import plan_cache
+from q8tool.engine.plan_store import write_described
 from q8tool.errors import InputError
 from tests.build import Case, float_model, node, quantized_model
 from tests.engine.cases import CODE_CASES, FLOAT_CASES
@@ -114,6 +116,21 @@ def test_damaged_files_count_as_absent(folder: Path, tmp_path: Path) -> None:
             data[position] ^= 1 << int(rng.integers(8))
             file.write_bytes(data if rng.integers(3) else data[:position])
         assert answer(path).tobytes() == expected
+
+
+def test_whole_files_that_are_not_ours_count_as_absent(folder: Path, tmp_path: Path) -> None:
+    path = saved(convolution(), tmp_path / "m.onnx")
+    expected = answer(path).tobytes()
+    for described in ([], {}, 3, {"inputs": [[1]]}, {"calls": [["step", "close", {}], ["x"]]}):
+        for file in folder.iterdir():
+            with file.open("w+b") as content:
+                write_described(content, described)  # type: ignore[arg-type]
+        assert answer(path).tobytes() == expected
+    for file in folder.iterdir():
+        data = bytes(64) + b"\xcb{" + (10).to_bytes(8, "little")
+        data = file.read_bytes()[:64] + data[64:]
+        file.write_bytes(data + hashlib.sha256(data).digest())
+    assert answer(path).tobytes() == expected
 
 
 def test_a_changed_model_is_compiled_anew(folder: Path, tmp_path: Path) -> None:

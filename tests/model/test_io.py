@@ -157,6 +157,7 @@ def test_external_data_is_read_and_can_be_inlined(tmp_path: Path) -> None:
         ({"location": "none.data"}, "'none.data' is missing"),
         ({"location": "."}, "is missing"),
         ({"location": ""}, "lies outside the model's folder"),
+        ({"location": "a\0b"}, "is described wrongly: embedded null byte"),
         ({"offset": 4}, "is truncated"),
         ({"offset": -4}, "is described wrongly"),
         ({"offset": 2**62}, "is truncated"),

@@ -32,6 +32,12 @@ _LARGEST_ENTRY = 128 << 20
 _LARGEST_FOLDER = 512 << 20
 _CHUNK = 1 << 20
 
+# What reading leads to where a file is whole, yet not ours: somebody else's of that name.
+_NOT_OURS = (
+    Q8Error, ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError,
+    ValueError,
+)  # fmt: skip
+
 
 def cache_folder() -> Path | None:
     """Where q8tool may keep what it can make again; None: nowhere."""
@@ -75,8 +81,12 @@ class PlanCache:
 
     def summary(self) -> Summary | None:
         """The model's summary, if it is kept."""
-        described = read_described(self._read(self._place("summary")))
-        return None if described is None else Summary.from_json(described)
+        data = self._read(self._place("summary"))
+        try:
+            described = read_described(data)
+            return None if described is None else Summary.from_json(described)
+        except _NOT_OURS:
+            return None
 
     def keep_summary(self, summary: Summary) -> None:
         """Keeps it; types that numpy itself does not have are left."""
@@ -90,8 +100,8 @@ class PlanCache:
         data = self._read(self._program_place(fed, wanted, isa))
         try:
             return read_program(data, isa)
-        except (Q8Error, ArithmeticError, LookupError, TypeError, ValueError):
-            return None  # whole, yet not ours: somebody else's file of that name
+        except _NOT_OURS:
+            return None
 
     @contextmanager
     def journal(

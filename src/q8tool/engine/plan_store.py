@@ -105,6 +105,8 @@ class Journal:
             return value
         if isinstance(value, list | tuple):
             return [self._encoded(item) for item in value]
+        if isinstance(value, Mapping):
+            return {"by name": {name: self._encoded(item) for name, item in value.items()}}
         if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
             place = self._array(np.asarray(value))
             return {"at": place, "dtype": value.dtype.name, "shape": value.shape}
@@ -181,6 +183,8 @@ def _decoded(value: Any, data: bytes) -> Any:
         return tuple(_decoded(item, data) for item in value)
     if not isinstance(value, dict):
         return value
+    if "by name" in value:
+        return {name: _decoded(item, data) for name, item in value["by name"].items()}
     shape = value["shape"]
     flat = np.frombuffer(data, np.dtype(value["dtype"]), math.prod(shape), value["at"])
     return flat.reshape(shape)[()]

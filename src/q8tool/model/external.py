@@ -71,9 +71,9 @@ def _check_reference(tensor: onnx.TensorProto, folder: Path, path: str | os.Path
     try:
         info = ExternalDataInfo(tensor)
         offset, length = int(info.offset or 0), int(info.length or 0)
-    except ValueError as error:
+        data = (folder / info.location).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{where} is described wrongly: {error}") from error
-    data = (folder / info.location).resolve()
     if not info.location or not data.is_relative_to(folder):
         raise InputError(
             f"{where} '{info.location}' lies outside the model's folder",

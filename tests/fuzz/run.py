@@ -1,0 +1,100 @@
+"""Damages files and lets commands read them: `python -m tests.fuzz.run --seconds 60`.
+
+Case N of a target is always the same file. What ends in anything but an answer is kept with its
+number and printed; the exit code is then 1.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# Before numpy: a fork has only the thread that forked.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+
+from tests.fuzz.targets import TARGETS, Target, prepare
+from tests.fuzz.worker import Answer, ask
+
+__all__ = ["main", "try_case", "working_folder"]
+
+
+@contextmanager
+def working_folder() -> Iterator[Path]:
+    """A temporary folder with the sound files, which is the current one meanwhile."""
+    before, cache = Path.cwd(), os.environ.get("Q8_CACHE")
+    with tempfile.TemporaryDirectory() as name:
+        os.chdir(name)
+        os.environ["Q8_CACHE"] = str(Path(name) / "cache")
+        try:
+            prepare()
+            yield Path(name)
+        finally:
+            os.chdir(before)
+            os.environ.pop("Q8_CACHE")
+            if cache is not None:
+                os.environ["Q8_CACHE"] = cache
+
+
+def try_case(name: str, number: int, made: dict[str, bytes]) -> tuple[Path, Answer]:
+    """Case number of a target, in the working folder; made: seeds that exist already."""
+    target: Target = TARGETS[name]
+    random = np.random.default_rng([number, *name.encode()])
+    names = sorted(target.seeds)
+    chosen = names[int(random.integers(len(names)))]
+    key = f"{name}/{chosen}"
+    if key not in made:
+        made[key] = target.seeds[chosen]()
+    path = Path(f"case{Path(chosen).suffix}")
+    data = target.damage(random, made[key])
+    path.write_bytes(data)
+    return path, ask(lambda: target.run(path, random), len(data), Path("case.log"))
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="tests.fuzz.run", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60, help="for each target")
+    parser.add_argument("--target", choices=sorted(TARGETS), action="append")
+    parser.add_argument("--first", type=int, default=0, help="number of the first case")
+    parser.add_argument("--count", type=int, default=1 << 62, help="cases at most")
+    parser.add_argument("--keep", type=Path, help="a folder for files that found something")
+    options = parser.parse_args()
+    keep = options.keep and options.keep.resolve()
+    found = 0
+    for name in options.target or sorted(TARGETS):
+        with working_folder():
+            found += _fuzz(name, options.first, options.count, options.seconds, keep)
+    return 1 if found else 0
+
+
+def _fuzz(name: str, first: int, count: int, seconds: float, keep: Path | None) -> int:
+    # Before any damage, since plans share a folder.
+    made = {f"plan/{chosen}": make() for chosen, make in TARGETS["plan"].seeds.items()}
+    codes, findings = Counter[int](), Counter[str]()
+    end, number = time.monotonic() + seconds, first
+    while number < first + count and time.monotonic() < end:
+        path, answer = try_case(name, number, made)
+        codes[answer.code] += 1
+        if answer.finding:
+            if not findings[answer.finding]:
+                print(f"{name} case {number}: {answer.finding}", flush=True)
+            findings[answer.finding] += 1
+            if keep:
+                keep.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, keep / f"{name}-{number}{path.suffix}")
+        number += 1
+    counts = ", ".join(f"{times} with code {code}" for code, times in sorted(codes.items()))
+    print(f"{name}: {number - first} cases: {counts}; {findings.total()} findings", flush=True)
+    return findings.total()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

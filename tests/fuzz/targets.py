@@ -1,0 +1,151 @@
+"""What is fuzzed: which file is damaged, how, and which command then reads it.
+
+All of it happens in the working folder, where `prepare` puts the sound files that commands need.
+"""
+
+import hashlib
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+import q8tool
+from q8tool import Session
+from q8tool.cli import main, report
+from q8tool.errors import InputError
+from tests.fuzz import seeds
+from tests.fuzz.mutate import Random, damaged_bytes, damaged_model, damaged_text
+
+__all__ = ["TARGETS", "Target", "prepare"]
+
+Damage = Callable[[Random, bytes], bytes]
+Run = Callable[[Path, Random], int]
+
+
+@dataclass(frozen=True)
+class Target:
+    """seeds: sound files by name; the damaged one keeps its ending. run: the exit code."""
+
+    seeds: Mapping[str, Callable[[], bytes]]
+    damage: Damage
+    run: Run
+
+
+def prepare() -> None:
+    """The working folder's sound files; all modules are there before the first fork."""
+    for module in pkgutil.walk_packages(q8tool.__path__, "q8tool."):
+        if module.name not in ("q8tool.__main__", "q8tool.native._q8.abi3"):
+            importlib.import_module(module.name)
+    model = seeds.classifier()
+    onnx.save(model, "sound.onnx")
+    Path("sound.png").write_bytes(seeds.photos()["a.png"]())
+    Path("weights.bin").write_bytes(bytes(4096))
+    Path("link.bin").unlink(missing_ok=True)
+    Path("link.bin").symlink_to("/etc/hostname")
+
+
+def command(*words: str) -> Run:
+    """A command; FILE among its words is the damaged file."""
+    return lambda path, _: main([str(path) if word == "FILE" else word for word in words])
+
+
+def any_of(*runs: Run) -> Run:
+    """One of several."""
+    return lambda path, random: runs[int(random.integers(len(runs)))](path, random)
+
+
+def run_model(path: Path, random: Random) -> int:
+    """A session runs the model on random numbers."""
+    try:
+        session = Session(path, threads=1)
+        feeds = {}
+        for info in session.inputs:
+            dims = [d if isinstance(d, int) else 2 for d in info.shape or ()]
+            if not info.is_tensor or info.dtype.kind not in "biuf" or np.prod(dims) > 1e6:
+                return 0  # a caller's matter: he would have to have such an array
+            feeds[info.name] = random.integers(0, 3, dims).astype(info.dtype)
+        session.run(feeds)
+    except Exception as error:
+        return report.failure(error)
+    return 0
+
+
+def run_kept_plan(path: Path, random: Random) -> int:
+    """A session finds a damaged plan in its cache; the answer is the same as ever."""
+    data = path.read_bytes()
+    if random.random() < 0.7:  # whoever damaged it made the sum right
+        data = data[:-32] + hashlib.sha256(data[:-32]).digest()
+    feeds = {"x": np.ones((1, 3, 8, 8), np.float32)}
+    try:
+        (expected,) = Session(onnx.load("sound.onnx"), threads=1).run(feeds).values()
+        for kept in _kept_plans():
+            kept.write_bytes(data)
+        (got,) = Session("sound.onnx", threads=1).run(feeds).values()
+    except Exception as error:
+        return report.failure(error)
+    return 0 if got.shape == expected.shape else report.failure(InputError("another shape"))
+
+
+def kept_plan() -> bytes:
+    """A plan of the sound model."""
+    session = Session("sound.onnx", threads=1)
+    session.run({"x": np.ones((1, 3, 8, 8), np.float32)})
+    return max((kept.read_bytes() for kept in _kept_plans()), key=len)
+
+
+def kept_summary() -> bytes:
+    """A summary of the sound model."""
+    kept_plan()
+    return min((kept.read_bytes() for kept in _kept_plans()), key=len)
+
+
+def _kept_plans() -> list[Path]:
+    return [path for path in Path("cache/plans").iterdir() if path.suffix != ".tmp"]
+
+
+QUANTIZE = ("quantize", "--input", "sound.onnx", "--output", "out.onnx", "--force")
+FREEZE = ("freeze", "--input", "sound.onnx", "--output", "out.onnx", "--force")
+
+TARGETS: dict[str, Target] = {
+    "model": Target(
+        {f"{name}.onnx": make for name, make in seeds.models().items()},
+        damaged_model,
+        any_of(
+            run_model, run_model, run_model,
+            command("inspect", "FILE"),
+            command("freeze", "--input", "FILE", "--output", "out.onnx", "--force"),
+            command("quantize", "--input", "FILE", "--output", "out.onnx", "--force"),
+            command("strip-conversions", "--input", "FILE", "--output", "out.onnx", "--force"),
+            command("label-image", "sound.png", "--graph", "FILE"),
+        ),
+    ),
+    "photo": Target(
+        seeds.photos(), damaged_bytes, command("label-image", "FILE", "--graph", "sound.onnx")
+    ),
+    "ranges": Target(
+        {"r.json": seeds.ranges}, damaged_text,
+        any_of(
+            command(*QUANTIZE, "--ranges", "FILE"),
+            command("ranges", "merge", "FILE", "FILE", "--output", "out.json", "--force"),
+        ),
+    ),
+    "recipe": Target(
+        {"r.toml": seeds.recipe}, damaged_text, command(*QUANTIZE, "--recipe", "FILE")
+    ),
+    "labels": Target(
+        {"l.txt": seeds.labels}, damaged_text,
+        command("label-image", "sound.png", "--graph", "sound.onnx", "--labels", "FILE"),
+    ),
+    "arrays": Target({"a.npz": seeds.npz}, damaged_bytes, command(*QUANTIZE, "--data", "FILE")),
+    "checkpoint": Target(
+        {"c.npz": seeds.npz_checkpoint, "c.safetensors": seeds.safetensors_checkpoint},
+        damaged_bytes, command(*FREEZE, "--checkpoint", "FILE"),
+    ),
+    "plan": Target(
+        {"plan.bin": kept_plan, "summary.bin": kept_summary}, damaged_bytes, run_kept_plan
+    ),
+}  # fmt: skip
