@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -121,10 +122,11 @@ def test_damaged_files_count_as_absent(folder: Path, tmp_path: Path) -> None:
 def test_whole_files_that_are_not_ours_count_as_absent(folder: Path, tmp_path: Path) -> None:
     path = saved(convolution(), tmp_path / "m.onnx")
     expected = answer(path).tobytes()
-    for described in ([], {}, 3, {"inputs": [[1]]}, {"calls": [["step", "close", {}], ["x"]]}):
+    strangers: list[Any] = [[], {}, 3, {"inputs": [[1]]}, {"calls": [["step", "close", {}], ["x"]]}]
+    for described in strangers:
         for file in folder.iterdir():
             with file.open("w+b") as content:
-                write_described(content, described)  # type: ignore[arg-type]
+                write_described(content, described)
         assert answer(path).tobytes() == expected
     for file in folder.iterdir():
         data = bytes(64) + b"\xcb{" + (10).to_bytes(8, "little")
