@@ -231,7 +231,10 @@ def _inferred(
                 schema, node.proto, types, data, opset_imports=opset_imports
             )
         )
-    except (shape_inference.InferenceError, onnx.defs.SchemaError, InputError, RuntimeError):
+    except (
+        shape_inference.InferenceError, onnx.checker.ValidationError, onnx.defs.SchemaError,
+        InputError, RuntimeError,
+    ):  # fmt: skip
         return {}
 
 
