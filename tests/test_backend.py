@@ -25,9 +25,19 @@ with np.errstate(all="ignore"), warnings.catch_warnings():
         .test_cases
     )
 
-TestSimple = SUITE["OnnxBackendSimpleModelTest"]
-TestPyTorchConverted = SUITE["OnnxBackendPyTorchConvertedModelTest"]
-TestPyTorchOperator = SUITE["OnnxBackendPyTorchOperatorModelTest"]
+
+def on_cpu(name: str) -> Any:
+    """The suite without the cases of other devices."""
+    suite = SUITE[name]
+    for case in [case for case in vars(suite) if not case.endswith("_cpu")]:
+        if case.startswith("test_"):
+            delattr(suite, case)
+    return suite
+
+
+TestSimple = on_cpu("OnnxBackendSimpleModelTest")
+TestPyTorchConverted = on_cpu("OnnxBackendPyTorchConvertedModelTest")
+TestPyTorchOperator = on_cpu("OnnxBackendPyTorchOperatorModelTest")
 
 
 def relu() -> onnx.ModelProto:

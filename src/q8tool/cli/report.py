@@ -1,6 +1,7 @@
 """What the user sees: tables and JSON on stdout; errors, notes and progress on stderr."""
 
 import codecs
+import difflib
 import errno
 import io
 import json
@@ -98,7 +99,7 @@ def failure(problem: BaseException) -> int:
 def _usage_text(problem: click.ClickException) -> str:
     """click's message with its suggestion as a second line, in our spelling."""
     if isinstance(problem, click.NoSuchOption):
-        near = sorted(problem.possibilities or ())
+        near = difflib.get_close_matches(problem.option_name, problem.possibilities or (), 1, 0)
         hint = f"\ndid you mean {near[0]}?" if near else ""
         return f"no such option: {problem.option_name}{hint}"
     text = problem.format_message()
