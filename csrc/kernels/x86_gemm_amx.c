@@ -250,13 +250,13 @@ X86_INLINE void store_rows_of(const ending *end, size_t first, size_t rows, cons
         X86_EACH_4(columns, LOAD_SUMS);
 #undef LOAD_SUMS
         if (end->kind == PLAIN_CODES)
-            store_codes(end, first + i, acc, columns, PLAIN_CODES);
+            store_codes(end, first + i, &acc, 1, columns, PLAIN_CODES);
         else if (end->kind == CODES)
-            store_codes(end, first + i, acc, columns, CODES);
+            store_codes(end, first + i, &acc, 1, columns, CODES);
         else if (end->kind == SUMS)
             store_sums(end, first + i, acc, columns);
         else
-            store_codes(end, first + i, acc, columns, FAR_CODES);
+            store_codes(end, first + i, &acc, 1, columns, FAR_CODES);
     }
 }
 

@@ -45,18 +45,23 @@ X86_INLINE void tile_body(const q8_gemm_job *job, size_t rows, size_t columns)
     size_t sets = rows * columns <= 4 ? 4 : rows * columns <= 12 ? 2 : 1;
     multiply_panel(job, acc, rows, columns, sets);
     const ending end = ending_of(job);
-#define STORE_PLAIN_CODES(i) store_codes(&end, i, acc[i], columns, PLAIN_CODES)
-#define STORE_CODES(i) store_codes(&end, i, acc[i], columns, CODES)
-#define STORE_FAR_CODES(i) store_codes(&end, i, acc[i], columns, FAR_CODES)
+    const size_t at_once = ROWS_AT_ONCE(columns), groups = (rows + at_once - 1) / at_once;
+#define STORE(i, kind)                                                                     \
+    store_codes(&end, i * at_once, acc + i * at_once,                                      \
+                rows - i * at_once < at_once ? rows - i * at_once : at_once, columns, kind)
+#define STORE_PLAIN_CODES(i) STORE(i, PLAIN_CODES)
+#define STORE_CODES(i) STORE(i, CODES)
+#define STORE_FAR_CODES(i) STORE(i, FAR_CODES)
 #define STORE_SUMS(i) store_sums(&end, i, acc[i], columns)
     if (end.kind == PLAIN_CODES)
-        X86_EACH_6(rows, STORE_PLAIN_CODES);
+        X86_EACH_6(groups, STORE_PLAIN_CODES);
     else if (end.kind == CODES)
-        X86_EACH_6(rows, STORE_CODES);
+        X86_EACH_6(groups, STORE_CODES);
     else if (end.kind == SUMS)
         X86_EACH_6(rows, STORE_SUMS);
     else
-        X86_EACH_6(rows, STORE_FAR_CODES);
+        X86_EACH_6(groups, STORE_FAR_CODES);
+#undef STORE
 #undef STORE_PLAIN_CODES
 #undef STORE_CODES
 #undef STORE_FAR_CODES
