@@ -14,7 +14,7 @@ from q8tool import Session
 from q8tool.calibrate.ranges import RangesFile
 from q8tool.errors import InputError, Q8Error, UsageError
 from q8tool.model import io, metadata
-from q8tool.model.graph import is_quantized, op_counts
+from q8tool.model.graph import constant, is_quantized, op_counts
 from q8tool.passes.choose_precision import choose_precision
 from q8tool.passes.simplify import simplify
 from q8tool.pipelines import quantize
@@ -181,6 +181,24 @@ def test_a_ranges_file_gives_the_graph_that_the_data_gave(path: Path) -> None:
     by_file.metadata_props.clear()
     assert ir.to_proto(by_file).SerializeToString() == ir.to_proto(by_data).SerializeToString()
     assert report.ranging.source == "a ranges file"
+
+
+def test_a_range_that_was_given_is_the_range_even_where_channels_are_uneven(tmp_path: Path) -> None:
+    """Channels are equalized where ranges are measured; a file's are of the model as it is."""
+    uneven = f32([1, 0.01, 0.1, 0.03])
+    text = "g (float[N,3] x) => (float[N,5] y) { a = MatMul(x, w) r = Relu(a) y = MatMul(r, v) }"
+    float_model = model(text, 13, w=random(3, 4) * uneven, v=random(4, 5) / uneven[:, None])
+    path = tmp_path / "float.onnx"
+    io.save(float_model, path, force=False)
+    np.savez(tmp_path / "data.npz", x=random(40, 500, 3))
+    report, _ = quantized(path, data=tmp_path / "data.npz")
+    assert any(change.pass_name == "equalize" for change in report.changes)
+    given = {"x": (-2.0, 2.0), "r": (0.0, 51.0), "y": (-9.0, 9.0)}
+    (tmp_path / "r.json").write_text(RangesFile(given).text())
+    report, found = quantized(path, ranges=tmp_path / "r.json", data=tmp_path / "data.npz")
+    assert not any(change.pass_name == "equalize" for change in report.changes)
+    scales = [constant(node.inputs[1]) for node in found.graph if node.op_type == "QuantizeLinear"]
+    assert any(scale == pytest.approx(51.0 / 255, rel=1e-6) for scale in scales)
 
 
 def test_ranges_of_another_model(path: Path) -> None:

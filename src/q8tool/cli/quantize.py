@@ -67,7 +67,7 @@ def _ranges(
 @click.option(
     "--ranges", type=click.Path(path_type=Path), metavar="FILE",
     help="Ranges by tensor name from a ranges file (JSON), as calibrate writes it; photos then "
-    "serve to compare only.",
+    "serve to fit weights and to compare.",
 )  # fmt: skip
 @click.option(
     "--input-range", "input_ranges", multiple=True, callback=_ranges, metavar="NAME=LOW,HIGH",

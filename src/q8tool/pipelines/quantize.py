@@ -1,11 +1,12 @@
 """quantize: a float model becomes an eight-bit one, measured against the float one before saving.
 
-load -> simplify -> ranges (file, operators, photos; else at run time) -> choose per operator
--> conversions around each -> strip -> check -> compare on held-back samples -> save
+load -> prepare -> ranges (file, operators, photos; else at run time) -> equalize
+-> rewrite (fewer layers until the drop is small enough) -> check -> compare on held-back samples
+-> time both -> note -> save -> report
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -25,8 +26,8 @@ from q8tool.model.select import select_nodes
 from q8tool.passes.choose_precision import Choice
 from q8tool.passes.quantize_weights import zipped_share
 from q8tool.passes.raise_opset import OPSET_FOR_EIGHT_BIT
-from q8tool.pipelines.answers import Referee, Truth
-from q8tool.pipelines.damage import measure_damage
+from q8tool.pipelines.answers import Comparison, Referee, Samples, Truth
+from q8tool.pipelines.damage import Damage, measure_damage
 from q8tool.pipelines.equalizing import equalized
 from q8tool.pipelines.fallback import Fallback, Goal, reach_goal
 from q8tool.pipelines.guard import refuse_slower, worries
@@ -109,154 +110,180 @@ def run(options: Options, progress: Progress = silent) -> Report:
         raise UsageError("--max-drop needs something to compare on", "give --images or --data")
     original = io.load(options.input_path)
     _refuse_quantized(original, options.input_path)
-    size = io.file_bytes(original, options.input_path)
-    counts, opset = op_counts(original), original.opset_imports.get("", 0)
-    float_model, changes = prepared(original, _opset(options.opset, opset))
-    pixels, folded = Ranges(), None
-    if options.io == "u8":
-        did, pixels, folded = take_pixels(float_model, options.preprocessing, options.images)
-        changes += did
-    excluded = _excluded(float_model, options.excluded, options.included)
-    ranging = find_ranges(float_model, _range_options(options, pixels), excluded, progress)
-    refitting = refitting_with(float_model, ranging, options.threads, progress)
-    form, basis, ranges = _form(options), float_model, ranging.ranges
-    if refitting is not None and form.mode == "eightbit":
-        basis, ranges, more = equalized(float_model, ranging, refitting, options.calibration)
-        changes += more
-
-    def write(left_out: frozenset[str]) -> Rewritten:
-        return rewritten(basis, form, ranges, excluded | left_out, refitting)
-
-    found = write(frozenset())
-    truth = _truth(original, options, ranging)
-    source = source_hash(original, options.input_path)
-    fallback = None
-    if options.max_drop is not None:
-        found, fallback = _within_drop(
-            float_model, found, write, options, ranging, excluded, truth, source, progress
-        )
-    model, choice = found.model, found.choice
-    check(model, str(options.output_path))
-    referee = Referee(float_model, ranging.held_back, options.threads, truth, progress)
-    comparison = referee.compare(model)
-    timing = _timing(float_model, model, referee, options.threads)
-    if timing.is_slower and options.mode == "eightbit" and not options.allow_slower:
-        refuse_slower(timing, slowest_steps(model, referee.first.feeds, options.threads))
-    claims = claims_of(comparison, referee.samples)
-    if folded is not None:
-        claims["float_preprocess"] = folded.to_dict()
-    note_quantization(model, options.mode, source, ranging, claims)
-    layers = None
-    if options.report is not None:
-        layers = _layers(float_model, found, referee, options, ranging, excluded, progress)
-    written = io.save(model, options.output_path, force=options.force)
-    is_eightbit = options.mode == "eightbit"
-    report = Report(
-        output=str(options.output_path),
-        mode=options.mode,
-        sizes=(size, written),
-        op_counts=(counts, op_counts(model)),
-        static=_count(choice, "static") if is_eightbit else 0,
-        dynamic=_count(choice, "dynamic") if is_eightbit else 0,
-        kept=[(node_label(node), reason) for node, reason in choice.kept],
-        ranging=ranging,
-        comparison=comparison,
-        changes=[*changes, *found.changes],
-        opset=(opset, model.opset_imports.get("", 0)),
-        timing=timing,
-        fallback=fallback,
-        warnings=[*ranging.warnings, *([] if options.max_drop else worries(comparison))],
-        zipped=zipped_share(model) if options.mode == "weights-rounded" else None,
-        layers=layers,
-    )
-    if options.report is not None:
-        _write_report(report, options.report, options.force)
-    return report
+    return _Run(options, progress, original).run()
 
 
-def _layers(
-    float_model: ir.Model,
-    found: Rewritten,
-    referee: Referee,
-    options: Options,
-    ranging: Ranging,
-    excluded: frozenset[str],
-    progress: Progress,
-) -> list[Layer]:
-    """What became of every operator, for --report."""
-    damage = None
-    if ranging.held_back is not None and options.mode == "eightbit":
-        damage = measure_damage(
-            float_model, ranging.ranges, excluded, ranging.held_back, options.per_channel,
-            options.threads, progress,
+class _Run:
+    """One run: its options, the float model, and what its steps find out for those after them."""
+
+    def __init__(self, options: Options, progress: Progress, original: ir.Model) -> None:
+        self.options, self.progress, self.original = options, progress, original
+        self.form = Form(options.mode, options.format, options.per_channel, options.strip)
+        self.is_eightbit = options.mode == "eightbit"
+        self.source = source_hash(original, options.input_path)
+        # How much the original weighs: its weights may lie in a file that is overwritten.
+        self.size = io.file_bytes(original, options.input_path)
+
+    def run(self) -> Report:
+        """The steps, one after the other."""
+        self._prepare()
+        self._find_ranges()
+        found, fallback = self._good_enough(self._written(frozenset()))
+        check(found.model, str(self.options.output_path))
+        referee = Referee(
+            self.float_model, self.ranging.held_back, self.options.threads, self.truth,
+            self.progress,
         )  # fmt: skip
-    return describe_layers(
-        float_model, found.model, found.choice, ranging.ranges, damage, referee.first.feeds,
-        options.threads,
-    )  # fmt: skip
+        comparison = referee.compare(found.model)
+        timing = self._timing(found.model, referee)
+        self._note(found.model, comparison, referee)
+        layers = self._layers(found, referee)
+        written = io.save(found.model, self.options.output_path, force=self.options.force)
+        report = self._report(found, written, comparison, timing, fallback, layers)
+        if self.options.report is not None:
+            _write_report(report, self.options.report, self.options.force)
+        return report
+
+    def _prepare(self) -> None:
+        """The float model that becomes eight-bit, and which of its nodes do not."""
+        options = self.options
+        opset = _opset(options.opset, self.original.opset_imports.get("", 0))
+        self.float_model, self.changes = prepared(self.original, opset)
+        self.pixels, self.folded = Ranges(), None
+        if options.io == "u8":
+            did, self.pixels, self.folded = take_pixels(
+                self.float_model, options.preprocessing, options.images
+            )
+            self.changes += did
+        self.excluded = _excluded(self.float_model, options.excluded, options.included)
+
+    def _find_ranges(self) -> None:
+        """Ranges, and the model that they are of: the float one, or equal with channels equalized.
+
+        A range that somebody gave is of the model as it is.
+        """
+        options, progress = self.options, self.progress
+        self.ranging = find_ranges(
+            self.float_model, _range_options(options, self.pixels), self.excluded, progress
+        )
+        self.truth = _truth(self.original, options, self.ranging)
+        self.basis, self.ranges = self.float_model, self.ranging.ranges
+        self.refitting = refitting_with(self.float_model, self.ranging, options.threads, progress)
+        if self.refitting is not None and self.is_eightbit and options.ranges is None:
+            self.basis, self.ranges, more = equalized(
+                self.float_model, self.ranging, self.refitting, options.calibration
+            )
+            self.changes += more
+
+    def _written(self, left_out: frozenset[str]) -> Rewritten:
+        """The eight-bit model in which these nodes, too, are float."""
+        return rewritten(
+            self.basis, self.form, self.ranges, self.excluded | left_out, self.refitting
+        )
+
+    def _good_enough(self, first: Rewritten) -> tuple[Rewritten, Fallback | None]:
+        """The model with the fewest float layers that stays within --max-drop; else the first."""
+        options, ranging = self.options, self.ranging
+        if options.max_drop is None:
+            return first, None
+        assert ranging.samples is not None
+        assert ranging.held_back is not None
+        samples = ranging.samples
+        state = options.state or options.output_path.with_name(f"{options.output_path.name}.search")
+        recipe = {
+            "version": __version__,
+            "source": self.source,
+            "form": asdict(self.form),
+            "excluded": sorted(self.excluded),
+            "ranges": {name: list(ends) for name, ends in self.ranges.items()},
+            "max_drop": options.max_drop,
+            "truth": dict(self.truth),
+        }
+        return reach_goal(
+            self.float_model,
+            first,
+            self._written,
+            (lambda: samples.at(range(len(samples))), ranging.held_back),
+            self._damage(ranging.held_back),
+            self.truth,
+            Goal(options.max_drop, options.time_limit, state),
+            recipe,
+            options.threads,
+            self.progress,
+        )
+
+    def _damage(self, samples: Samples) -> Damage:
+        return measure_damage(
+            self.basis, self.ranges, self.excluded, samples, self.form.per_channel,
+            self.options.threads, self.progress,
+        )  # fmt: skip
+
+    def _timing(self, model: ir.Model, referee: Referee) -> Timing:
+        """Both models in turn. Raises SlowerError if the eight-bit one is, unless it may be."""
+        options = self.options
+        measured = referee.measured_times()
+        if measured is not None:
+            # What was run in parts was timed then, and is not judged by it.
+            return Timing(*measured, is_slower=False)
+        feeds = referee.first.feeds
+        timing = time_models(self.float_model, model, feeds, options.threads)
+        if timing.is_slower and self.is_eightbit and not options.allow_slower:
+            refuse_slower(timing, slowest_steps(model, feeds, options.threads))
+        return timing
+
+    def _note(self, model: ir.Model, comparison: Comparison, referee: Referee) -> None:
+        """What the file says of itself."""
+        claims = claims_of(comparison, referee.samples)
+        if self.folded is not None:
+            claims["float_preprocess"] = self.folded.to_dict()
+        note_quantization(model, self.options.mode, self.source, self.ranging, claims)
+
+    def _layers(self, found: Rewritten, referee: Referee) -> list[Layer] | None:
+        """What became of every operator, if --report wants it."""
+        if self.options.report is None:
+            return None
+        held_back = self.ranging.held_back
+        damage = self._damage(held_back) if held_back is not None and self.is_eightbit else None
+        return describe_layers(
+            self.basis, found.model, found.choice, self.ranges, damage, referee.first.feeds,
+            self.options.threads,
+        )  # fmt: skip
+
+    def _report(
+        self,
+        found: Rewritten,
+        written: int,
+        comparison: Comparison,
+        timing: Timing,
+        fallback: Fallback | None,
+        layers: list[Layer] | None,
+    ) -> Report:
+        options, model, choice = self.options, found.model, found.choice
+        doubts = [] if options.max_drop is not None else worries(comparison)
+        opsets = [one.opset_imports.get("", 0) for one in (self.original, model)]
+        return Report(
+            output=str(options.output_path),
+            mode=options.mode,
+            sizes=(self.size, written),
+            op_counts=(op_counts(self.original), op_counts(model)),
+            static=_count(choice, "static") if self.is_eightbit else 0,
+            dynamic=_count(choice, "dynamic") if self.is_eightbit else 0,
+            kept=[(node_label(node), reason) for node, reason in choice.kept],
+            ranging=self.ranging,
+            comparison=comparison,
+            changes=[*self.changes, *found.changes],
+            opset=(opsets[0], opsets[1]),
+            timing=timing,
+            fallback=fallback,
+            warnings=[*self.ranging.warnings, *doubts],
+            zipped=zipped_share(model) if options.mode == "weights-rounded" else None,
+            layers=layers,
+        )
 
 
 def _write_report(report: Report, path: Path, force: bool) -> None:
     with write_atomically(path, force=force) as file:
         file.write((json.dumps(report.to_json(), indent=1) + "\n").encode("utf-8"))
-
-
-def _timing(
-    float_model: ir.Model, model: ir.Model, referee: Referee, threads: int | None
-) -> Timing:
-    """Both models in turn; what was run in parts was timed then, and is not judged by it."""
-    measured = referee.measured_times()
-    if measured is not None:
-        return Timing(*measured, is_slower=False)
-    return time_models(float_model, model, referee.first.feeds, threads)
-
-
-def _within_drop(
-    float_model: ir.Model,
-    first: Rewritten,
-    write: Callable[[frozenset[str]], Rewritten],
-    options: Options,
-    ranging: Ranging,
-    excluded: frozenset[str],
-    truth: Truth,
-    source: str,
-    progress: Progress,
-) -> tuple[Rewritten, Fallback]:
-    """The model with the fewest float layers that stays within --max-drop."""
-    assert options.max_drop is not None
-    assert ranging.samples is not None
-    assert ranging.held_back is not None
-    samples, form = ranging.samples, _form(options)
-    damage = measure_damage(
-        float_model, ranging.ranges, excluded, ranging.held_back, form.per_channel,
-        options.threads, progress,
-    )  # fmt: skip
-    state = options.state or options.output_path.with_name(f"{options.output_path.name}.search")
-    recipe = {
-        "version": __version__,
-        "source": source,
-        "form": asdict(form),
-        "excluded": sorted(excluded),
-        "ranges": {name: list(ends) for name, ends in ranging.ranges.items()},
-        "max_drop": options.max_drop,
-        "truth": dict(truth),
-    }
-    return reach_goal(
-        float_model,
-        first,
-        write,
-        (lambda: samples.at(range(len(samples))), ranging.held_back),
-        damage,
-        truth,
-        Goal(options.max_drop, options.time_limit, state),
-        recipe,
-        options.threads,
-        progress,
-    )
-
-
-def _form(options: Options) -> Form:
-    return Form(options.mode, options.format, options.per_channel, options.strip)
 
 
 def _truth(model: ir.Model, options: Options, ranging: Ranging) -> Truth:
