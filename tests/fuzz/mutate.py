@@ -101,7 +101,7 @@ def _attribute(random: Random, model: onnx.ModelProto) -> None:
     chosen = pick(random, found)
     kind = int(random.integers(6))
     if kind == 0:
-        chosen.type = int(random.integers(0, 16))
+        chosen.type = int(random.integers(0, 16)) % 15  # there are 15
     elif kind == 1 and chosen.ints:
         del chosen.ints[int(random.integers(len(chosen.ints))) :]
     elif chosen.ints:
