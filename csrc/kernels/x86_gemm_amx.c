@@ -241,23 +241,37 @@ static void multiply_1x1(const q8_gemm_job *job, unit_rows *unit, size_t column,
 
 /* ---- the tile ---- */
 
+X86_INLINE void store_group(const ending *end, size_t first, const int32_t *sums, size_t rows,
+                            size_t columns)
+{
+    int32x16 acc[COLUMN_VECTORS][COLUMN_VECTORS];
+#define LOAD_SUMS(i, j) \
+    acc[i][j] = (int32x16)_mm512_load_si512(sums + i * PANEL_COLUMNS + j * 16)
+#define LOAD_ROW(i) X86_EACH_IN_ROW_4(columns, LOAD_SUMS, i)
+#define STORE_SUMS(i) store_sums(end, first + i, acc[i], columns)
+    X86_EACH_4(rows, LOAD_ROW);
+    if (end->kind == PLAIN_CODES)
+        store_codes(end, first, acc, rows, columns, PLAIN_CODES);
+    else if (end->kind == CODES)
+        store_codes(end, first, acc, rows, columns, CODES);
+    else if (end->kind == SUMS)
+        X86_EACH_4(rows, STORE_SUMS);
+    else
+        store_codes(end, first, acc, rows, columns, FAR_CODES);
+#undef LOAD_SUMS
+#undef LOAD_ROW
+#undef STORE_SUMS
+}
+
 X86_INLINE void store_rows_of(const ending *end, size_t first, size_t rows, const int32_t *sums,
                               size_t columns)
 {
-    for (size_t i = 0; i < rows; i++, sums += PANEL_COLUMNS) {
-        int32x16 acc[COLUMN_VECTORS];
-#define LOAD_SUMS(j) acc[j] = (int32x16)_mm512_load_si512(sums + j * 16)
-        X86_EACH_4(columns, LOAD_SUMS);
-#undef LOAD_SUMS
-        if (end->kind == PLAIN_CODES)
-            store_codes(end, first + i, &acc, 1, columns, PLAIN_CODES);
-        else if (end->kind == CODES)
-            store_codes(end, first + i, &acc, 1, columns, CODES);
-        else if (end->kind == SUMS)
-            store_sums(end, first + i, acc, columns);
-        else
-            store_codes(end, first + i, &acc, 1, columns, FAR_CODES);
-    }
+    const size_t at_once = ROWS_AT_ONCE(columns);
+    size_t i = 0;
+    for (; i + at_once <= rows; i += at_once)
+        store_group(end, first + i, sums + i * PANEL_COLUMNS, at_once, columns);
+    for (; i < rows; i++)
+        store_group(end, first + i, sums + i * PANEL_COLUMNS, 1, columns);
 }
 
 static void store_rows(const ending *end, size_t first, size_t rows, const int32_t *sums,
