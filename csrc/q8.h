@@ -284,6 +284,13 @@ int q8_plan_add_reduce_f32(q8_plan *plan, int op, int x, int y, int64_t outer, i
  * [outer, axis, inner], y s64. */
 int q8_plan_add_argmax(q8_plan *plan, int x, int y, int64_t outer, int64_t axis, int64_t inner,
                        int last_index);
+/* counts (s64, [rows, Q8_HISTOGRAM_BINS]), summed over the rows: how many values of x (f32) lie in
+ * bin b, which reaches from (b - bins / 2) * width to (b + 1 - bins / 2) * width. width: the smallest
+ * power of two with which the greater of |low| and |high| is within the bins. low and high: f32
+ * scalars, the ends of x. Where both are 0, or one is not finite, finite values are in bin bins / 2.
+ * A value beyond the bins is in the last one on its side; what is no number then is in the first. */
+enum { Q8_HISTOGRAM_BINS = 2048 };
+int q8_plan_add_histogram(q8_plan *plan, int x, int low, int high, int counts);
 /* Between s32, f32, u8, s64; x and y of the same size. Integers keep their low bits, as in C. A
  * float loses its fraction; what s32 or s64 cannot hold becomes the nearest that it can, NaN 0, and
  * u8 gets the low bits of the s64. */

@@ -264,6 +264,17 @@ static void add_reduction(fuzz_case *c)
                                fuzz_id(c, y), outer, axis, inner);
 }
 
+static void add_histogram(fuzz_case *c)
+{
+    int64_t dims[2], rows[2] = {1 + fuzz_below(c, 4), Q8_HISTOGRAM_BINS - fuzz_chance(c, 64)};
+    const int64_t one = 1;
+    fuzz_shape(c, 2, dims);
+    int x = fuzz_new(c, Q8_F32, 2, dims), counts = fuzz_new(c, Q8_S64, 2, rows);
+    int low = fuzz_new(c, Q8_F32, 1, &one), high = fuzz_new(c, Q8_F32, 1, &one);
+    q8_plan_add_histogram(c->plan, fuzz_id(c, x), fuzz_id(c, low), fuzz_id(c, high),
+                          fuzz_id(c, counts));
+}
+
 void fuzz_maybe_finish(fuzz_case *c, int y)
 {
     const int64_t two = 2;
@@ -280,7 +291,7 @@ void fuzz_add_step(fuzz_case *c)
         add_conversion, add_quantize_picture, add_dynamic_quantize, add_table,  add_cast,
         add_unary,      add_binary,           add_binary,           add_copy,   add_copy,
         add_fill,       add_gather,           add_resize,           add_softmax,
-        add_layer_norm, add_reduction};
+        add_layer_norm, add_reduction,        add_histogram};
     if (c->tensor_count <= FUZZ_MOST_TENSORS - 8)
         steps[fuzz_below(c, sizeof steps / sizeof steps[0])](c);
 }

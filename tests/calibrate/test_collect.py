@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from q8tool.calibrate.collect import Sample, collect
-from q8tool.calibrate.observers import METHODS, Method
+from q8tool.calibrate.observers import METHODS, Method, make_observer
 from q8tool.errors import InputError
 from tests.graphs import Array, f32, model, random, run
 
@@ -40,6 +40,27 @@ def test_every_method_stays_within_what_was_seen(method: Method) -> None:
     found = collect(model(TEXT, w=W), samples(8), ["c"], method).ranges()
     widest = collect(model(TEXT, w=W), samples(8), ["c"]).ranges()
     assert widest["c"][0] <= found["c"][0] < 0 < found["c"][1] <= widest["c"][1]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("on_host", [False, True])
+def test_the_engine_counts_what_an_observer_of_all_values_counts(
+    method: Method, on_host: bool
+) -> None:
+    # Unique has no C kernel, so that the size of what follows is not known when it is compiled.
+    maker = "Unique(x)" if on_host else "Neg(x)"
+    graph = model(f"g (float[N] x) => (float[M] y) {{ c = {maker}  y = Relu(c) }}")
+    photos = [
+        Sample(str(i), {"x": random(9000, seed=i) * np.float32(4.0**i)}) for i in range(-2, 3)
+    ]
+    found = collect(graph, photos, ["c", "y"], method)
+    observers = {name: make_observer(method) for name in ("c", "y")}
+    for photo in photos:
+        c = np.unique(photo.feeds["x"]) if on_host else -photo.feeds["x"]
+        observers["c"].update(c)
+        observers["y"].update(np.maximum(c, 0))
+    kept = {name: observer.to_json() for name, observer in observers.items()}
+    assert found.to_json()["tensors"] == kept
 
 
 def test_progress_is_told_once_a_sample() -> None:

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from q8tool.calibrate.observers import (
-    BINS,
     METHODS,
     OUTLYING_VALUES,
     SEARCH_STEPS,
@@ -21,6 +20,7 @@ from q8tool.calibrate.observers import (
     make_observer,
     restored_observer,
 )
+from q8tool.numerics.histogram import BINS
 from q8tool.numerics.qparams import from_range
 from q8tool.numerics.rounding import dequantize, quantize
 from tests.graphs import Array, f32

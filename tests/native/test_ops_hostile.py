@@ -1,6 +1,6 @@
 """Descriptors that no engine should send: each gives an error, and the plan stays refused."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,10 @@ CALLS: list[tuple[str, Callable[[Plan, dict[str, int]], object]]] = [
     ("sizes", lambda p, t: p.reduce_f32("sum", t["f32"], t["f32b"], outer=3, axis=4, inner=2)),
     ("sizes", lambda p, t: p.reduce_f32("sum", t["f32"], t["f32b"], outer=2**62, axis=4, inner=4)),
     ("type", lambda p, t: p.argmax(t["f32"], t["f32b"], outer=1, axis=1, inner=16)),
+    ("rows of 2048", lambda p, t: histogram(p, t, rows=[1, 2047])),
+    ("scalar", lambda p, t: histogram(p, t, low="row")),
+    ("type", lambda p, t: histogram(p, t, x="u8")),
+    ("overlap", lambda p, t: histogram(p, t, offset=0)),
     ("axis", lambda p, t: p.softmax_f32(t["scale"], t["scale"])),
     ("elements", lambda p, t: p.layer_norm_f32(t["f32"], t["scale"], None, t["f32b"], epsilon=0)),
     ("overlap", lambda p, t: layer_norm_in_place(p, t)),
@@ -113,6 +117,18 @@ def number_inside_result(plan: Plan, tensors: dict[str, int], step: str) -> obje
         multiplier=np.ones(8, np.float32),
         x_zero_point_tensor=inside,
     )
+
+
+def histogram(
+    plan: Plan,
+    tensors: dict[str, int],
+    x: str = "f32",
+    low: str = "scale",
+    rows: Sequence[int] = (1, 2048),
+    offset: int | None = None,
+) -> object:
+    counts = plan.tensor(np.int64, rows, offset)
+    return plan.histogram(tensors[x], tensors[low], tensors["scale"], counts)
 
 
 def range_of(plan: Plan, tensors: dict[str, int], y: int, y_range: int) -> object:

@@ -1,6 +1,6 @@
 """Collect: runs samples through the float model and lets one observer per tensor watch.
 
-samples --Session(observe=names)--> one array per tensor --observers--> ranges
+samples --Session(watched model)--> ends, and counts per bin, of each tensor --observers--> ranges
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -54,12 +54,13 @@ def collect(
                 raise _not_finite(model, sample, name)
         results = session.run(sample.feeds)
         for name, observer in observers.items():
-            value = sample.feeds[name] if name in inputs else watch.values(name, results)
-            value = np.asarray(value, np.float32)
-            if value.size:
-                if not _is_finite(value):
+            values, counts = np.asarray(sample.feeds.get(name, ()), np.float32), None
+            if name not in inputs:
+                values, counts = watch.values(name, results)
+            if values.size:
+                if not _is_finite(values):
                     raise _not_finite(model, sample, name)
-                observer.update(value)
+                observer.update(values, counts)
         count += 1
         seen()
     if count == 0:

@@ -20,6 +20,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from q8tool.numerics.histogram import BINS, bin_counts, bin_width
+
 __all__ = ["METHODS", "Histogram", "Method", "Observer", "make_observer", "restored_observer"]
 
 Method = Literal["minmax", "photo-percentile", "percentile", "mse"]
@@ -29,7 +31,6 @@ METHODS: tuple[Method, ...] = ("minmax", "photo-percentile", "percentile", "mse"
 # values that percentile leaves out at each end.
 OUTLIERS = 0.05
 OUTLYING_VALUES = 5e-5
-BINS = 2048
 # The mse search shrinks each end in steps down to this share of the observed range.
 SMALLEST_SHARE = 0.2
 SEARCH_STEPS = 40
@@ -38,8 +39,12 @@ SEARCH_STEPS = 40
 class Observer(Protocol):
     """Takes the values of one tensor, one photo at a time, and names a range in the end."""
 
-    def update(self, values: NDArray[np.float32]) -> None:
-        """Takes one photo's values: any shape, not empty, all finite."""
+    def update(self, values: NDArray[np.float32], counts: NDArray[np.int64] | None = None) -> None:
+        """Takes one photo's values: any shape, not empty, all finite.
+
+        counts  of values that were counted elsewhere, numerics/histogram.py; their lowest and
+                highest, which give the width of the bins, are among `values` then
+        """
 
     def range(self) -> tuple[float, float]:
         """(low, high) in real units, low <= high. Only after at least one update."""
@@ -72,7 +77,7 @@ class MinMax:
     def __init__(self) -> None:
         self._low, self._high = np.inf, -np.inf
 
-    def update(self, values: NDArray[np.float32]) -> None:
+    def update(self, values: NDArray[np.float32], counts: NDArray[np.int64] | None = None) -> None:
         """See Observer."""
         self._low = min(self._low, float(values.min()))
         self._high = max(self._high, float(values.max()))
@@ -103,7 +108,7 @@ class PhotoPercentile:
         self._lows: list[float] = []
         self._highs: list[float] = []
 
-    def update(self, values: NDArray[np.float32]) -> None:
+    def update(self, values: NDArray[np.float32], counts: NDArray[np.int64] | None = None) -> None:
         """See Observer."""
         self._lows.append(float(values.min()))
         self._highs.append(float(values.max()))
@@ -132,10 +137,9 @@ class PhotoPercentile:
 
 
 class Histogram:
-    """Counts over bins of a power-of-two width around zero.
+    """Counts over bins of a power-of-two width around zero (numerics/histogram.py).
 
-    Bin i holds values in [(i - BINS / 2) * width, (i + 1 - BINS / 2) * width). A value outside
-    doubles the width, which adds neighbouring bins: an exact step, so that any order and any cut
+    A value outside doubles the width, which adds neighbouring bins: an exact step, so that any order and any cut
     of the same values gives the same counts.
     """
 
@@ -143,15 +147,16 @@ class Histogram:
         self.counts: NDArray[np.int64] = np.zeros(BINS, np.int64)
         self.width = 0.0
 
-    def update(self, values: NDArray[np.float32]) -> None:
-        """Counts finite values of any shape."""
-        largest = float(np.abs(values).max(initial=0.0))
-        self._widen(self._width_for(largest))
-        if self.width == 0.0:
-            self.counts[BINS // 2] += values.size
+    def update(self, values: NDArray[np.float32], counts: NDArray[np.int64] | None = None) -> None:
+        """Counts finite values of any shape, or takes what was counted of them (Observer)."""
+        width = bin_width(float(np.abs(values).max(initial=0.0)))
+        if counts is None:
+            self._widen(width)
+            self.counts += bin_counts(values, self.width)
             return
-        bins = np.floor(values.ravel() * np.float64(1.0 / self.width)).astype(np.int64) + BINS // 2
-        self.counts += np.bincount(bins, minlength=BINS)
+        counted = Histogram()
+        counted.counts, counted.width = counts, width
+        self.merge(counted)
 
     def merge(self, other: "Histogram") -> None:
         """Adds the counts of another one, exactly: the narrower bins are joined to the wider."""
@@ -182,15 +187,6 @@ class Histogram:
         """The middle of each bin, real units."""
         return np.asarray((np.arange(BINS) - BINS // 2 + 0.5) * self.width, np.float64)
 
-    @staticmethod
-    def _width_for(largest: float) -> float:
-        """The smallest power of two with which a value of this size still has a bin."""
-        if largest == 0.0:
-            return 0.0
-        _, exponent = np.frexp(largest)
-        # largest < 2^exponent, and BINS / 2 bins reach to BINS / 2 * width.
-        return float(2.0 ** (int(exponent) - int(np.log2(BINS // 2))))
-
     def _widen(self, needed: float) -> None:
         """Bins of at least this width; without any width all values so far are zeros."""
         while 0.0 < self.width < needed:
@@ -212,9 +208,9 @@ class _HistogramObserver:
         self._histogram = Histogram()
         self._ends = MinMax()
 
-    def update(self, values: NDArray[np.float32]) -> None:
+    def update(self, values: NDArray[np.float32], counts: NDArray[np.int64] | None = None) -> None:
         """See Observer."""
-        self._histogram.update(values)
+        self._histogram.update(values, counts)
         self._ends.update(values)
 
     def merge(self, other: "_HistogramObserver") -> None:

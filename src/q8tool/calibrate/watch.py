@@ -1,10 +1,10 @@
 """Watch: what of a tensor leaves the engine, as little as the method needs.
 
     minmax, photo-percentile   x -> ReduceMin, ReduceMax, ReduceSum -> three numbers
-    percentile, mse            x -> the tensor itself
+    percentile, mse            the same, and x, lowest, highest -> Histogram -> counts per bin
 
-The reductions are nodes that are added to a copy of the model, so that they run inside its plan.
-The sum is there for NaN, which minima and maxima pass over.
+These are nodes that are added to a copy of the model, so that they run inside its plan. The sum
+is there for NaN, which minima and maxima pass over.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 
 from q8tool.calibrate.observers import Method
 from q8tool.model.graph import Names
+from q8tool.ops.registry import OWN_DOMAIN
 
 __all__ = ["Watched", "watched"]
+
+_REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceSum")
 
 
 @dataclass(frozen=True)
@@ -33,39 +36,50 @@ class Watched:
         """Names of the values that the session must return."""
         return [name for names in self.sources.values() for name in names]
 
-    def values(self, tensor: str, results: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Values with the tensor's extremes, or all of them. Empty if the tensor is."""
-        parts = [np.asarray(results[name], np.float32).ravel() for name in self.sources[tensor]]
-        if len(parts) == 1:
-            return parts[0]
+    def values(
+        self, tensor: str, results: Mapping[str, NDArray[Any]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
+        """The tensor's extremes, and the counts that the method asks for (Observer.update).
+
+        No extremes if the tensor is empty; a NaN among them if there is one in it.
+        """
+        ends, counts = self.sources[tensor][:3], self.sources[tensor][3:]
+        parts = (np.asarray(results[name], np.float32).ravel() for name in ends)
         lowest, highest, total = parts
         # The least of nothing is infinite, and above the greatest of nothing.
         if lowest > highest:
-            return lowest[:0]
-        return np.concatenate([lowest, highest, total[np.isnan(total)]])
+            return lowest[:0], None
+        values = np.concatenate([lowest, highest, total[np.isnan(total)]])
+        return values, results[counts[0]].sum(axis=0) if counts else None
 
 
 def watched(model: ir.Model, names: Sequence[str], method: Method) -> Watched:
     """Prepares a model for observing the named values of its main graph (inputs excluded)."""
-    if method in ("percentile", "mse"):
-        return Watched(model, {name: (name,) for name in names})
     copy = model.clone()
     values = {value.name: value for node in copy.graph for value in node.outputs}
     sources = {}
     new_names = Names(copy.graph)
+    copy.graph.opset_imports[OWN_DOMAIN] = 1
     for name in names:
         value = values[name]
-        nodes = [
+        ends = [
             ir.node(
                 op_type,
                 [value],
                 {"keepdims": 0},
                 outputs=[_scalar(new_names.new(f"{name}/{op_type}"), value)],
             )
-            for op_type in ("ReduceMin", "ReduceMax", "ReduceSum")
+            for op_type in _REDUCTIONS
         ]
-        copy.graph.extend(nodes)
-        sources[name] = tuple(node.outputs[0].name or "" for node in nodes)
+        copy.graph.extend(ends)
+        sources[name] = tuple(node.outputs[0].name or "" for node in ends)
+        if method in ("percentile", "mse"):
+            counts = ir.Value(
+                name=new_names.new(f"{name}/Histogram"), type=ir.TensorType(ir.DataType.INT64)
+            )
+            read = [value, *(node.outputs[0] for node in ends[:2])]
+            copy.graph.append(ir.node("Histogram", read, domain=OWN_DOMAIN, outputs=[counts]))
+            sources[name] += (counts.name or "",)
     return Watched(copy, sources)
 
 

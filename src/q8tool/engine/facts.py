@@ -17,8 +17,9 @@ from onnx import helper, numpy_helper, shape_inference
 
 from q8tool.engine.graph import Graph, Node
 from q8tool.errors import InputError
+from q8tool.ops.histogram import SHAPE as HISTOGRAM_SHAPE
 from q8tool.ops.host import HostOperator
-from q8tool.ops.registry import RANDOM_OPS
+from q8tool.ops.registry import OWN_DOMAIN, RANDOM_OPS
 
 __all__ = ["Fact", "known_facts"]
 
@@ -266,7 +267,9 @@ def _like_first_input(node: Node, facts: Mapping[str, Fact]) -> Fact | None:
 
 
 def _without_rule(node: Node, facts: dict[str, Fact]) -> Fact | None:
-    """Of operators that onnx defines by a function alone, and infers nothing for."""
+    """Of operators for which onnx infers nothing: functions of its own, and ours."""
+    if (node.domain, node.op_type) == (OWN_DOMAIN, "Histogram"):
+        return Fact(np.dtype(np.int64), HISTOGRAM_SHAPE)
     read = [facts[name] for name in node.reads]
     shapes = [fact.shape for fact in read if fact.shape is not None]
     if node.domain or len(shapes) < len(read):

@@ -1,4 +1,4 @@
-"""Steps that work in float only: softmax, layer normalization, reductions; ArgMax and Cast."""
+"""Steps that work in float: softmax, layer norm, reductions, histograms; ArgMax and Cast."""
 
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from q8tool.engine.lowering import Lowering, LoweringFunction
 from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_axis
 from q8tool.engine.values import Declined, Value
 
-__all__ = ["LOWERINGS"]
+__all__ = ["LOWERINGS", "lower_histogram"]
 
 _REDUCTIONS = {
     "ReduceSum": "sum",
@@ -144,6 +144,21 @@ def _reduced(lowering: Lowering, op: str, x: Tensor, places: list[int]) -> Tenso
         op = "sum" if op == "sum_square" else op
         x = y
     return x
+
+
+def lower_histogram(lowering: Lowering, node: Node) -> None:
+    """Counts of all values, in whatever order they lie."""
+    x = _float_input(lowering, node)
+    low, high = lowering.input(node, 1), lowering.input(node, 2)
+    if not (low.is_float and high.is_float):
+        raise Declined("an end is not float32")
+    reads: dict[str, Tensor | None] = {
+        "x": lowering.form(x, lowering.layout_of(x)),
+        "low": lowering.form(low, Layout.PLAIN),
+        "high": lowering.form(high, Layout.PLAIN),
+    }
+    counts = lowering.new_form(lowering.output(node), Layout.PLAIN)
+    lowering.emit("histogram", reads, {"counts": counts})
 
 
 def lower_argmax(lowering: Lowering, node: Node) -> None:

@@ -19,6 +19,7 @@ from q8tool.engine import (
 from q8tool.engine.facts import Fact
 from q8tool.engine.graph import Graph, Node
 from q8tool.engine.lowering import Lowering, LoweringFunction
+from q8tool.ops.registry import OWN_DOMAIN
 
 __all__ = ["LOWERINGS", "new_lowering"]
 
@@ -40,6 +41,7 @@ LOWERINGS: dict[tuple[str, str], LoweringFunction] = {
     )
     for op_type, function in family.LOWERINGS.items()
 }
+LOWERINGS[OWN_DOMAIN, "Histogram"] = lower_float.lower_histogram
 
 
 def new_lowering(

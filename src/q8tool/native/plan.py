@@ -423,6 +423,10 @@ class Plan(PlanBase):
         """Index (int64) of the greatest element along the axis of x as [outer, axis, inner]."""
         return self._add(lib.q8_plan_add_argmax, x, y, outer, axis, inner, last_index, writes=[y])
 
+    def histogram(self, x: int, low: int, high: int, counts: int) -> range:
+        """Values of x per bin of a power-of-two width, in rows (int64) that add up to them."""
+        return self._add(lib.q8_plan_add_histogram, x, low, high, counts, writes=[counts])
+
     def cast(self, x: int, y: int) -> range:
         """Values of x in the type of y, rounded as C does."""
         return self._add(lib.q8_plan_add_cast, x, y, writes=[y])

@@ -12,6 +12,7 @@ from onnx.reference.op_run import OpRun
 from q8tool.errors import InputError, UnsupportedError
 from q8tool.ops.convolution import Conv, ConvInteger, QLinearConv
 from q8tool.ops.detection import GatherElements, NonMaxSuppression
+from q8tool.ops.histogram import Histogram
 from q8tool.ops.loop import Loop
 from q8tool.ops.normalization import BatchNormalization
 from q8tool.ops.optional import Optional
@@ -28,6 +29,7 @@ _OWN_OPERATORS: list[type[OpRun]] = [
     DequantizeLinear,
     DynamicQuantizeLinear,
     GatherElements,
+    Histogram,
     Loop,
     MatMulInteger,
     NonMaxSuppression,

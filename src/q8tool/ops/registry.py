@@ -18,7 +18,7 @@ from typing import Literal
 
 import onnx_ir as ir
 
-__all__ = ["RANDOM_OPS", "OpRow", "Quantization", "known_range", "row", "rows"]
+__all__ = ["OWN_DOMAIN", "RANDOM_OPS", "OpRow", "Quantization", "known_range", "row", "rows"]
 
 RANDOM_OPS = frozenset(
     {
@@ -31,6 +31,9 @@ RANDOM_OPS = frozenset(
     }
 )
 """Operators that draw at random: what they compute is never constant."""
+
+OWN_DOMAIN = "q8tool"
+"""Of operators that only models in memory have: no file that q8tool writes."""
 
 Quantization = Literal["weights", "same", "table", "binary", "concat", "pool", "none"]
 Bounds = tuple[float | None, float | None]
@@ -152,6 +155,7 @@ def _table() -> dict[tuple[str, str], OpRow]:
             for name in part.split():
                 bounds = _RANGES.get(name)
                 table["", name] = OpRow(name, "", quantization, bounds, native)
+    table[OWN_DOMAIN, "Histogram"] = OpRow("Histogram", OWN_DOMAIN, "none", None, native=True)
     return table
 
 
