@@ -139,8 +139,8 @@ class PhotoPercentile:
 class Histogram:
     """Counts over bins of a power-of-two width around zero (numerics/histogram.py).
 
-    A value outside doubles the width, which adds neighbouring bins: an exact step, so that any order and any cut
-    of the same values gives the same counts.
+    A value outside doubles the width, which adds neighbouring bins: an exact step, so that any
+    order and any cut of the same values gives the same counts.
     """
 
     def __init__(self) -> None:
