@@ -15,7 +15,7 @@ FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
 def counts_of(x: Array, ends: tuple[float, float], isa: str | None = None, threads: int = 1) -> Any:
-    inputs = [x, np.float32(ends[0]), np.float32(ends[1])]
+    inputs = [x, *(np.asarray(end, np.float32) for end in ends)]
     rows = run_one(
         lambda p, *ids: p.histogram(*ids), inputs, np.int64, [4, BINS], isa=isa, threads=threads
     )
