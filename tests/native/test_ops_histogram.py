@@ -25,7 +25,7 @@ def counts_of(x: Array, ends: tuple[float, float], isa: str | None = None, threa
 def edges_for(x: Array) -> Any:
     """Edges of the bins, the last one included."""
     width = 2.0**-200
-    while np.abs(x).max() >= BINS / 2 * width:
+    while float(np.abs(x).max()) >= BINS / 2 * width:
         width *= 2
     return np.arange(-BINS // 2, BINS // 2 + 1) * width
 
