@@ -22,6 +22,7 @@ from q8tool.engine.plan_store import Journal, read_described, read_program, writ
 from q8tool.engine.program import Program, Signature
 from q8tool.engine.summary import Summary
 from q8tool.errors import Q8Error
+from q8tool.model.files import file_sha256
 from q8tool.native import cpu
 
 __all__ = ["PlanCache", "cache_folder", "cached_plans", "user_cache_folder"]
@@ -30,7 +31,6 @@ __all__ = ["PlanCache", "cache_folder", "cached_plans", "user_cache_folder"]
 _LARGEST_MODEL = 256 << 20
 _LARGEST_ENTRY = 128 << 20
 _LARGEST_FOLDER = 512 << 20
-_CHUNK = 1 << 20
 
 # What reading leads to where a file is whole, yet not ours: somebody else's of that name.
 _NOT_OURS = (
@@ -70,12 +70,12 @@ class PlanCache:
     def __init__(self, folder: Path, path: Path) -> None:
         self._folder = folder
         self._path = path
-        self._model = _digest(path)
+        self._model = file_sha256(path)
 
     def is_current(self) -> bool:
         """Whether the file still is what it was when this object was made."""
         try:
-            return _digest(self._path) == self._model
+            return file_sha256(self._path) == self._model
         except OSError:
             return False
 
@@ -154,14 +154,6 @@ class PlanCache:
             if is_whole and size <= _LARGEST_ENTRY:
                 temporary.replace(place)
                 _make_room(self._folder)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while data := file.read(_CHUNK):
-            digest.update(data)
-    return digest.hexdigest()
 
 
 @cache

@@ -1,5 +1,6 @@
-"""Output files: refused when they exist, written beside the target, then renamed."""
+"""Files: known by their SHA-256; outputs refused when they exist, written beside, then renamed."""
 
+import hashlib
 import os
 import secrets
 import stat
@@ -10,7 +11,26 @@ from typing import BinaryIO
 
 from q8tool.errors import UsageError
 
-__all__ = ["check_output", "check_outputs", "temporary_beside", "write_atomically", "write_error"]
+__all__ = [
+    "check_output",
+    "check_outputs",
+    "file_sha256",
+    "temporary_beside",
+    "write_atomically",
+    "write_error",
+]
+
+
+_PIECE = 1 << 20
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal, read piece by piece."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            found.update(piece)
+    return found.hexdigest()
 
 
 def check_output(path: str | os.PathLike[str], *, force: bool) -> Path:

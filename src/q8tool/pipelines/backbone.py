@@ -16,10 +16,11 @@ from q8tool.engine.session import Session, TensorInfo
 from q8tool.errors import InputError, UsageError
 from q8tool.image.spec import Spec
 from q8tool.model import io, metadata
+from q8tool.model.files import file_sha256
 from q8tool.model.graph import is_quantized
 from q8tool.passes.cut_at_features import cut_at_features, find_features
 from q8tool.passes.fold_constants import fold_constants
-from q8tool.pipelines.download import download, file_sha256, is_address
+from q8tool.pipelines.download import download, is_address
 from q8tool.pipelines.preprocessing import ChosenSpec, SpecOptions, choose_spec, image_input
 from q8tool.pipelines.progress import Progress
 from q8tool.pipelines.rewriting import prepared

@@ -17,9 +17,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from q8tool.errors import InputError, UsageError
+from q8tool.model.files import file_sha256
 from q8tool.pipelines.progress import Progress
 
-__all__ = ["download", "file_sha256", "is_address"]
+__all__ = ["download", "is_address"]
 
 TRIES = 4
 TIMEOUT_SECONDS = 30.0
@@ -61,15 +62,6 @@ def download(address: str, folder: Path, sha256: str, progress: Progress) -> Pat
     part.replace(target)
     _etag_file(part).unlink(missing_ok=True)
     return target
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal, read piece by piece."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            found.update(piece)
-    return found.hexdigest()
 
 
 def _file_name(address: str, path: str) -> str:
