@@ -175,6 +175,17 @@ def test_verify_finds_what_was_changed(folder: Path, capsys: pytest.CaptureFixtu
     assert "source_sha256" in capsys.readouterr().err
 
 
+def test_verify_of_a_file_with_a_damaged_note(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quantized(folder, "--data", "d.npz")
+    found = io.load(folder / "q.onnx")
+    found.metadata_props["q8tool.preprocess"] = '{"size": 3}'
+    saved(found, folder / "q.onnx")
+    assert typed(folder, "verify", "q.onnx", "--float", "m.onnx", "--data", "d.npz") == 5
+    assert "metadata q8tool.preprocess" in capsys.readouterr().err
+
+
 def test_verify_of_a_ranges_file_and_photos(folder: Path) -> None:
     photos = [photo(folder / f"{i}.png", (40 * i, 9, 255 - i)) for i in range(6)]
     images = [word for path in photos for word in ("--images", path)]

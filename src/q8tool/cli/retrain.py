@@ -123,7 +123,7 @@ def _data_options(function: F) -> F:
                      metavar="N", help="Distorted copies of each photo, where any are asked for."),
         click.option(
             "--bottleneck-dir", "cache", type=click.Path(path_type=Path), metavar="DIR",
-            help="Where features and downloads are kept; default: ~/.cache/q8tool.",
+            help="Where features and downloads are kept; default: the user's cache folder.",
         ),
     ]):  # fmt: skip
         function = option(function)

@@ -143,10 +143,8 @@ def _stated(rules: Mapping[str, Any] | None, options: Options) -> SpecOptions:
     flags = options.preprocessing
     if rules is None or flags != SpecOptions():
         return flags
-    return SpecOptions(
-        size=(rules["size"][0], rules["size"][1]), mean=tuple(rules["mean"]),
-        std=tuple(rules["std"]), resize=rules.get("resize"),
-    )  # fmt: skip
+    spec = Spec.from_dict(rules)
+    return SpecOptions(size=spec.size, mean=spec.mean, std=spec.std, resize=spec.resize)
 
 
 def _chosen(samples: Samples, indices: Sequence[int]) -> Any:
