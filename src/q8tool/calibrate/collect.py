@@ -3,7 +3,7 @@
 samples --Session(watched model)--> ends, and counts per bin, of each tensor --observers--> ranges
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from q8tool.engine.session import Session
 from q8tool.errors import InputError
 from q8tool.model.graph import node_label
 
-__all__ = ["Sample", "collect"]
+__all__ = ["Sample", "SampleStream", "collect"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,10 @@ class Sample:
 
     name: str
     feeds: Mapping[str, NDArray[Any]]
+
+
+SampleStream = Callable[[], Iterator[Sample]]
+"""Begins with the first sample whenever it is called."""
 
 
 def collect(

@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from q8tool.calibrate.collect import Sample
+from q8tool.calibrate.collect import Sample, SampleStream
 from q8tool.engine.parts import LARGE, run_in_parts
 from q8tool.engine.session import Session
 from q8tool.model.graph import weight_bytes
@@ -26,12 +26,11 @@ from q8tool.numerics.compare import expected_agreement, sqnr_db, top1_agreement,
 from q8tool.pipelines.agreement import first_run, random_feeds
 from q8tool.pipelines.progress import Progress, silent
 
-__all__ = ["Accuracy", "Comparison", "Difference", "Referee", "Samples", "Truth", "samples_hash"]
+__all__ = ["Accuracy", "Comparison", "Difference", "Referee", "Truth", "samples_hash"]
 
 RANDOM_SAMPLES = 2
 
 Answer = Mapping[str, NDArray[Any]]
-Samples = Callable[[], Iterator[Sample]]
 Truth = Mapping[str, int]
 """Name of a sample -> the class that it really is."""
 
@@ -125,7 +124,7 @@ class Referee:
     def __init__(
         self,
         reference: ir.Model | Session,
-        samples: Samples | None,
+        samples: SampleStream | None,
         threads: int | None = None,
         truth: Truth | None = None,
         progress: Progress = silent,
@@ -149,7 +148,7 @@ class Referee:
         """A sample to time models with."""
         return next(self.samples())
 
-    def compare(self, model: ir.Model | Session, samples: Samples | None = None) -> Comparison:
+    def compare(self, model: ir.Model | Session, samples: SampleStream | None = None) -> Comparison:
         """Runs the model on the same samples, or on these, which are the same photos.
 
         samples  under the same names, where the model takes its input in another form; not looked
@@ -175,7 +174,9 @@ class Referee:
         """Milliseconds of one run, float and other, where both are too large to be run in turn."""
         return (self._float_ms, self._other_ms) if self._in_parts else None
 
-    def _run(self, model: ir.Model | Session, samples: Samples) -> tuple[dict[str, Answer], float]:
+    def _run(
+        self, model: ir.Model | Session, samples: SampleStream
+    ) -> tuple[dict[str, Answer], float]:
         """Sample name -> outputs; and milliseconds of one run, 0 where nobody asks for them."""
         if self._in_parts and isinstance(model, ir.Model):
             chosen = list(samples())
@@ -221,7 +222,7 @@ class Referee:
         )
 
 
-def samples_hash(samples: Samples) -> str:
+def samples_hash(samples: SampleStream) -> str:
     """SHA-256 of all inputs, in their order: which samples a comparison was made on."""
     digest = hashlib.sha256()
     for sample in samples():
@@ -241,7 +242,9 @@ def _session(model: ir.Model | Session, threads: int | None) -> Session:
     return model if isinstance(model, Session) else Session(model, threads=threads)
 
 
-def _random_samples(model: ir.Model, run: Callable[[Samples], dict[str, Answer]]) -> Samples:
+def _random_samples(
+    model: ir.Model, run: Callable[[SampleStream], dict[str, Answer]]
+) -> SampleStream:
     def run_once(feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return dict(run(lambda: iter([Sample("first", feeds)]))["first"])
 

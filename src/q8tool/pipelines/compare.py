@@ -5,7 +5,7 @@ A, B --photos--> answers: agreement, noise, accuracy, which photos they differ o
              --> time, interleaved
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from q8tool.calibrate.collect import Sample
+from q8tool.calibrate.collect import SampleStream
 from q8tool.engine.graph import read_graph
 from q8tool.engine.session import Session
 from q8tool.errors import ExpectationError, InputError, UsageError
@@ -158,7 +158,7 @@ def samples_for(
     return samples
 
 
-def _all(samples: Samples) -> Callable[[], Iterator[Sample]]:
+def _all(samples: Samples) -> SampleStream:
     return lambda: samples.at(range(len(samples)))
 
 
@@ -188,7 +188,7 @@ def _may_be_equal(one: ir.Shape | None, other: ir.Shape | None) -> bool:
 
 def _shared_values(
     models: Sequence[ir.Model],
-    samples: Sequence[Callable[[], Iterator[Sample]]],
+    samples: Sequence[SampleStream],
     threads: int | None,
     progress: Progress,
 ) -> list[SharedValue]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from q8tool.calibrate.collect import SampleStream
 from q8tool.calibrate.ranges import Ranges
 from q8tool.engine.session import Session
 from q8tool.model.graph import node_name
 from q8tool.passes.choose_precision import choose_precision
 from q8tool.passes.tap_units import tap_units
-from q8tool.pipelines.answers import Samples
 from q8tool.pipelines.progress import Progress, silent
 
 __all__ = ["Damage", "measure_damage"]
@@ -39,7 +39,7 @@ def measure_damage(
     float_model: ir.Model,
     ranges: Ranges,
     excluded: Collection[str],
-    samples: Samples,
+    samples: SampleStream,
     per_channel: bool = True,
     threads: int | None = None,
     progress: Progress = silent,

@@ -14,9 +14,9 @@ from typing import Any
 
 import onnx_ir as ir
 
-from q8tool.calibrate.collect import Sample
+from q8tool.calibrate.collect import Sample, SampleStream
 from q8tool.model.graph import node_name
-from q8tool.pipelines.answers import Comparison, Referee, Samples, Truth, samples_hash
+from q8tool.pipelines.answers import Comparison, Referee, Truth, samples_hash
 from q8tool.pipelines.damage import Damage
 from q8tool.pipelines.guard import beyond
 from q8tool.pipelines.progress import Progress
@@ -74,7 +74,7 @@ def reach_goal(
     float_model: ir.Model,
     first: Rewritten,
     build: Callable[[frozenset[str]], Rewritten],
-    samples: tuple[Samples, Samples],
+    samples: tuple[SampleStream, SampleStream],
     damage: Damage,
     truth: Truth,
     goal: Goal,
@@ -122,7 +122,7 @@ def reach_goal(
     return result, Fallback(found.layers, len(layers), judge.compare(result.model), found)
 
 
-def _first(samples: Samples, count: int) -> Samples:
+def _first(samples: SampleStream, count: int) -> SampleStream:
     def few() -> Iterator[Sample]:
         return islice(samples(), count)
 

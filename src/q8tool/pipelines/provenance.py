@@ -15,9 +15,10 @@ from typing import Any
 import onnx_ir as ir
 
 from q8tool import __version__
+from q8tool.calibrate.collect import SampleStream
 from q8tool.model import io
 from q8tool.model.metadata import set_note, set_preprocess
-from q8tool.pipelines.answers import Comparison, Samples, samples_hash
+from q8tool.pipelines.answers import Comparison, samples_hash
 from q8tool.pipelines.range_sources import Ranging
 
 __all__ = ["NOTE", "claims_of", "note_quantization", "source_hash"]
@@ -26,7 +27,7 @@ NOTE = "quantize"
 """The key, without the prefix, under which the note stands."""
 
 
-def claims_of(comparison: Comparison, samples: Samples) -> dict[str, Any]:
+def claims_of(comparison: Comparison, samples: SampleStream) -> dict[str, Any]:
     """What a comparison showed, as JSON values; nothing for random input.
 
     samples  as the eight-bit model takes them

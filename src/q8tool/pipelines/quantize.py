@@ -15,6 +15,7 @@ import onnx
 import onnx_ir as ir
 
 from q8tool import __version__
+from q8tool.calibrate.collect import SampleStream
 from q8tool.calibrate.observers import Method
 from q8tool.calibrate.ranges import Ranges
 from q8tool.errors import InputError, UsageError
@@ -26,7 +27,7 @@ from q8tool.model.select import select_nodes
 from q8tool.passes.choose_precision import Choice
 from q8tool.passes.quantize_weights import zipped_share
 from q8tool.passes.raise_opset import OPSET_FOR_EIGHT_BIT
-from q8tool.pipelines.answers import Comparison, Referee, Samples, Truth
+from q8tool.pipelines.answers import Comparison, Referee, Truth
 from q8tool.pipelines.damage import Damage, measure_damage
 from q8tool.pipelines.equalizing import equalized
 from q8tool.pipelines.fallback import Fallback, Goal, reach_goal
@@ -212,7 +213,7 @@ class _Run:
             self.progress,
         )
 
-    def _damage(self, samples: Samples) -> Damage:
+    def _damage(self, samples: SampleStream) -> Damage:
         return measure_damage(
             self.basis, self.ranges, self.excluded, samples, self.form.per_channel,
             self.options.threads, self.progress,

@@ -6,7 +6,7 @@
 """
 
 import difflib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from q8tool.calibrate.collect import Sample, collect
+from q8tool.calibrate.collect import SampleStream, collect
 from q8tool.calibrate.observers import Method
 from q8tool.calibrate.ranges import Ranges, RangesFile, load_ranges
 from q8tool.calibrate.statistics import Statistics
@@ -78,7 +78,7 @@ class Ranging:
     ranges: Ranges
     source: str
     preprocessing: ChosenSpec | None
-    held_back: Callable[[], Iterator[Sample]] | None
+    held_back: SampleStream | None
     samples: Samples | None
     skipped: list[tuple[str, str]]
     warnings: list[str]
@@ -136,7 +136,7 @@ def _pixel_levels(spec: Spec) -> NDArray[np.float32]:
     return np.asarray((pixels - mean) / std, np.float32)
 
 
-def _compared(samples: Samples | None) -> Callable[[], Iterator[Sample]] | None:
+def _compared(samples: Samples | None) -> SampleStream | None:
     """The samples to compare on: those that neither ranges nor weights are taken from."""
     if samples is None:
         return None

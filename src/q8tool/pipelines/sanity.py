@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from q8tool.calibrate.collect import Sample
+from q8tool.calibrate.collect import Sample, SampleStream
 from q8tool.engine.session import Session
 from q8tool.engine.tensor_info import TensorInfo
 from q8tool.image.spec import PRESETS
@@ -39,7 +39,6 @@ LEAST_GAIN = 0.1
 # Names in one warning.
 NAMED = 3
 
-Samples = Callable[[], Iterator[Sample]]
 Probabilities = NDArray[np.float64]
 Ask = Callable[[Sequence[NDArray[Any]]], Probabilities | None]
 
@@ -103,7 +102,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def doubts_about_pixels(
-    model: ir.Model, info: TensorInfo, samples: Samples, spec: ChosenSpec | None
+    model: ir.Model, info: TensorInfo, samples: SampleStream, spec: ChosenSpec | None
 ) -> list[str]:
     """Asks the float model whether its only input, a picture, should be fed in another way.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from q8tool.calibrate.collect import SampleStream
 from q8tool.errors import InputError
 from q8tool.image.spec import Spec
 from q8tool.model import io, metadata
@@ -147,7 +148,7 @@ def _stated(rules: Mapping[str, Any] | None, options: Options) -> SpecOptions:
     return SpecOptions(size=spec.size, mean=spec.mean, std=spec.std, resize=spec.resize)
 
 
-def _chosen(samples: Samples, indices: Sequence[int]) -> Any:
+def _chosen(samples: Samples, indices: Sequence[int]) -> SampleStream:
     return lambda: samples.at(indices)
 
 
