@@ -36,22 +36,7 @@ X86_INLINE __m512i look_up(const __m512i table[4], __m512i x)
     return _mm512_mask_blend_epi8(0xaaaaaaaaaaaaaaaa, even, odd);
 }
 
-static void table(size_t rows, size_t n, const uint8_t *x, uint8_t *y, size_t step,
-                  const uint8_t *table)
-{
-    const __m512i words[4] = {_mm512_loadu_si512(table), _mm512_loadu_si512(table + 64),
-                              _mm512_loadu_si512(table + 128), _mm512_loadu_si512(table + 192)};
-    for (size_t row = 0; row < rows; row++, x += step, y += step) {
-        size_t i = 0;
-        for (; i + 64 <= n; i += 64)
-            _mm512_storeu_si512(y + i, look_up(words, _mm512_loadu_si512(x + i)));
-        if (i < n) {
-            __mmask64 rest = ((__mmask64)1 << (n - i)) - 1;
-            __m512i codes = look_up(words, _mm512_maskz_loadu_epi8(rest, x + i));
-            _mm512_mask_storeu_epi8(y + i, rest, codes);
-        }
-    }
-}
+#include "x86_table512.inc"
 
 /* One operand of an addition. A code under the exponent of 2^23 is the float 2^23 + code, so that
  * subtracting 2^23 + zero_point centres it, exactly. */

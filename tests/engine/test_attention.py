@@ -5,15 +5,10 @@ import onnx_ir as ir
 import pytest
 
 from q8tool import Session
-from tests.graphs import Array, f32, i64, model, random, run
+from tests.engine.steps import kernels
+from tests.graphs import f32, i64, model, random, run
 
 B, H, M, D = 2, 3, 17, 8
-
-
-def kernels(graph: ir.Model, feeds: dict[str, Array]) -> list[str]:
-    session = Session(graph, threads=1)
-    session.run(feeds)
-    return [info.kernel.split(" ")[0] for info in session.explain()]
 
 
 PROJECTED = (

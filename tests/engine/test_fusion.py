@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from q8tool import Session
-from tests.build import Case, node, quantized_model, run_onnxruntime
+from tests.build import Array, Case, node, quantized_model, run_onnxruntime
 from tests.conftest import available_isas
 from tests.engine.cases import numbers
 from tests.native.one_step import run_one
@@ -38,6 +38,18 @@ def activated_model(kind: str, dtype: str) -> tuple[Case, onnx.ModelProto]:
     return case, quantized_model(case, dtype)
 
 
+def same_bytes_apart(
+    case: Case, model: onnx.ModelProto, isa: str
+) -> tuple[Session, Session, Array]:
+    """Sessions that fuse, and that must not since "q" is observed; and what both answer."""
+    together = Session(model, 2, isa, strict=True)
+    apart = Session(model, 1, isa, strict=True, observe=["q"])
+    (result,) = together.run(case.inputs).values()
+    step_by_step = apart.run(case.inputs)[model.graph.output[0].name]
+    assert np.array_equal(result, step_by_step)
+    return together, apart, result
+
+
 def tables_of(session: Session) -> int:
     return sum("table" in info.kernel for info in session.explain())
 
@@ -49,11 +61,7 @@ def test_table_on_the_way_of_a_convolution(kind: str, dtype: str) -> None:
     expected = run_onnxruntime(model, case.inputs)[0].astype(int)
     assert np.ptp(expected) > 100
     for isa in available_isas():
-        together = Session(model, 2, isa, strict=True)
-        apart = Session(model, 1, isa, strict=True, observe=["q"])
-        (result,) = together.run(case.inputs).values()
-        step_by_step = apart.run(case.inputs)[model.graph.output[0].name]
-        assert np.array_equal(result, step_by_step)
+        together, apart, result = same_bytes_apart(case, model, isa)
         # One code of q is up to two of the result.
         assert np.abs(result.astype(int) - expected).max() <= 2
         assert tables_of(together) < tables_of(apart)
@@ -116,11 +124,7 @@ def test_gate_on_the_way_into_a_convolution(batch: int, channels: int) -> None:
     expected = run_onnxruntime(model, case.inputs)[0].astype(int)
     assert np.ptp(expected) > 100
     for isa in available_isas():
-        together = Session(model, 2, isa, strict=True)
-        apart = Session(model, 1, isa, strict=True, observe=["q"])
-        (result,) = together.run(case.inputs).values()
-        step_by_step = apart.run(case.inputs)[model.graph.output[0].name]
-        assert np.array_equal(result, step_by_step)
+        together, apart, result = same_bytes_apart(case, model, isa)
         assert np.abs(result.astype(int) - expected).max() <= 2
         assert not any("mul" in info.kernel for info in together.explain())
         assert any("mul" in info.kernel for info in apart.explain())

@@ -6,14 +6,8 @@ import pytest
 
 from q8tool import Session
 from q8tool.errors import InputError
-from tests.graphs import Array, f32, i8, model, random, run, u8
-
-
-def kernels(graph: ir.Model, feeds: dict[str, Array]) -> list[str]:
-    session = Session(graph, threads=1)
-    session.run(feeds)
-    return [info.kernel.split(" ")[0] for info in session.explain()]
-
+from tests.engine.steps import kernels
+from tests.graphs import f32, i8, model, random, run, u8
 
 BLOCK = (
     "n = LayerNormalization<axis=-1>(x, g, b) nq = QuantizeLinear(n, s, z) "
@@ -22,12 +16,17 @@ BLOCK = (
 )
 
 
-def test_normalization_rounds_and_the_product_takes_bias_and_residual() -> None:
-    graph = model(
-        f"g (float[2,7,16] x) => (float y) {{ {BLOCK} y = Add(x, a) }}", 17,
+def block(residual: str) -> ir.Model:
+    """A normalization, a product of its codes and bias, and a residual."""
+    return model(
+        f"g (float[2,7,16] x) => (float y) {{ {BLOCK} y = Add({residual}, a) }}", 17,
         g=random(16), b=random(16), c=random(16), s=f32(0.03), z=u8(120), ws=f32(0.01),
         w=i8(np.random.default_rng(0).integers(-127, 128, (16, 16))),
     )  # fmt: skip
+
+
+def test_normalization_rounds_and_the_product_takes_bias_and_residual() -> None:
+    graph = block("x")
     feeds = {"x": random(2, 7, 16)}
     assert kernels(graph, feeds) == ["layer_norm", "gemm"]
     (want,) = run(graph, **feeds)
@@ -37,11 +36,7 @@ def test_normalization_rounds_and_the_product_takes_bias_and_residual() -> None:
 
 
 def test_normalization_read_as_floats_too() -> None:
-    graph = model(
-        f"g (float[2,7,16] x) => (float y) {{ {BLOCK} y = Add(n, a) }}", 17,
-        g=random(16), b=random(16), c=random(16), s=f32(0.03), z=u8(120), ws=f32(0.01),
-        w=i8(np.random.default_rng(0).integers(-127, 128, (16, 16))),
-    )  # fmt: skip
+    graph = block("n")
     feeds = {"x": random(2, 7, 16)}
     assert kernels(graph, feeds) == ["layer_norm", "gemm"]
     (want,) = run(graph, **feeds)

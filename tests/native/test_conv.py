@@ -1,5 +1,7 @@
 """Convolutions and constant products of the C engine against the formula, on every ISA."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,15 @@ def codes(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 def weights_of(rng: np.random.Generator, geometry: Geometry) -> np.ndarray:
     return rng.integers(-128, 128, geometry.weights_shape, np.int8)
+
+
+def convolved(
+    x: np.ndarray, w: np.ndarray, g: Geometry, numbers: dict[str, Any], isa: str
+) -> np.ndarray:
+    """What the engine makes of it: codes."""
+    return run_one(
+        lambda p, x, y: p.conv(x, y, w, **g.window, **numbers), [x], np.uint8, g.y_shape, isa=isa
+    )
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -39,13 +50,7 @@ def test_codes_equal_the_formula(kind: str, isa: str) -> None:
             "y_low": 3,
             "y_high": 250,
         }
-        got = run_one(
-            lambda p, x, y, w=w, g=g, numbers=numbers: p.conv(x, y, w, **g.window, **numbers),
-            [x],
-            np.uint8,
-            g.y_shape,
-            isa=isa,
-        )
+        got = convolved(x, w, g, numbers, isa)
         wanted = requantized(acc, multiplier, y_zero_point, (3, 250))
         np.testing.assert_array_equal(got, wanted, err_msg=f"seed {seed}: {g}")
 
@@ -63,13 +68,7 @@ def test_codes_of_products_up_to_and_beyond_int32(kind: str, most: float, isa: s
         largest = most if most < 5 else most / np.abs(acc).max()
         multiplier = (rng.choice([1.0, 1e-3, 1e-6], g.y_shape[3]) * largest).astype("f")
         numbers = {"bias": bias, "x_zero_point": 7, "multiplier": multiplier, "y_zero_point": 131}
-        got = run_one(
-            lambda p, x, y, w=w, g=g, numbers=numbers: p.conv(x, y, w, **g.window, **numbers),
-            [x],
-            np.uint8,
-            g.y_shape,
-            isa=isa,
-        )
+        got = convolved(x, w, g, numbers, isa)
         wanted = requantized(acc, multiplier, 131)
         np.testing.assert_array_equal(got, wanted, err_msg=f"seed {seed}: {g}")
 

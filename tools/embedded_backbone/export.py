@@ -5,7 +5,6 @@ runs in float32 (and is cut, quantized and retrained) like any other. The weight
 measured: eleven bits of each are more than its eight-bit version keeps.
 """
 
-import json
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from embedded_backbone.student import WIDTH, Backbone
-from embedded_model.photos import MEAN, STD
+from embedded_model.export import preprocess_note
 
 __all__ = ["build_onnx"]
 
@@ -73,15 +72,7 @@ def _model(
         doc_string="General features of photos; made by tools/train_embedded_backbone.py. "
         "Apache-2.0.",
     )
-    preprocess = {
-        "size": [size, size],
-        "mean": [MEAN] * 3,
-        "std": [STD] * 3,
-        "layout": "NCHW",
-        "channels": "RGB",
-        "resize": "stretch",
-    }
-    helper.set_model_props(model, {"q8tool.preprocess": json.dumps(preprocess)})
+    helper.set_model_props(model, {"q8tool.preprocess": preprocess_note(size)})
     onnx.checker.check_model(model, full_check=True)
     return model
 

@@ -15,7 +15,7 @@ from torch import nn
 from embedded_model.photos import LABELS, MEAN, STD
 from embedded_model.student import BLOCKS, Student
 
-__all__ = ["build_onnx"]
+__all__ = ["build_onnx", "preprocess_note"]
 
 
 def build_onnx(student: Student, size: int) -> onnx.ModelProto:
@@ -35,6 +35,19 @@ def build_onnx(student: Student, size: int) -> onnx.ModelProto:
     helper.set_model_props(model, _metadata(size))
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def preprocess_note(size: int) -> str:
+    """How a photo becomes the input, as label-image and retrain read it."""
+    preprocess = {
+        "size": [size, size],
+        "mean": [MEAN] * 3,
+        "std": [STD] * 3,
+        "layout": "NCHW",
+        "channels": "RGB",
+        "resize": "stretch",
+    }
+    return json.dumps(preprocess)
 
 
 def _build_graph(student: Student, size: int) -> onnx.GraphProto:
@@ -111,12 +124,4 @@ def _add_conv_bn(build: _Builder, name: str, x: str, conv: nn.Conv2d, norm: nn.B
 
 def _metadata(size: int) -> dict[str, str]:
     """Labels and preprocessing in the form label-image reads."""
-    preprocess = {
-        "size": [size, size],
-        "mean": [MEAN] * 3,
-        "std": [STD] * 3,
-        "layout": "NCHW",
-        "channels": "RGB",
-        "resize": "stretch",
-    }
-    return {"q8tool.labels": json.dumps(LABELS), "q8tool.preprocess": json.dumps(preprocess)}
+    return {"q8tool.labels": json.dumps(LABELS), "q8tool.preprocess": preprocess_note(size)}
