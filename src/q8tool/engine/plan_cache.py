@@ -10,7 +10,6 @@ Q8_CACHE names the folder ("off": nothing is kept); else it is q8tool/ in the us
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -22,10 +21,10 @@ from q8tool.engine.plan_store import Journal, read_described, read_program, writ
 from q8tool.engine.program import Program, Signature
 from q8tool.engine.summary import Summary
 from q8tool.errors import Q8Error
-from q8tool.model.files import file_sha256
+from q8tool.model.files import file_sha256, user_cache_folder
 from q8tool.native import cpu
 
-__all__ = ["PlanCache", "cache_folder", "cached_plans", "user_cache_folder"]
+__all__ = ["PlanCache", "cache_folder", "cached_plans"]
 
 # Reading a larger model's bytes to know it takes longer than is won.
 _LARGEST_MODEL = 256 << 20
@@ -45,14 +44,6 @@ def cache_folder() -> Path | None:
     if given == "off":
         return None
     return Path(given) if given else user_cache_folder()
-
-
-def user_cache_folder() -> Path:
-    """q8tool/ in the folder where the user's programs keep such things."""
-    if sys.platform == "darwin":
-        return Path("~/Library/Caches/q8tool").expanduser()
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(base if Path(base).is_absolute() else "~/.cache").expanduser() / "q8tool"
 
 
 def cached_plans(path: Path) -> "PlanCache | None":

@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ __all__ = [
     "check_outputs",
     "file_sha256",
     "temporary_beside",
+    "user_cache_folder",
     "write_atomically",
     "write_error",
 ]
@@ -104,3 +106,11 @@ def write_error(path: str | os.PathLike[str], error: OSError) -> UsageError:
     """The error of a file that could not be written, with the system's reason."""
     reason = (error.strerror or str(error)).lower()
     return UsageError(f"{path}: cannot be written: {reason}")
+
+
+def user_cache_folder() -> Path:
+    """q8tool/ in the folder where the user's programs keep such things."""
+    if sys.platform == "darwin":
+        return Path("~/Library/Caches/q8tool").expanduser()
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(base if Path(base).is_absolute() else "~/.cache").expanduser() / "q8tool"

@@ -16,12 +16,11 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from q8tool import __version__
-from q8tool.engine.plan_cache import user_cache_folder
 from q8tool.errors import ExpectationError, InputError, UsageError
 from q8tool.image.distort import Distortion
 from q8tool.model import io, metadata
 from q8tool.model.check import check
-from q8tool.model.files import check_outputs
+from q8tool.model.files import check_outputs, user_cache_folder
 from q8tool.model.head import Head
 from q8tool.passes.attach_head import attach_head
 from q8tool.pipelines.backbone import Backbone, BaseOptions, load_backbone, serialized
