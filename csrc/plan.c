@@ -13,6 +13,10 @@
  * sizes rounded up to panels, strides times counts. */
 #define MOST_TENSOR_BYTES (INT64_C(1) << 47)
 
+/* Smaller pieces are allocated one by one: checkers of memory then see each one's ends. */
+#define LEAST_CHUNK_BYTES (1 << 14)
+#define MOST_CHUNK_BYTES (4 * Q8_LARGE_PAGE)
+
 /* ---- memory ---- */
 
 /* The list with room for one more element; NULL without memory, and the old one stays. */
@@ -29,24 +33,53 @@ static void *grown(void *list, int count, int *capacity, size_t size)
     return larger;
 }
 
-void *q8_plan_allocate(q8_plan *plan, int64_t count, size_t size)
+static void *new_block(q8_plan *plan, int64_t bytes)
 {
-    int64_t bytes = 0;
-    if (count < 0 || size > INT32_MAX || !q8_multiply(count, (int64_t)size, &bytes) ||
-        bytes > INT64_MAX - plan->block_bytes) {
-        q8_plan_fail(plan, Q8_ERROR_BOUNDS, "a block of %lld elements is too large",
-                     (long long)count);
-        return NULL;
-    }
     q8_memory_block *blocks =
         grown(plan->blocks, plan->block_count, &plan->block_capacity, sizeof *blocks);
     plan->blocks = blocks ? blocks : plan->blocks;
     void *memory = blocks ? q8_memory(bytes) : NULL;
+    if (memory)
+        plan->blocks[plan->block_count++] = (q8_memory_block){memory, bytes};
+    return memory;
+}
+
+/* The next bytes of a chunk. Chunks grow with the plan, so that little of the last one is left over,
+ * up to a size of a few large pages. */
+static void *from_chunk(q8_plan *plan, int64_t bytes)
+{
+    const int64_t wanted = (bytes + Q8_ALIGNMENT - 1) / Q8_ALIGNMENT * Q8_ALIGNMENT;
+    if (wanted > plan->chunk_bytes) {
+        int64_t size = plan->block_bytes < MOST_CHUNK_BYTES ? plan->block_bytes : MOST_CHUNK_BYTES;
+        size = size > wanted ? size : wanted;
+        if (size >= Q8_LARGE_PAGE)
+            size = (size + Q8_LARGE_PAGE - 1) / Q8_LARGE_PAGE * Q8_LARGE_PAGE;
+        uint8_t *chunk = new_block(plan, size);
+        if (!chunk)
+            return NULL;
+        plan->chunk = chunk;
+        plan->chunk_bytes = size;
+    }
+    void *memory = plan->chunk;
+    plan->chunk += wanted;
+    plan->chunk_bytes -= wanted;
+    return memory;
+}
+
+void *q8_plan_allocate(q8_plan *plan, int64_t count, size_t size)
+{
+    int64_t bytes = 0;
+    if (count < 0 || size > INT32_MAX || !q8_multiply(count, (int64_t)size, &bytes) ||
+        bytes > INT64_MAX - 2 * MOST_CHUNK_BYTES - plan->block_bytes) {
+        q8_plan_fail(plan, Q8_ERROR_BOUNDS, "a block of %lld elements is too large",
+                     (long long)count);
+        return NULL;
+    }
+    void *memory = bytes < LEAST_CHUNK_BYTES ? new_block(plan, bytes) : from_chunk(plan, bytes);
     if (!memory) {
         q8_plan_fail(plan, Q8_ERROR_MEMORY, "no memory for %lld bytes", (long long)bytes);
         return NULL;
     }
-    plan->blocks[plan->block_count++] = (q8_memory_block){memory, bytes};
     plan->block_bytes += bytes;
     return memory;
 }

@@ -73,9 +73,11 @@ struct q8_plan {
     int tensor_count, tensor_capacity, bound_count;
     q8_step *steps;
     int step_count, step_capacity;
-    q8_memory_block *blocks; /* everything that q8_plan_allocate gave out */
+    q8_memory_block *blocks; /* what q8_plan_allocate gave out lies in them */
     int block_count, block_capacity;
     int64_t block_bytes;
+    uint8_t *chunk; /* what is left of the block that larger pieces come from */
+    int64_t chunk_bytes;
     uint8_t *arena;
     int64_t arena_bytes;
     uint8_t *scratch;     /* of all threads: grows when a run asks for more threads */
@@ -88,6 +90,7 @@ struct q8_plan {
 
 /* Zeroed memory, 64-byte aligned; NULL if there is none or it is more than the machine has. What
  * nobody touches of a large piece takes no room (memory.c). */
+#define Q8_LARGE_PAGE (1 << 21)
 void *q8_memory(int64_t bytes);
 void q8_memory_release(void *memory, int64_t bytes); /* with the bytes that were asked for */
 /* Memory that lives as long as the plan, 64-byte aligned, zeroed; sets the error and returns NULL
