@@ -47,11 +47,12 @@ void q8_depthwise_weights(const q8_window *window, size_t element_bytes, const v
 /* ---- adding ---- */
 
 enum { MOST_LINES = 8, MOST_KERNEL = 5, MOST_ROWS = MOST_KERNEL + 2 * (MOST_LINES - 1) };
+enum { LEAST_PAIRED = 8 }; /* lines of a part */
 
 typedef struct {
     q8_depthwise shape;
     q8_window window;
-    int64_t lines_per_part; /* 0: pixel by pixel */
+    int64_t line_parts;     /* worthwhile ones */
     bool varies;            /* numbers are known at run time only */
     q8_conv_numbers numbers;
     const int8_t *weights;
@@ -106,17 +107,26 @@ static bool takes_lines(const q8_plan *plan, const depthwise_state *state)
            (state->varies || state->numbers.is_near);
 }
 
-/* Parts of an even number of lines, which kernels like to take in pairs. */
-static void split_lines(q8_step *step, depthwise_state *state)
+/* Every thread's share of the lines is that of the step before, so that most of what it reads lies
+ * in its cache; cut into a few, so that others can take over from one that was disturbed. */
+static int64_t line_parts_for(const q8_step *step, int threads)
 {
-    const q8_window *w = &state->window;
-    const int64_t pairs_in_picture = q8_ceil_divide(w->oh, 2);
-    const int64_t macs = 2 * w->ow * state->shape.taps * w->c;
-    int64_t pairs_per_part;
-    step->parts = q8_split(w->n * pairs_in_picture, q8_ceil_divide(Q8_DEPTHWISE_PART_MACS, macs),
-                           &pairs_per_part);
-    step->run = run_lines;
-    state->lines_per_part = 2 * pairs_per_part;
+    const depthwise_state *state = step->state;
+    const int64_t lines = state->window.n * state->window.oh;
+    const int64_t each = q8_least(state->line_parts / threads, Q8_PARTS_PER_THREAD);
+    if (threads == 1 || each == 0)
+        return q8_least(q8_least(threads, state->line_parts), lines);
+    return q8_least(each * threads, lines);
+}
+
+/* The lines of a part; an even number of them, which kernels like to take in pairs, unless the
+ * parts are small. */
+static q8_range part_lines(const depthwise_state *state, int64_t parts, int64_t part)
+{
+    const int64_t lines = state->window.n * state->window.oh;
+    const int64_t unit = lines >= parts * LEAST_PAIRED ? 2 : 1, units = q8_ceil_divide(lines, unit);
+    return (q8_range){units * part / parts * unit,
+                      q8_least(units * (part + 1) / parts * unit, lines)};
 }
 
 int q8_plan_add_depthwise(q8_plan *plan, const q8_conv *conv, const q8_window *window,
@@ -139,8 +149,12 @@ int q8_plan_add_depthwise(q8_plan *plan, const q8_conv *conv, const q8_window *w
         return plan->status;
     step->scratch_bytes = lay_out_scratch(state);
     state->varies = conv->x_scale_tensor >= 0 || conv->x_zero_point_tensor >= 0;
-    if (takes_lines(plan, state))
-        split_lines(step, state);
+    if (takes_lines(plan, state)) {
+        const int64_t worthwhile = step->macs / Q8_DEPTHWISE_PART_MACS;
+        state->line_parts = worthwhile > 1 ? worthwhile : 1;
+        step->parts_for = line_parts_for;
+        step->run = run_lines;
+    }
     return Q8_OK;
 }
 
@@ -310,18 +324,15 @@ static void run_lines(const q8_step *step, const q8_run *run, int64_t part)
     const q8_window *w = &state->window;
     const bool is_bounded = state->numbers.is_near && !state->numbers.over_floats;
     q8_depthwise_lines_job job = lines_job(state);
-    /* Parts count pairs of lines of each picture: an odd one ends with a pair of one line. */
-    const int64_t counted = q8_ceil_divide(w->oh, 2) * 2;
-    const q8_range range = q8_part_range(part, state->lines_per_part, w->n * counted);
+    const q8_range range = part_lines(state, line_parts_for(step, run->threads), part);
     for (int64_t line = range.first, count; line < range.end; line += count) {
-        const int64_t n = line / counted, first = line % counted;
-        count = q8_least(q8_least(MOST_LINES, range.end - line), counted - first);
-        const int64_t lines = q8_least(count, w->oh - first);
-        const int64_t pixel = (n * w->oh + first) * w->ow;
-        job.lines = (size_t)lines;
+        const int64_t n = line / w->oh, first = line % w->oh;
+        const int64_t pixel = line * w->ow;
+        count = q8_least(q8_least(MOST_LINES, range.end - line), w->oh - first);
+        job.lines = (size_t)count;
         if (is_bounded)
             run_some_lines(state, run, &job, n, first);
         else
-            run_range(step, run, (q8_range){pixel, pixel + lines * w->ow});
+            run_range(step, run, (q8_range){pixel, pixel + count * w->ow});
     }
 }

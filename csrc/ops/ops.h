@@ -7,6 +7,8 @@
 
 /* A part below this many elements costs more to hand to a thread than to compute. */
 #define Q8_PART_ELEMENTS 16384
+/* Several, so that a thread that was disturbed leaves work to the others. */
+#define Q8_PARTS_PER_THREAD 4
 
 typedef struct {
     int64_t first, end;

@@ -8,12 +8,11 @@
 #define MOST_TILES_IN_BLOCK 16
 /* A part below this costs more to hand to a thread than it saves. */
 #define PART_NS 8000
-/* Several, so that a thread that was disturbed leaves work to the others. */
-#define PARTS_PER_THREAD 4
 /* Weights that are used once come from memory at about this pace. */
 #define BYTES_PER_NS 16
-/* Gathering rows once more in every thread is cheaper than fetching so many times as many weights
- * in every thread. */
+/* Half of a picture that another thread has written comes out of its cache, so often as slowly as
+ * weights that all threads read. Copying rows once more in every thread costs as much again. */
+#define PICTURES_PER_WEIGHTS 1
 #define COPIES_AT_MOST 2
 /* Taps with fewer bytes than this are copied together: a pointer per tap costs more. */
 #define LEAST_TAP_BYTES 12
@@ -127,15 +126,23 @@ typedef struct {
     int64_t rows, panels;
 } cut;
 
-/* The operand that is larger is cut, so that each thread keeps its share of it in its own cache.
- * Every piece of the columns copies gathered rows again, so there are no more than threads. */
+/* Where rows are cut, every thread reads all weights; where columns are, it reads of the picture
+ * what others have written, and others read what it writes. */
+static bool cuts_columns(const q8_product *product)
+{
+    const q8_window *w = &product->window;
+    const int64_t weights = product->panels * product->columns * (int64_t)product->depth;
+    const int64_t pictures = w->n * w->h * w->w * w->c + product->rows * w->oc;
+    return weights / PICTURES_PER_WEIGHTS > pictures * (product->gathers ? COPIES_AT_MOST : 1);
+}
+
+/* Every piece of the columns copies gathered rows again, so there are no more than threads. */
 static cut cut_for(const q8_product *product, int threads)
 {
     const int64_t wanted =
-        threads == 1 ? 1 : q8_least(product->worthwhile_parts, (int64_t)threads * PARTS_PER_THREAD);
+        threads == 1 ? 1 : q8_least(product->worthwhile_parts, (int64_t)threads * Q8_PARTS_PER_THREAD);
     const int64_t tiles = q8_ceil_divide(product->rows, product->tile_rows);
-    const bool columns_first = product->panels * product->columns >
-                               product->rows * (product->gathers ? COPIES_AT_MOST : 1);
+    const bool columns_first = cuts_columns(product);
     cut pieces = {1, 1};
     if (columns_first && product->gathers) {
         pieces.panels = q8_least(product->panels, q8_least(wanted, threads));
