@@ -97,8 +97,9 @@ static void check_unary(session *s, int op, size_t n)
     bool is_positive = op == Q8_UNARY_LOG || op == Q8_UNARY_SQRT || op == Q8_UNARY_RECIPROCAL;
     for (size_t i = 0; i < n && is_positive; i++)
         x[i] = fabsf(x[i]) + 1e-3f;
-    bool is_erf = op == Q8_UNARY_ERF || op == Q8_UNARY_GELU || op == Q8_UNARY_GELU_TANH;
-    float absolute = is_erf ? 4e-6f : 1e-30f;
+    bool is_coarse = op == Q8_UNARY_ERF || op == Q8_UNARY_SILU || op == Q8_UNARY_GELU ||
+                     op == Q8_UNARY_GELU_TANH;
+    float absolute = is_coarse ? 4e-6f : 1e-30f;
     if (op == Q8_UNARY_AFFINE || op == Q8_UNARY_HARD_SIGMOID || op == Q8_UNARY_HARD_SWISH)
         absolute = 16 * epsilon; /* a sum near zero */
     q8_selftest_clear(s);

@@ -216,7 +216,8 @@ typedef struct {
     void (*depthwise)(const q8_conv_f32_job *job);
     void (*max_pool)(const q8_conv_f32_job *job);
     void (*average_pool)(const q8_conv_f32_job *job);
-    /* op: q8_unary_op of q8.h; y may be x. Bounds: 4 ULP, ERF and both GELU 1e-6 absolute. */
+    /* op: q8_unary_op of q8.h; y may be x. Bounds: 4 ULP, ERF, SILU and both GELU
+     * 1e-6 absolute. */
     void (*unary)(int op, size_t n, const float *x, float *y, float alpha, float beta);
     /* op: q8_binary_op; a_step and b_step 0 (one value for all) or 1; y may be a or b. Exact but
      * for POW. */

@@ -24,6 +24,7 @@ Q8_TARGET("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")
 #include "x86_f32_conv.inc"
 #include "x86_math.inc"
 #include "x86_f32_rows.inc"
+#include "x86_curves512.inc"
 
 Q8_TARGET_END
 
@@ -35,7 +36,7 @@ const q8_f32_table q8_f32_avx512 = {
     .depthwise = depthwise,
     .max_pool = max_pool,
     .average_pool = average_pool,
-    .unary = unary,
+    .unary = unary_or_curve,
     .binary = binary,
     .softmax = softmax,
     .softmax_codes = softmax_codes,

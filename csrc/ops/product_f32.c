@@ -10,15 +10,26 @@ size_t q8_panel_bytes_f32(size_t nr, size_t depth)
     return total;
 }
 
+enum { NEIGHBOURS = 8 }; /* so many columns, far from each other, are read side by side */
+
+static void pack_columns(size_t nr, size_t n, size_t depth, const float *w, size_t row_step,
+                         size_t column_step, float alpha, float *restrict panel)
+{
+    for (size_t row = 0; row < depth; row++, panel += nr, w += row_step)
+        for (size_t column = 0; column < n; column++)
+            panel[column] = w[column * column_step] * alpha;
+}
+
 void q8_pack_panel_f32(size_t nr, size_t n, size_t depth, const float *w, size_t row_step,
                        size_t column_step, float alpha, float *panel)
 {
+    const bool is_copy = column_step == 1 && alpha == 1.0f;
+    for (size_t column = 0; !is_copy && column < n; column += NEIGHBOURS)
+        pack_columns(nr, n - column < NEIGHBOURS ? n - column : NEIGHBOURS, depth,
+                     w + column * column_step, row_step, column_step, alpha, panel + column);
     for (size_t row = 0; row < depth; row++, panel += nr, w += row_step) {
-        if (column_step == 1 && alpha == 1.0f)
+        if (is_copy)
             memcpy(panel, w, n * sizeof *w);
-        else
-            for (size_t column = 0; column < n; column++)
-                panel[column] = w[column * column_step] * alpha;
         memset(panel + n, 0, (nr - n) * sizeof *panel);
     }
 }

@@ -137,13 +137,29 @@ void q8_store_sums(const q8_kernels *kernels, const q8_output *output, const q8_
     }
 }
 
+/* Floats of a tile, and what a function makes of them where the accumulators stood: rows behind one
+ * another are one long row to it. */
+static void store_finished(const q8_panel *panel, q8_sums *sums, float *y)
+{
+    const q8_kernels *kernels = panel->kernels;
+    float *tile = (float *)(void *)panel->tile;
+    sums->y = tile;
+    sums->y_step = sums->acc_step;
+    q8_store_sums(kernels, panel->output, sums);
+    q8_finish_floats(panel->step, kernels, sums->rows, sums->columns, tile, sums->y_step,
+                     panel->range);
+    for (size_t i = 0; i < sums->rows; i++)
+        memcpy(y + i * panel->y_step, tile + i * sums->y_step, sums->columns * sizeof *y);
+}
+
 static void store_tile(const q8_panel *panel, size_t first, size_t rows)
 {
     const size_t nr = panel->kernels->gemm->nr, at = first * panel->y_step;
-    const bool is_last = !panel->step || panel->step->function < 0;
+    const bool has_function = panel->step && panel->step->function >= 0;
+    void *y = (uint8_t *)panel->y + at * q8_element_bytes(panel->output->dtype);
     for (size_t i = 0; panel->weight_zero_point && i < rows; i++)
         correct_row(panel, (uint32_t)panel->row_sums[first + i], panel->tile + i * nr);
-    const q8_sums sums = {
+    q8_sums sums = {
         .rows = rows,
         .columns = panel->columns,
         .acc = panel->tile,
@@ -152,13 +168,17 @@ static void store_tile(const q8_panel *panel, size_t first, size_t rows)
         .float_bias = panel->float_bias,
         .over_floats = panel->over_floats,
         .residual = panel->residual ? panel->residual + at : NULL,
-        .y = (uint8_t *)panel->y + at * q8_element_bytes(panel->output->dtype),
+        .y = y,
         .y_step = panel->y_step,
-        .range = is_last ? panel->range : NULL,
+        .range = has_function ? NULL : panel->range,
     };
+    if (has_function && !panel->residual) {
+        store_finished(panel, &sums, y);
+        return;
+    }
     q8_store_sums(panel->kernels, panel->output, &sums);
-    if (!is_last)
-        q8_finish_floats(panel->step, panel->kernels, rows, panel->columns, sums.y, sums.y_step,
+    if (has_function)
+        q8_finish_floats(panel->step, panel->kernels, rows, panel->columns, y, panel->y_step,
                          panel->range);
 }
 
