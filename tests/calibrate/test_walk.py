@@ -59,3 +59,26 @@ def test_nothing_stays_that_nobody_reads() -> None:
     walk = Walk(graph, samples, 1)
     walk.advance(_value(graph, "c"))
     assert walk.held() == {"b", "c"}
+
+
+def test_what_bodies_read_is_there_and_goes_when_they_have_run() -> None:
+    text = """g (float[2,4] x) => (float[2,4] y) {
+        a = MatMul (x, w)
+        s = ReduceSum <keepdims = 0> (a)
+        z = Greater (s, zero)
+        b = If (z) <then_branch = t () => (float[2,4] u) { u = MatMul (a, w) },
+                    else_branch = e () => (float[2,4] v) { v = Neg (a) }>
+        c = Relu (b)
+        y = MatMul (c, w)
+    }"""
+    graph = model(text, w=random(4, 4), zero=f32(0))
+    samples = [{"x": random(2, 4, seed=seed)} for seed in range(4)]
+    walk = Walk(graph, samples, 1)
+    [found] = walk.advance(_value(graph, "a"))
+    np.testing.assert_allclose(found[1], samples[1]["x"] @ random(4, 4), atol=1e-5)
+    assert walk.held() == {"a"}
+    walk.advance(_value(graph, "c"))
+    assert walk.held() == {"c"}
+    [ys] = walk.advance(_value(graph, "y"))
+    for sample, y in zip(samples, ys, strict=True):
+        np.testing.assert_allclose(y, run(graph, **sample)[0], atol=1e-5)

@@ -32,6 +32,8 @@ X = {"x": (-2.0, 3.0)}
         ("y = Pad(x, pads)", (-2, 3)),
         ("y = Pad(x, pads, six)", (-2, 6)),
         ("r = Relu(x) y = Transpose(r)", (0, 3)),
+        ('y = Resize<mode="linear">(x, , twice)', (-2, 3)),
+        ('y = Resize<mode="cubic">(x, , twice)', None),  # it overshoots
         ("y = Add(x, ten)", None),
         ("y = Conv(x, w)", None),
         ("y = Exp(x)", None),
@@ -43,7 +45,7 @@ X = {"x": (-2.0, 3.0)}
 def test_implied(body: str, expected: tuple[float, float] | None) -> None:
     found = ranges(
         body, X, zero=f32(0), one=f32(1), six=f32(6), ten=f32(10 * np.ones((1, 4, 8, 8))),
-        pads=i64([0, 0, 1, 1, 0, 0, 1, 1]), w=random(4, 4, 1, 1),
+        pads=i64([0, 0, 1, 1, 0, 0, 1, 1]), w=random(4, 4, 1, 1), twice=f32([1, 1, 2, 2]),
     )  # fmt: skip
     assert found.get("y") == expected
 

@@ -226,6 +226,15 @@ def test_a_split_is_moved_with_all_its_outputs() -> None:
     assert_same(before, after, c=codes(1, 4, 6, 6))
 
 
+def test_an_output_that_nobody_reads_is_codes_as_well() -> None:
+    body = f"""r = {DQ}(c, s, z) a, b = Split<axis=1>(r, halves)
+        p = {Q}(b, s, z) q = Identity(p)"""
+    before = graph_of(body, halves=i64([2, 2]))
+    after, _ = stripped(before)
+    assert sorted(ops(after)) == ["Identity", "Split"]
+    assert_same(before, after, c=codes(1, 4, 6, 6))
+
+
 @pytest.mark.parametrize(
     "move",
     [

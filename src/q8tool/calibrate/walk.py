@@ -15,7 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from q8tool.engine.session import Session
-from q8tool.model.graph import constant
+from q8tool.model.graph import constant, nodes_inside, values_read
 
 __all__ = ["Walk"]
 
@@ -43,6 +43,8 @@ class Walk:
         }
         self._done: set[ir.Node] = set()
         self._order = {node: index for index, node in enumerate(self._graph)}
+        # Of every node in a body the node of the main graph that has the body.
+        self._owner = {inner: node for node in self._graph for inner in nodes_inside(node)}
 
     def advance(self, *wanted: ir.Value) -> list[list[Array]]:
         """Each wanted value on every sample."""
@@ -60,7 +62,7 @@ class Walk:
     def _run(self, wanted: list[ir.Value]) -> None:
         """Runs what leads to the wanted values; keeps them and what nodes to come will read."""
         nodes = self._nodes_before(wanted)
-        read = dict.fromkeys(value for node in nodes for value in node.inputs if value is not None)
+        read = dict.fromkeys(value for node in nodes for value in self._read(node))
         sources = [value for value in read if value in self._present]
         final = [node for node in nodes if not _is_repeated(node)]
         self._done.update(final)
@@ -86,7 +88,7 @@ class Walk:
             if value in self._present or node is None or node in found:
                 continue
             found.add(node)
-            open_values += [v for v in node.inputs if v is not None]
+            open_values += self._read(node)
         # Nodes that were added since convert constants only: they come first.
         return sorted(found, key=lambda node: self._order.get(node, -1))
 
@@ -95,10 +97,7 @@ class Walk:
     ) -> Session:
         """The nodes as a model of their own, for the shapes of the present values."""
         constants = dict.fromkeys(
-            value
-            for node in nodes
-            for value in node.inputs
-            if value is not None and value.is_initializer()
+            value for node in nodes for value in self._read(node) if value.is_initializer()
         )
         view = ir.GraphView(
             sources,
@@ -119,8 +118,12 @@ class Walk:
         """Whether a node that has not run yet reads it."""
         return any(
             self._is_awaited(node.outputs[0]) if _is_repeated(node) else node not in self._done
-            for node, _ in value.uses()
+            for node in (self._owner.get(node, node) for node, _ in value.uses())
         )
+
+    def _read(self, node: ir.Node) -> list[ir.Value]:
+        """The values of the main graph that the node and its bodies read."""
+        return [value for value in values_read(node) if value.graph is self._graph]
 
     def _drop(self) -> None:
         for value in list(self._present):

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from q8tool.engine.session import Session
+from q8tool.model.graph import values_read
 
 __all__ = ["LARGE", "run_in_parts"]
 
@@ -68,7 +69,7 @@ def _cuts(nodes: Sequence[ir.Node], part: int) -> list[tuple[int, int]]:
     cuts, start, size = [], 0, 0
     counted: set[ir.Value] = set()
     for index, node in enumerate(nodes):
-        own = {v for v in _values(node) if v.const_value is not None} - counted
+        own = {v for v in values_read(node) if v.const_value is not None} - counted
         more = sum(value.const_value.nbytes for value in own if value.const_value is not None)
         if size and size + more > part:
             cuts.append((start, index))
@@ -78,17 +79,8 @@ def _cuts(nodes: Sequence[ir.Node], part: int) -> list[tuple[int, int]]:
     return [*cuts, (start, len(nodes))]
 
 
-def _values(node: ir.Node) -> list[ir.Value]:
-    """What the node and its subgraphs read."""
-    found = [value for value in node.inputs if value is not None]
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            found += [value for inner in attribute.as_graph() for value in _values(inner)]
-    return found
-
-
 def _reads(node: ir.Node) -> set[str]:
-    return {value.name or "" for value in _values(node)}
+    return {value.name or "" for value in values_read(node)}
 
 
 def _piece(model: ir.Model, start: int, stop: int, known: set[str], needed: set[str]) -> ir.Model:

@@ -21,8 +21,10 @@ __all__ = [
     "make_initializer",
     "node_label",
     "node_name",
+    "nodes_inside",
     "op_counts",
     "replace_uses",
+    "values_read",
     "weight_bytes",
 ]
 
@@ -166,6 +168,19 @@ def node_label(node: ir.Node) -> str:
 def node_name(node: ir.Node) -> str:
     """The node's name, or its first output's; "" if neither has one."""
     return node.name or next((value.name for value in node.outputs if value.name), "")
+
+
+def nodes_inside(node: ir.Node) -> list[ir.Node]:
+    """The nodes of the node's bodies, and of theirs."""
+    bodies = [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
+    found = [inner for body in bodies for inner in body]
+    return [*found, *(deeper for inner in found for deeper in nodes_inside(inner))]
+
+
+def values_read(node: ir.Node) -> list[ir.Value]:
+    """What the node and the nodes of its bodies read, in order; values of the bodies included."""
+    nodes = (node, *nodes_inside(node))
+    return [value for reader in nodes for value in reader.inputs if value is not None]
 
 
 def weight_bytes(model: ir.Model) -> int:

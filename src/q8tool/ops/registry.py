@@ -18,7 +18,16 @@ from typing import Literal
 
 import onnx_ir as ir
 
-__all__ = ["OWN_DOMAIN", "RANDOM_OPS", "OpRow", "Quantization", "known_range", "row", "rows"]
+__all__ = [
+    "OWN_DOMAIN",
+    "RANDOM_OPS",
+    "OpRow",
+    "Quantization",
+    "known_range",
+    "leaves_range",
+    "row",
+    "rows",
+]
 
 RANDOM_OPS = frozenset(
     {
@@ -77,6 +86,15 @@ def known_range(node: ir.Node) -> Bounds:
         return None, None
     bounds = found.output_range
     return bounds(node) if callable(bounds) else bounds
+
+
+def leaves_range(node: ir.Node) -> bool:
+    """True for data movement whose results may lie beyond its input's range: cubic Resize."""
+    if node.op_type not in ("Resize", "Upsample"):
+        return False
+    mode = node.attributes.get_string("mode", "nearest")
+    place = node.attributes.get_string("coordinate_transformation_mode", "half_pixel")
+    return mode == "cubic" or place == "tf_crop_and_resize"
 
 
 def _clip_range(node: ir.Node) -> Bounds:

@@ -22,7 +22,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from q8tool.model.graph import constant, get_int, get_string
-from q8tool.ops.registry import Quantization, row
+from q8tool.ops.registry import Quantization, leaves_range, row
 from q8tool.passes.one_input import OneInput, is_number, one_input
 
 __all__ = ["UNREAD", "Choice", "Unit", "choose_precision"]
@@ -181,6 +181,8 @@ def _activations(
         return ""
     if node.op_type == "MaxPool" and any(value.uses() for value in node.outputs[1:]):
         return "its indices are read"
+    if leaves_range(node):
+        return "its results leave the range of its input"
     if node.op_type == "Pad" and not _pads_with_zero(node):
         return "it pads with something else than 0"
     return tuple((node, index) for index in range(count))

@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from q8tool.model.graph import constant
-from q8tool.ops.registry import known_range, row
+from q8tool.ops.registry import known_range, leaves_range, row
 
 __all__ = ["known_ranges"]
 
@@ -78,6 +78,8 @@ def _implied(node: ir.Node, ranges: Mapping[str, Range]) -> tuple[float | None, 
 
 def _inherited(node: ir.Node, kind: str, ranges: Mapping[str, Range]) -> Range | None:
     """The input's range for what only moves, selects or averages values."""
+    if leaves_range(node):
+        return None
     if kind in ("same", "pool"):
         first = node.inputs[0]
         inherited = None if first is None else ranges.get(first.name or "")

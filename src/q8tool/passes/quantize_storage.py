@@ -13,7 +13,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from q8tool.model.change import Change
-from q8tool.model.graph import constant, get_int
+from q8tool.model.graph import constant, get_int, nodes_inside
 from q8tool.numerics.qparams import weight_params
 from q8tool.numerics.rounding import quantize
 from q8tool.passes.conversions import ConversionWriter, take_over
@@ -57,20 +57,13 @@ def _store_float_arithmetic(model: ir.Model, excluded: frozenset[ir.Node]) -> li
     if not bodies and not nodes:
         return []
     move_weights_out(model)
-    inside = frozenset(inner for node in excluded for inner in _inner(node))
+    inside = frozenset(inner for node in excluded for inner in nodes_inside(node))
     found = [
         (value, axis)
         for value, axis in weights_of([*nodes, *bodies], excluded | inside)
         if value.const_value is not None and value.const_value.size >= _SMALLEST
     ]
     return store_weights(model, found, excluded | inside)
-
-
-def _inner(node: ir.Node) -> list[ir.Node]:
-    """The nodes of the node's bodies, theirs included."""
-    bodies = [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
-    found = [inner for body in bodies for inner in body]
-    return [*found, *(deeper for inner in found for deeper in _inner(inner))]
 
 
 def _looks_up(node: ir.Node, table: ir.Value) -> bool:

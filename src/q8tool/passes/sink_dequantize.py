@@ -148,6 +148,7 @@ def _sink(graph: ir.Graph, names: Names, node: ir.Node, params: QuantParams) -> 
     scale, *zero_point = sources[0].inputs[1:]
     for value in node.outputs:
         if not value.uses() and not value.is_graph_output():
+            value.type = sources[0].inputs[0].type if sources[0].inputs[0] is not None else None
             continue
         _dequantize_behind(graph, names, node, value, [scale, *zero_point])
     for source in dict.fromkeys(sources):
