@@ -1,6 +1,7 @@
 /* check_conv.c - depthwise convolution and pooling of codes against the scalar reference. */
 #include <math.h>
 
+#include "../kernels/requant.h"
 #include "check.h"
 
 enum { MOST_ROWS = 40, WIDEST_VECTOR = 64 };
@@ -156,6 +157,31 @@ static const uint8_t **draw_lines(size_t count, size_t bytes)
     return x;
 }
 
+/* Sums and multipliers as requant.h wants them of small sums, up to the ends of what it says, and
+ * most often codes without zero point and limits: kernels have a shorter end for those. */
+static void draw_small_sums(q8_depthwise_lines_job *job, int32_t *bias, float *multiplier)
+{
+    const double products = (double)(job->kernel * job->kernel) * 255 * 128;
+    const bool is_shallow = check_one_in(2);
+    const int32_t most = (int32_t)((is_shallow ? 0x1p23 : 0x1p26) - products) - 1;
+    job->is_small = 1;
+    if (!check_one_in(4)) {
+        job->zero_point = job->low = 0;
+        job->high = 255;
+    }
+    for (size_t c = 0; c < job->channels; c++) {
+        multiplier[c] = (float)exp2(check_uniform(is_shallow ? -30 : -15, 0));
+        if (check_one_in(8))
+            multiplier[c] = is_shallow && check_one_in(2) ? 0.0f : check_one_in(2) ? 1.0f : 0x1p-15f;
+        bias[c] = check_one_in(4) ? (check_one_in(2) ? most : -most)
+                  : check_one_in(2) ? check_draw_accumulator(multiplier[c]) % most
+                                    : check_between(-most, most);
+        if (!q8_are_small(products + fabs((double)bias[c]), multiplier[c]))
+            check_fail("bias %d and multiplier %g are not small", (int)bias[c],
+                       (double)multiplier[c]);
+    }
+}
+
 static void check_lines_job(void (*kernel)(const q8_depthwise_lines_job *), size_t channels,
                             size_t size, size_t stride)
 {
@@ -194,6 +220,8 @@ static void check_lines_job(void (*kernel)(const q8_depthwise_lines_job *), size
     job.high = out.high;
     for (size_t c = 0; c < channels && !is_steep && check_one_in(2); c++)
         bias[c] = check_draw_accumulator(multiplier[c]);
+    if (check_one_in(3))
+        draw_small_sums(&job, bias, multiplier);
 
     size_t count = (job.lines - 1) * job.y_line +
                    (job.pixels ? (job.pixels - 1) * job.y_step + channels : 0);

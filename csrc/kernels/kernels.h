@@ -89,6 +89,7 @@ typedef struct {
     const int8_t *w;             /* w[(kw * kernel + kh) * channels + c] */
     const int32_t *bias;         /* [channels] */
     const float *multiplier;     /* [channels]; no |acc * multiplier| reaches 2^31 */
+    int is_small;                /* 1: what requant.h says of small sums is known to hold */
     int32_t zero_point, low, high;
     uint8_t *y;                  /* pixel (l, p) at y + l * y_line + p * y_step */
     size_t y_line, y_step;

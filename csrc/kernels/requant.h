@@ -8,6 +8,7 @@
 #define Q8_REQUANT_H
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* value in code units without the zero point; low and high are codes, low <= high, both within
@@ -25,6 +26,23 @@ static inline uint8_t q8_requantize(int32_t acc, float multiplier, int32_t zero_
                                     int32_t high)
 {
     return (uint8_t)q8_round_to_code((float)acc * multiplier, zero_point, low, high);
+}
+
+/* Small sums. The bits of a float of 2^23 and above, below 2^24, count its distance from 2^23: an
+ * accumulator that begins at bias + MANTISSA_BITS is, as a float, 2^23 + acc for every acc in
+ * 0..2^23-1, and fma(that, multiplier, -2^23 * multiplier) is (float)acc * multiplier, rounded once,
+ * since the product with 2^23 is exact. Below 0 the result is negative, above 2^23 it is no smaller
+ * than the truth: where there is neither zero point nor limit but those of a byte, all that is
+ * needed is that the truth is then above 255 and the result fits int32. Hence sums are small if
+ *     every |acc| < 2^26, every multiplier is in 0..1, and
+ *     every |acc| < 2^23 or every multiplier >= 2^-15. */
+#define MANTISSA_BITS 0x4b000000
+#define MANTISSA_START 0x1p23f
+
+static inline bool q8_are_small(double largest, float multiplier)
+{
+    return largest < 0x1p26 && multiplier >= 0.0f && multiplier <= 1.0f &&
+           (largest < 0x1p23 || multiplier >= 0x1p-15f);
 }
 
 #endif

@@ -1,5 +1,6 @@
 /* x86_conv_avx2.c - depthwise convolution and pooling of codes, 32 channels at a time. */
 #include "kernels.h"
+#include "requant.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

@@ -1,6 +1,7 @@
 /* x86_conv_avx512.c - depthwise convolution and pooling of codes with vpdpbusd, 64 channels at a
  * time and 32 where no more are left. */
 #include "kernels.h"
+#include "requant.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -50,6 +51,14 @@ X86_INLINE __m512i to_ints_64(__m512i sum, __m512 multiplier)
 {
     return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier));
 }
+X86_INLINE __m512i mantissas_64(__m512i v)
+{
+    return _mm512_add_epi32(v, _mm512_set1_epi32(MANTISSA_BITS));
+}
+X86_INLINE __m512i small_to_ints_64(__m512i sum, __m512 multiplier, __m512 start)
+{
+    return _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_castsi512_ps(sum), multiplier, start));
+}
 X86_INLINE __m512i weights_of_64(__m512i v) { return v; }
 X86_INLINE __m512i dot_64(__m512i sum, __m512i x, __m512i w)
 {
@@ -69,6 +78,12 @@ X86_INLINE __m512i pack_codes_64(const __m512i code[4], __m512i zero_point, __m5
     __m512i left = _mm512_adds_epi16(_mm512_packs_epi32(code[0], code[1]), zero_point);
     __m512i right = _mm512_adds_epi16(_mm512_packs_epi32(code[2], code[3]), zero_point);
     return _mm512_max_epu8(_mm512_packus_epi16(left, right), low);
+}
+
+X86_INLINE __m512i pack_plain_64(const __m512i code[4])
+{
+    return _mm512_packus_epi16(_mm512_packs_epi32(code[0], code[1]),
+                               _mm512_packs_epi32(code[2], code[3]));
 }
 
 /* Swaps the roles of vector and 128-bit slice: between the order of memory and that of sums. */

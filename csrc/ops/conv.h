@@ -22,6 +22,7 @@ typedef struct {
     bool has_one_zero_point;          /* of the weights, for all channels */
     float *multiplier;                /* NULL for s32 */
     bool is_near;                     /* codes before their clamp are far inside int32 */
+    bool is_small;                    /* sums are, as requant.h says */
     const float *float_bias;          /* NULL: none */
     uint8_t *padding;                 /* padding_bytes of x_zero_point */
     int64_t padding_bytes;
@@ -37,7 +38,7 @@ int q8_conv_numbers_copy(q8_plan *plan, const q8_conv *conv, const q8_product *p
                          int64_t channels, int64_t padding_bytes, q8_conv_numbers *numbers);
 /* bias += (flip - x_zero_point) * weight_sums, fills the padding, and bounds. */
 void q8_conv_numbers_fold(q8_conv_numbers *numbers, int32_t flip);
-/* Finds is_near from bias, multiplier and largest_sum. */
+/* Finds is_near and is_small from bias, multiplier and largest_sum. */
 void q8_conv_numbers_bound(q8_conv_numbers *numbers);
 
 static inline const float *q8_conv_residual(const q8_run *run, const q8_conv_numbers *numbers)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../kernels/requant.h"
 #include "conv.h"
 
 static int check_residual(q8_plan *plan, const q8_conv *conv)
@@ -118,11 +119,14 @@ int q8_conv_numbers_copy(q8_plan *plan, const q8_conv *conv, const q8_product *p
 void q8_conv_numbers_bound(q8_conv_numbers *numbers)
 {
     const double most = 1 << 30, sum = (double)numbers->largest_sum;
-    numbers->is_near = numbers->multiplier != NULL;
+    numbers->is_near = numbers->is_small = numbers->multiplier != NULL;
     for (int64_t i = 0; numbers->is_near && i < numbers->columns; i++) {
         const double largest = sum + fabs((double)numbers->bias[i]);
         numbers->is_near = largest * fabs((double)numbers->multiplier[i]) < most;
+        numbers->is_small =
+            numbers->is_small && q8_are_small(largest, numbers->multiplier[i]);
     }
+    numbers->is_small = numbers->is_small && numbers->is_near;
 }
 
 void q8_conv_numbers_fold(q8_conv_numbers *numbers, int32_t flip)

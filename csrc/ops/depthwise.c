@@ -310,6 +310,7 @@ static q8_depthwise_lines_job lines_job(const depthwise_state *state)
         .w = state->weights,
         .bias = numbers->bias,
         .multiplier = numbers->multiplier,
+        .is_small = numbers->is_small,
         .zero_point = numbers->output.zero_point,
         .low = numbers->output.low,
         .high = numbers->output.high,
