@@ -77,7 +77,8 @@ def _rows(numbers: Sequence[str]) -> list[str]:
     return [*lines, line.rstrip(", ") + "},"]
 
 
-HEAD = f"""/* curves.h - SiLU and GELU as max(x, 0) + h(|x|): around places of equal distance, h is a
+HEAD = f"""\
+/* curves.h - SiLU and GELU as max(x, 0) + h(|x|): around places of equal distance, h is a
  * polynomial in |x|. Written by tools/fit_curves.py. */
 #ifndef Q8_CURVES_H
 #define Q8_CURVES_H
