@@ -51,7 +51,7 @@ def conv_cases() -> list[Case]:
     line = {"x": numbers(2, 6, 17)}
     one = [node("Conv", "x w", "y", strides=[2], pads=[1, 0])]
     cases.append(Case("conv of a line", one, line, {"w": numbers(4, 6, 3)}, {"w": 0}))
-    return [*cases, *transposed_conv_cases(x)]
+    return [*cases, *transposed_conv_cases(x), *volume_cases()]
 
 
 def transposed_conv_cases(x: Array) -> list[Case]:
@@ -64,6 +64,7 @@ def transposed_conv_cases(x: Array) -> list[Case]:
         ),
         "convtranspose plain": ((6, 5, 2, 3), {}, 1),
         "convtranspose groups": ((6, 2, 3, 3), {"group": 3, "strides": [1, 2]}, None),
+        "convtranspose groups per channel": ((6, 2, 3, 3), {"group": 3, "strides": [1, 2]}, 1),
         "convtranspose dilations": ((6, 4, 3, 3), {"dilations": [2, 2], "strides": [2, 1]}, 1),
         "convtranspose output shape": (
             (6, 4, 3, 3),
@@ -81,6 +82,49 @@ def transposed_conv_cases(x: Array) -> list[Case]:
             {"w": axis},
         )
         for name, (shape, attributes, axis) in variants.items()
+    ]
+
+
+def volume_cases() -> list[Case]:
+    """Convolutions of (N, C, D, H, W)."""
+    x = numbers(2, 6, 5, 6, 4)
+    variants: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
+        "conv volume": ("Conv", (8, 6, 3, 3, 2), {"pads": [1, 1, 1, 1, 1, 0]}),
+        "conv volume strides": (
+            "Conv",
+            (8, 6, 2, 3, 2),
+            {"strides": [2, 1, 2], "pads": [0, 1, 1, 2, 1, 0]},
+        ),
+        "conv volume dilations": ("Conv", (4, 6, 2, 2, 2), {"dilations": [3, 2, 1]}),
+        "conv volume groups": ("Conv", (4, 3, 3, 3, 3), {"group": 2, "pads": [1] * 6}),
+        "conv volume depthwise": ("Conv", (6, 1, 3, 3, 3), {"group": 6, "pads": [2] * 6}),
+        "conv volume 1x1": ("Conv", (5, 6, 1, 1, 1), {}),
+        "conv volume same": ("Conv", (5, 6, 2, 3, 4), {"auto_pad": "SAME_UPPER"}),
+        "convtranspose volume": (
+            "ConvTranspose",
+            (6, 4, 3, 2, 3),
+            {"strides": [2, 2, 1], "pads": [1, 0, 1, 1, 1, 0], "output_padding": [1, 0, 0]},
+        ),
+        "convtranspose volume groups": (
+            "ConvTranspose",
+            (6, 2, 2, 2, 2),
+            {"group": 2, "strides": [1, 2, 2]},
+        ),
+        "convtranspose volume dilations": (
+            "ConvTranspose",
+            (6, 4, 2, 2, 2),
+            {"dilations": [2, 1, 2], "strides": [2, 1, 1]},
+        ),
+    }
+    return [
+        Case(
+            name,
+            [node(op_type, "x w", "y", **attributes)],
+            {"x": x},
+            {"w": numbers(*shape, low=-1, high=1)},
+            {"w": 0 if op_type == "Conv" else 1},
+        )
+        for name, (op_type, shape, attributes) in variants.items()
     ]
 
 
@@ -121,6 +165,7 @@ def product_cases() -> list[Case]:
 
 def pool_cases() -> list[Case]:
     square: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [2, 2]}
+    volume = {"x": numbers(2, 5, 4, 6, 7)}
     return [
         picture_case("maxpool", "MaxPool", **square, pads=[1, 1, 1, 1]),
         picture_case("maxpool ceil", "MaxPool", **square, ceil_mode=1),
@@ -143,6 +188,16 @@ def pool_cases() -> list[Case]:
             "maxpool of a line",
             [node("MaxPool", "x", "y", kernel_shape=[3], strides=[2])],
             {"x": numbers(2, 5, 13)},
+        ),
+        *(
+            Case(f"{op} of a volume", [node(op, "x", "y", **attributes)], volume)
+            for op, attributes in (
+                ("MaxPool", {"kernel_shape": [2, 3, 2], "strides": [1, 2, 2], "pads": [1] * 6}),
+                ("AveragePool", {"kernel_shape": [2, 2, 2], "strides": [2, 1, 2]}),
+                ("GlobalAveragePool", {}),
+                ("GlobalMaxPool", {}),
+                ("ReduceMean", {"axes": [2, 3, 4]}),
+            )
         ),
     ]
 

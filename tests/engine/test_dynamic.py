@@ -29,12 +29,16 @@ def chain(op: str, weights: dict[str, Array], tail: str, **attributes: Any) -> l
 
 
 @pytest.mark.parametrize("tail", ["", "add", "add relu"])
-@pytest.mark.parametrize("kind", ["conv", "depthwise", "matmul"])
+@pytest.mark.parametrize("kind", ["conv", "depthwise", "matmul", "volume"])
 def test_the_fused_chain_gives_the_bytes_of_its_parts(kind: str, tail: str) -> None:
-    x = numbers(2, 6, 9, 8)
-    shape = {"conv": (7, 6, 3, 3), "depthwise": (6, 1, 3, 3), "matmul": (8, 5)}[kind]
-    codes, scale = int8_weights(numbers(*shape, low=-1, high=1), 1 if kind == "matmul" else 0)
-    places = (5,) if kind == "matmul" else (1, -1, 1, 1)
+    x = numbers(2, 6, 4, 5, 8) if kind == "volume" else numbers(2, 6, 9, 8)
+    shapes = {
+        "conv": (7, 6, 3, 3), "depthwise": (6, 1, 3, 3), "matmul": (8, 5), "volume": (7, 6, 3, 2, 3)
+    }  # fmt: skip
+    codes, scale = int8_weights(
+        numbers(*shapes[kind], low=-1, high=1), 1 if kind == "matmul" else 0
+    )
+    places = (5,) if kind == "matmul" else (1, -1, *[1] * (x.ndim - 2))
     weights = {
         "w": codes,
         "w_scale": scale.reshape(places),
@@ -45,7 +49,8 @@ def test_the_fused_chain_gives_the_bytes_of_its_parts(kind: str, tail: str) -> N
         nodes = chain("MatMulInteger", weights, tail)
     else:
         groups = 6 if kind == "depthwise" else 1
-        nodes = chain("ConvInteger", weights, tail, group=groups, pads=[1, 1, 0, 0])
+        pads = [1] * (x.ndim - 2) + [0] * (x.ndim - 2)
+        nodes = chain("ConvInteger", weights, tail, group=groups, pads=pads)
     model = model_of(nodes, {"x": x}, weights, [nodes[-1].output[0]])
     expected = run_onnxruntime(model, {"x": x})[0]
     for isa in available_isas():

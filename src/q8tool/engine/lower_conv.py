@@ -14,9 +14,10 @@ from q8tool.engine.lowering import Lowering, LoweringFunction
 from q8tool.engine.products import bias_codes, code_weights, emit_code_product
 from q8tool.engine.tensors import Layout, Tensor, contiguous_strides, new_tensor
 from q8tool.engine.values import Codes, Declined, Value
-from q8tool.engine.windows import Window, as_picture, window_of
+from q8tool.engine.volumes import layers_beside, layers_beside_weights
+from q8tool.engine.windows import Window, as_picture, volume_windows, window_of
 
-__all__ = ["LOWERINGS", "channels_last_weights"]
+__all__ = ["LOWERINGS", "channels_last_weights", "conv_picture"]
 
 Array = NDArray[Any]
 
@@ -27,7 +28,8 @@ class _Convolution:
 
     arranged  brings ONNX weights to [OC, KH, KW, C / groups]
     axis      of w that counts output channels, for scales per channel
-    spread    distance of x's pixels in the picture that is convolved: ConvTranspose's stride
+    repeats   how often the scales along that axis repeat among the output channels
+    picture   brings x, channels last, to the picture that is convolved; given what is empty there
     """
 
     node: Node
@@ -37,25 +39,61 @@ class _Convolution:
     window: Window
     groups: int
     arranged: Callable[[Array], Array]
-    axis: int | None
-    spread: tuple[int, int] = (1, 1)
+    picture: Callable[[Tensor, np.generic], Tensor]
+    axis: int
+    repeats: int = 1
 
 
 def lower_conv(lowering: Lowering, node: Node) -> None:
     """One step, with bias, BatchNormalization, clamp and requantize inside."""
     x, w, bias = _operands(lowering, node)
-    window = window_of(node, x.shape, w.shape[2:])
     groups = int(node.attributes.get("group", 1))
-    _lower(lowering, _Convolution(node, x, w, bias, window, groups, channels_last_weights, axis=0))
+    window, picture = conv_picture(lowering, node, x.shape, w.shape[2:], groups)
+    convolution = _Convolution(
+        node, x, w, bias, window, groups, channels_last_weights, picture, axis=0
+    )
+    _lower(lowering, convolution)
+
+
+def conv_picture(
+    lowering: Lowering,
+    node: Node,
+    shape: tuple[int, ...],
+    kernel: tuple[int, ...],
+    groups: int,
+) -> tuple[Window, Callable[[Tensor, np.generic | Tensor], Tensor]]:
+    """The window over the picture that a Conv of an input of this shape sees, and what makes it."""
+    if len(shape) != 5:
+        return window_of(node, shape, kernel), lambda x, _: as_picture(x)
+    flat, line = volume_windows(node, shape, kernel)
+    depth = lowering.output(node).shape[2]
+    return flat, lambda x, empty: layers_beside(lowering, x, line, depth, groups, empty)
 
 
 def lower_conv_transpose(lowering: Lowering, node: Node) -> None:
     """A convolution with turned weights over a picture spread out by the stride."""
     x, w, bias = _operands(lowering, node)
-    window = window_of(node, x.shape, w.shape[2:])
     groups = int(node.attributes.get("group", 1))
-    pads = _transposed_pads(node, window, x.shape[2:], lowering.output(node).shape[2:])
-    turned = Window(window.kernel, (1, 1), window.dilation, (*pads, 0, 0))
+    y_size = lowering.output(node).shape[2:]
+    if x.rank == 5:
+        flat, line = volume_windows(node, x.shape, w.shape[2:])
+        depth = [_Dimension(line.kernel[0], line.stride[0], line.dilation[0], line.pads[0])]
+    else:
+        flat, depth = window_of(node, x.shape, w.shape[2:]), []
+    sides = [
+        _Dimension(flat.kernel[d], flat.stride[d], flat.dilation[d], flat.pads[d]) for d in (0, 1)
+    ]
+    dimensions = [*depth, *sides]
+    pads = _transposed_pads(node, dimensions, x.shape[2:], y_size)
+    turned = Window(flat.kernel, (1, 1), flat.dilation, (pads[-2], pads[-1], 0, 0))
+    strides = [dimension.stride for dimension in dimensions]
+
+    def picture(x: Tensor, empty: np.generic) -> Tensor:
+        spread = _spread(lowering, x if depth else as_picture(x), strides, empty)
+        if not depth:
+            return spread
+        along = Window((line.kernel[0], 1), (1, 1), (line.dilation[0], 1), (pads[0], 0, 0, 0))
+        return layers_beside(lowering, spread, along, y_size[0], groups, empty)
 
     def arranged(array: Array) -> Array:
         grouped = array.reshape(groups, len(array) // groups, *array.shape[1:])
@@ -63,15 +101,19 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> None:
         flipped = np.flip(swapped, axis=tuple(range(2, swapped.ndim)))
         return channels_last_weights(flipped)
 
-    axis = 1 if groups == 1 else None
     convolution = _Convolution(
-        node, x, w, bias, turned, groups, arranged, axis, spread=window.stride
+        node, x, w, bias, turned, groups, arranged, picture, axis=1, repeats=groups
     )
     _lower(lowering, convolution)
 
 
 def channels_last_weights(array: Array) -> Array:
-    """(OC, C, W) or (OC, C, H, W) -> (OC, KH, KW, C), contiguous. Declined for other ranks."""
+    """(OC, C, W), (OC, C, H, W) or (OC, C, D, H, W) -> (OC, KH, KW, C or D * C), contiguous.
+
+    Declined for other ranks.
+    """
+    if array.ndim == 5:
+        return layers_beside_weights(array)
     if array.ndim not in (3, 4):
         raise Declined(f"its weights have rank {array.ndim}")
     if array.ndim == 3:
@@ -88,27 +130,38 @@ def _operands(lowering: Lowering, node: Node) -> tuple[Value, Value, Value | Non
     return x, w, bias
 
 
+@dataclass(frozen=True)
+class _Dimension:
+    """A window along one dimension; pad: before the first value."""
+
+    kernel: int
+    stride: int
+    dilation: int
+    pad: int
+
+    @property
+    def reach(self) -> int:
+        """How many values it spans."""
+        return (self.kernel - 1) * self.dilation + 1
+
+
 def _transposed_pads(
-    node: Node, window: Window, x_size: tuple[int, ...], y_size: tuple[int, ...]
-) -> tuple[int, int]:
-    """Padding at top and left of the spread picture."""
-    begins = list(window.pads[:2])
+    node: Node, window: list[_Dimension], x_size: tuple[int, ...], y_size: tuple[int, ...]
+) -> list[int]:
+    """Padding before the spread picture, per dimension of the window."""
+    begins = [dimension.pad for dimension in window]
     auto_pad = node.attributes.get("auto_pad", "NOTSET")
     extra = tuple(node.attributes.get("output_padding", (0,) * len(x_size)))
     if auto_pad.startswith("SAME") or "output_shape" in node.attributes:
         for d in range(len(x_size)):
-            place = d + 2 - len(x_size)
-            reach = (window.kernel[place] - 1) * window.dilation[place] + 1
-            total = window.stride[place] * (x_size[d] - 1) + extra[d] + reach - y_size[d]
-            total = max(total, 0)
+            place = d + len(window) - len(x_size)
+            stride, reach = window[place].stride, window[place].reach
+            total = max(stride * (x_size[d] - 1) + extra[d] + reach - y_size[d], 0)
             begins[place] = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
-    pads = [
-        (kernel - 1) * dilation - begin
-        for kernel, dilation, begin in zip(window.kernel, window.dilation, begins, strict=True)
-    ]
+    pads = [dimension.reach - 1 - begin for dimension, begin in zip(window, begins, strict=True)]
     if min(pads) < 0:
         raise Declined("padding beyond the kernel has no C kernel")
-    return pads[0], pads[1]
+    return pads
 
 
 def _lower(lowering: Lowering, convolution: _Convolution) -> None:
@@ -133,15 +186,17 @@ def _lower_codes(lowering: Lowering, convolution: _Convolution, codes: Codes) ->
     constant, window = convolution.w.quantized, convolution.window
     assert constant is not None
     array = convolution.arranged(constant.codes.array())
-    weights = code_weights(array, constant.scale, constant.zero_point)
+    repeats = convolution.repeats if constant.axis is not None else 1
+    scale, zero_point = np.tile(constant.scale, repeats), np.tile(constant.zero_point, repeats)
+    weights = code_weights(array, scale, zero_point)
     bias = bias_codes(convolution.bias, codes.grid.scale, weights.scale)
     epilogue, residual = find_epilogue(lowering, convolution.node.outputs[0]), None
     joined = find_residual(lowering, epilogue)
     if joined is not None:
         value, epilogue = joined
         residual = as_picture(lowering.form(value, Layout.CHANNELS_LAST))
-    source = as_picture(lowering.form(codes.source, Layout.CHANNELS_LAST))
-    source = _spread(lowering, source, convolution.spread, np.uint8(codes.grid.zero_point))
+    source = lowering.form(codes.source, Layout.CHANNELS_LAST)
+    source = convolution.picture(source, np.uint8(codes.grid.zero_point))
     y = as_picture(epilogue.result(Layout.CHANNELS_LAST))
     arguments = _window_arguments(window, convolution.groups)
     emit_code_product(
@@ -159,8 +214,8 @@ def _lower_float(lowering: Lowering, convolution: _Convolution) -> None:
         bias = convolution.bias.fact.array()
         offset = offset + (bias if affine.factor is None else bias * affine.factor)
     epilogue = find_epilogue(lowering, affine.name, codes=False)
-    source = as_picture(lowering.form(convolution.x, Layout.CHANNELS_LAST))
-    source = _spread(lowering, source, convolution.spread, np.float32(0))
+    source = lowering.form(convolution.x, Layout.CHANNELS_LAST)
+    source = convolution.picture(source, np.float32(0))
     lowering.absorb(affine.nodes)
     y = as_picture(epilogue.result(Layout.CHANNELS_LAST))
     lowering.emit(
@@ -175,16 +230,17 @@ def _lower_float(lowering: Lowering, convolution: _Convolution) -> None:
     )
 
 
-def _spread(lowering: Lowering, x: Tensor, stride: tuple[int, int], empty: np.generic) -> Tensor:
-    """x [N, H, W, C] with its pixels stride apart, `empty` between them."""
-    if stride == (1, 1):
+def _spread(lowering: Lowering, x: Tensor, strides: list[int], empty: np.generic) -> Tensor:
+    """x [N, ..., C] with its values `strides` apart, `empty` between them."""
+    if set(strides) == {1}:
         return x
-    n, h, w, c = x.shape
-    y = new_tensor(x.dtype, (n, (h - 1) * stride[0] + 1, (w - 1) * stride[1] + 1, c))
-    strides = contiguous_strides(y.shape)
-    spread = [strides[0], strides[1] * stride[0], strides[2] * stride[1], 1]
+    n, *size, channels = x.shape
+    wide = [(old - 1) * stride + 1 for old, stride in zip(size, strides, strict=True)]
+    y = new_tensor(x.dtype, (n, *wide, channels))
+    steps = contiguous_strides(y.shape)
+    apart = [step * stride for step, stride in zip(steps, [1, *strides, 1], strict=True)]
     lowering.emit("fill", {}, {"y": y}, value=empty)
-    lowering.copy(x, y, x.shape, contiguous_strides(x.shape), spread)
+    lowering.copy(x, y, x.shape, contiguous_strides(x.shape), apart)
     return y
 
 

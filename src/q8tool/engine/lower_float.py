@@ -106,7 +106,7 @@ def lower_reduce(lowering: Lowering, node: Node) -> None:
             return
         given = np.arange(x.rank)
     axes = sorted(int(axis) % x.rank for axis in given.ravel())
-    is_spatial = x.rank in (3, 4) and axes == list(range(2, x.rank))
+    is_spatial = x.rank in (3, 4, 5) and axes == list(range(2, x.rank))
     if node.op_type == "ReduceMean" and is_spatial and x.codes is not None:
         if find_epilogue(lowering, node.outputs[0]).params is not None and y.rank == x.rank:
             lower_average(lowering, node, whole_picture(x), False)

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from q8tool.engine.affine import following_affine
 from q8tool.engine.epilogue import Epilogue, find_epilogue, find_residual
 from q8tool.engine.graph import Node
-from q8tool.engine.lower_conv import channels_last_weights
+from q8tool.engine.lower_conv import channels_last_weights, conv_picture
 from q8tool.engine.lower_matmul import as_row, batches, repeated
 from q8tool.engine.lowering import Lowering, LoweringFunction, scalar
 from q8tool.engine.products import CodeWeights, code_weights, emit_code_product
 from q8tool.engine.tensors import Layout, Tensor
 from q8tool.engine.values import CodeParams, Declined, Value
-from q8tool.engine.windows import as_picture, window_of
+from q8tool.engine.windows import as_picture
 
 __all__ = ["LOWERINGS"]
 
@@ -37,8 +37,9 @@ def lower_qlinear_conv(lowering: Lowering, node: Node) -> None:
     if bias is not None and not bias.is_constant:
         raise Declined("its bias is not constant")
     weights = _constant_weights(lowering, node, w, channels_last_weights(_array(w)), 4)
-    window = window_of(node, x.shape, w.shape[2:])
-    source = as_picture(lowering.form(x, Layout.CHANNELS_LAST))
+    groups = int(node.attributes.get("group", 1))
+    window, picture = conv_picture(lowering, node, x.shape, w.shape[2:], groups)
+    source = picture(lowering.form(x, Layout.CHANNELS_LAST), np.uint8(x_params.zero_point))
     target = as_picture(lowering.new_form(y, Layout.CHANNELS_LAST))
     emit_code_product(
         lowering,
@@ -51,7 +52,7 @@ def lower_qlinear_conv(lowering: Lowering, node: Node) -> None:
         stride=window.stride,
         pad=window.pads[:2],
         dilation=window.dilation,
-        groups=int(node.attributes.get("group", 1)),
+        groups=groups,
     )
 
 
@@ -159,15 +160,17 @@ def lower_conv_integer(lowering: Lowering, node: Node) -> None:
     """int32 sums, or floats where the dynamic chain follows."""
     x, w = lowering.input(node, 0), lowering.input(node, 1)
     array = channels_last_weights(_array(w))
-    window = window_of(node, x.shape, w.shape[2:])
+    groups = int(node.attributes.get("group", 1))
+    window, picture = conv_picture(lowering, node, x.shape, w.shape[2:], groups)
     zero_point = _zero_point(lowering, x, lowering.optional(node, 2))
     weights = _integer_weights(lowering, array, lowering.optional(node, 3))
-    source = as_picture(lowering.form(x, Layout.CHANNELS_LAST))
+    empty = np.uint8(zero_point.constant) if zero_point.tensor is None else zero_point.tensor
+    source = picture(lowering.form(x, Layout.CHANNELS_LAST), empty)
     arguments = {
         "stride": window.stride,
         "pad": window.pads[:2],
         "dilation": window.dilation,
-        "groups": int(node.attributes.get("group", 1)),
+        "groups": groups,
     }
     _emit_sums(lowering, node, source, zero_point, weights, Layout.CHANNELS_LAST, arguments)
 

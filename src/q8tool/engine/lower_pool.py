@@ -46,10 +46,10 @@ def lower_global_average_pool(lowering: Lowering, node: Node) -> None:
 
 
 def whole_picture(x: Value) -> Window:
-    """The window that covers all of (N, C, W) or (N, C, H, W)."""
-    if x.rank not in (3, 4):
+    """The window that covers all of (N, C, W), (N, C, H, W) or (N, C, D, H, W)."""
+    if x.rank not in (3, 4, 5):
         raise Declined(f"windows of {x.rank - 2} dimensions have no C kernel")
-    kernel = (1, x.shape[2]) if x.rank == 3 else (x.shape[2], x.shape[3])
+    kernel = (int(np.prod(x.shape[2:-1])), x.shape[-1])
     return Window(kernel, (1, 1), (1, 1), (0, 0, 0, 0))
 
 
@@ -61,9 +61,7 @@ def _lower_max(lowering: Lowering, node: Node, window: Window) -> None:
         _emit_pool(lowering, "max", x, y, window)
         return y
 
-    x = lowering.input(node, 0)
-    if x.dtype not in (np.dtype(np.float32), np.dtype(np.uint8), np.dtype(np.int8)):
-        raise Declined(f"pooling of {x.dtype} has no C kernel")
+    _refuse_other_types(lowering.input(node, 0))
     moved(lowering, node, pooled, [Layout.CHANNELS_LAST])
 
 
@@ -102,25 +100,41 @@ def lower_average(lowering: Lowering, node: Node, window: Window, includes_pads:
 def _lower_volume(lowering: Lowering, node: Node, kind: str) -> None:
     """A window of three dimensions: over height and width, then over depth.
 
-    The maximum of maxima; the average of averages, as every window counts the same number of
-    values for each of its depths.
+    The maximum of maxima, of codes or floats; the average of averages, as every window counts the
+    same number of values for each of its depths. Averages stay float: rounded twice, codes would be
+    off by more than one.
     """
     x, y = lowering.input(node, 0), lowering.output(node)
-    if not x.is_float:
-        raise Declined(f"pooling of volumes of {x.dtype} has no C kernel")
-    if lowering.affine_codes(x) is not None:
-        lowering.explain("pooling of volumes is float")
-    n, c, depth, *size = x.shape
+    windows = volume_windows(node, x.shape, tuple(node.attributes["kernel_shape"]))
+    n, c, depth, *_ = x.shape
     deep, *result = y.shape[2:]
-    flat, line = volume_windows(node, x.shape, tuple(node.attributes["kernel_shape"]))
     includes = {"count_include_pad": bool(node.attributes.get("count_include_pad", 0))}
     arguments = includes if kind == "average" else {}
-    source = lowering.form(x, Layout.CHANNELS_LAST).view((n * depth, *size, c))
-    between = new_tensor(np.float32, (n * depth, *result, c))
-    _emit_pool(lowering, kind, source, between, flat, **arguments)
-    pixels = int(np.prod(result))
-    target = lowering.new_form(y, Layout.CHANNELS_LAST).view((n, deep, pixels, c))
-    _emit_pool(lowering, kind, between.view((n, depth, pixels, c)), target, line, **arguments)
+
+    def pooled(x: Tensor, _: Layout) -> Tensor:
+        between = new_tensor(x.dtype, (n * depth, *result, c))
+        _emit_pool(lowering, kind, as_picture(x), between, windows[0], **arguments)
+        target = new_tensor(x.dtype, (n, deep, *result, c))
+        pixels = int(np.prod(result))
+        lines, ends = between.view((n, depth, pixels, c)), target.view((n, deep, pixels, c))
+        _emit_pool(lowering, kind, lines, ends, windows[1], **arguments)
+        return target
+
+    if kind == "max":
+        _refuse_other_types(x)
+        moved(lowering, node, pooled, [Layout.CHANNELS_LAST])
+        return
+    if not x.is_float:
+        raise Declined(f"averages of volumes of {x.dtype} have no C kernel")
+    if lowering.affine_codes(x) is not None:
+        lowering.explain("averages of volumes are float")
+    layout = Layout.CHANNELS_LAST
+    y.forms[layout] = pooled(lowering.form(x, layout), layout)
+
+
+def _refuse_other_types(x: Value) -> None:
+    if x.dtype not in (np.dtype(np.float32), np.dtype(np.uint8), np.dtype(np.int8)):
+        raise Declined(f"pooling of {x.dtype} has no C kernel")
 
 
 def _emit_pool(
@@ -137,8 +151,8 @@ def _emit_pool(
         raise Declined("padding beyond the kernel has no C kernel")
     lowering.emit(
         "pool",
-        {"x": as_picture(x)},
-        {"y": as_picture(y)},
+        {"x": _flat(x)},
+        {"y": _flat(y)},
         kind=kind,
         kernel=window.kernel,
         stride=window.stride,
@@ -146,6 +160,14 @@ def _emit_pool(
         dilation=window.dilation,
         **arguments,
     )
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """A picture; of a volume depth and height are one side, which only a whole one allows."""
+    if len(tensor.shape) < 5:
+        return as_picture(tensor)
+    n, depth, height, *rest = tensor.shape
+    return tensor.view((n, depth * height, *rest))
 
 
 LOWERINGS: dict[str, LoweringFunction] = {

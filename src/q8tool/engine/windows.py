@@ -73,9 +73,12 @@ def _attributes(
 
 
 def as_picture(tensor: Tensor) -> Tensor:
-    """[N, W, C] as [N, 1, W, C]; [N, H, W, C] as it is."""
+    """[N, W, C] as [N, 1, W, C], [N, D, H, W, C] as [N * D, H, W, C]; [N, H, W, C] as it is."""
     if len(tensor.shape) == 3:
         return tensor.view((tensor.shape[0], 1, *tensor.shape[1:]))
+    if len(tensor.shape) == 5:
+        n, depth, *picture = tensor.shape
+        return tensor.view((n * depth, *picture))
     return tensor
 
 
