@@ -146,7 +146,7 @@ static int add_tensor(q8_plan *plan, int dtype, int rank, const int64_t *dims)
         return plan->status;
     if (plan->finished)
         return q8_plan_fail(plan, Q8_ERROR_STATE, "tensor %d added to a finished plan", id);
-    if (dtype < Q8_U8 || dtype > Q8_S64)
+    if (dtype < Q8_U8 || dtype > Q8_BF16)
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "tensor %d: unknown type %d", id, dtype);
     if (rank < 0 || rank > Q8_MAX_RANK || (rank && !dims))
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "tensor %d: rank %d, not 0 to %d", id, rank,
@@ -168,6 +168,13 @@ static int add_tensor(q8_plan *plan, int dtype, int rank, const int64_t *dims)
     plan->tensors = tensors;
     plan->tensors[plan->tensor_count++] = tensor;
     return id;
+}
+
+const char *q8_dtype_name(q8_dtype dtype)
+{
+    static const char *const names[] = {"u8",  "s8",  "s32", "f32", "s64", "s16",
+                                        "u16", "u32", "u64", "f64", "f16", "bf16"};
+    return names[dtype];
 }
 
 int q8_plan_tensor(q8_plan *plan, int dtype, int rank, const int64_t *dims, int64_t arena_offset)

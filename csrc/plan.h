@@ -131,9 +131,17 @@ static inline const q8_tensor *q8_tensor_of(const q8_run *run, int id)
     return &run->plan->tensors[id];
 }
 
+const char *q8_dtype_name(q8_dtype dtype); /* "u8" */
+
 static inline size_t q8_element_bytes(q8_dtype dtype)
 {
-    return dtype == Q8_S64 ? 8 : dtype == Q8_S32 || dtype == Q8_F32 ? 4 : 1;
+    switch (dtype) {
+    case Q8_U8: case Q8_S8: return 1;
+    case Q8_S16: case Q8_U16: case Q8_F16: case Q8_BF16: return 2;
+    case Q8_S32: case Q8_U32: case Q8_F32: return 4;
+    case Q8_S64: case Q8_U64: case Q8_F64: return 8;
+    }
+    return 1;
 }
 
 /* Splits total rows into parts of at least `least` rows each; *rows_per_part receives the size. */

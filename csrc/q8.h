@@ -36,7 +36,11 @@ typedef enum {
     Q8_S8 = 1,
     Q8_S32 = 2,
     Q8_F32 = 3,
-    Q8_S64 = 4 /* indices: movement, argmax and cast only */
+    Q8_S64 = 4,
+    /* movement, cast and arithmetic only; half floats no arithmetic */
+    Q8_S16 = 5, Q8_U16 = 6, Q8_U32 = 7, Q8_U64 = 8, Q8_F64 = 9,
+    Q8_F16 = 10, /* IEEE half */
+    Q8_BF16 = 11 /* the upper half of an f32 */
 } q8_dtype;
 
 /* ---- instruction sets ---- */
@@ -161,6 +165,11 @@ typedef struct {
 } q8_pool;
 int q8_plan_add_pool(q8_plan *plan, const q8_pool *pool);
 
+/* Where the maxima of windows over x (u8 or f32) lie, first ones of equal ones: indices s64
+ * [N, OH, OW, C] = ((n * C + c) * H + h) * W + w, or, if column_major, ... * W + w) * H + h. The
+ * numbers of codes in `pool` count for nothing. */
+int q8_plan_add_max_pool_indices(q8_plan *plan, const q8_pool *pool, int column_major);
+
 /* y = saturate(rint(x / scale) + zero_point); x f32, y u8, same number of elements. */
 int q8_plan_add_quantize(q8_plan *plan, int x, int y, float scale, int zero_point);
 /* The same of pictures of three channels, x [N, 3, H, W], y [N, H, W, 3]. */
@@ -230,6 +239,18 @@ typedef struct {
 } q8_resize;
 int q8_plan_add_resize(q8_plan *plan, const q8_resize *resize);
 
+/* Any interpolation along one axis: x f32 viewed as [outer, axis, inner], y f32 as [outer, count,
+ * inner]: y[o, i, n] = offset[i] + sum over t of weights[i * taps + t] * x[o, indices[i * taps + t],
+ * n]. */
+typedef struct {
+    int32_t x, y;
+    int64_t outer, axis, inner, count, taps;
+    const int32_t *indices;  /* [count, taps], 0..axis-1 */
+    const float *weights;    /* [count, taps] */
+    const float *offset;     /* NULL or [count] */
+} q8_resample;
+int q8_plan_add_resample(q8_plan *plan, const q8_resample *resample);
+
 /* ---- float steps ---- */
 
 /* Float convolution; also every product with constant weights. Same geometry as q8_conv. */
@@ -256,11 +277,16 @@ typedef enum {
     Q8_UNARY_HARD_SWISH = 13, Q8_UNARY_SILU = 14, Q8_UNARY_GELU = 15, /* erf form */
     Q8_UNARY_GELU_TANH = 16, Q8_UNARY_SOFTPLUS = 17, Q8_UNARY_FLOOR = 18, Q8_UNARY_CEIL = 19,
     Q8_UNARY_ROUND = 20,      /* half to even */
-    Q8_UNARY_AFFINE = 21      /* alpha * x + beta */
+    Q8_UNARY_AFFINE = 21,     /* alpha * x + beta */
+    Q8_UNARY_SIN = 22, Q8_UNARY_COS = 23
 } q8_unary_op;
 int q8_plan_add_unary_f32(q8_plan *plan, int op, int x, int y, float alpha, float beta);
 /* y = a op b with numpy broadcasting, every q8_binary_op, f32. */
 int q8_plan_add_binary_f32(q8_plan *plan, int op, int a, int b, int y);
+/* The same of every type but f32, f16 and bf16, and add to max only: integers wrap around, their
+ * quotients are cut towards 0 and are 0 for a divisor of 0; f64 as C has it, min and max of a NaN
+ * are NaN. */
+int q8_plan_add_arithmetic(q8_plan *plan, int op, int a, int b, int y);
 /* Softmax (log_softmax 0 or 1) over the last axis of f32 x. */
 int q8_plan_add_softmax_f32(q8_plan *plan, int x, int y, int log_softmax);
 /* Over the last axis of x: y = (x - mean) / sqrt(variance + epsilon) * scale + bias, and codes =
@@ -291,9 +317,10 @@ int q8_plan_add_argmax(q8_plan *plan, int x, int y, int64_t outer, int64_t axis,
  * A value beyond the bins is in the last one on its side; what is no number then is in the first. */
 enum { Q8_HISTOGRAM_BINS = 2048 };
 int q8_plan_add_histogram(q8_plan *plan, int x, int low, int high, int counts);
-/* Between s32, f32, u8, s64; x and y of the same size. Integers keep their low bits, as in C. A
- * float loses its fraction; what s32 or s64 cannot hold becomes the nearest that it can, NaN 0, and
- * u8 gets the low bits of the s64. */
+/* Between any two types; x and y of the same size. Integers keep their low bits, as in C. A float
+ * loses its fraction; what s32, s64 or u64 cannot hold becomes the nearest that it can, NaN 0, and
+ * the other integers get the low bits of the s64. Floats are rounded to nearest even, integers to
+ * half floats by way of f32, f64 to bf16 likewise. */
 int q8_plan_add_cast(q8_plan *plan, int x, int y);
 
 /* Checks everything that is left, allocates the arena. No step or tensor can be added after. */

@@ -171,7 +171,7 @@ void q8_selftest_f32(session *s)
     for (int i = 0; i < 3 * q8_selftest_length_count; i++) {
         size_t n = q8_selftest_lengths[i / 3];
         check_windows(s, 1 + below(s, 8), n, 1 + below(s, 12));
-        for (int op = Q8_UNARY_CLAMP; op <= Q8_UNARY_AFFINE; op++)
+        for (int op = Q8_UNARY_CLAMP; op <= Q8_UNARY_COS; op++)
             check_unary(s, op, n);
         for (int op = Q8_ADD; op <= Q8_POW; op++)
             check_binary(s, op, n);

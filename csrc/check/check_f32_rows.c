@@ -63,6 +63,8 @@ static const unary_row unary_rows[] = {
     {Q8_UNARY_CEIL, "ceil", 100, true, 0, 0},
     {Q8_UNARY_ROUND, "round", 100, true, 0, 0},
     {Q8_UNARY_AFFINE, "affine", 10, false, 4, 0},
+    {Q8_UNARY_SIN, "sin", 1000, true, 4, TINY},
+    {Q8_UNARY_COS, "cos", 1000, true, 4, TINY},
 };
 
 static double clamp(double x, double low, double high)
@@ -97,6 +99,8 @@ static double exact_unary(q8_unary_op op, double x, double alpha, double beta)
     case Q8_UNARY_CEIL: return ceil(x);
     case Q8_UNARY_ROUND: return rint(x);
     case Q8_UNARY_AFFINE: return alpha * x + beta;
+    case Q8_UNARY_SIN: return sin(x);
+    case Q8_UNARY_COS: return cos(x);
     }
     return NAN;
 }

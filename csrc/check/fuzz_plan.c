@@ -132,7 +132,7 @@ static int64_t choose_offset(fuzz_case *c, int64_t bytes)
 
 int fuzz_new(fuzz_case *c, int dtype, int rank, const int64_t *dims)
 {
-    static const int64_t sizes[] = {1, 1, 4, 4, 8};
+    static const int64_t sizes[] = {1, 1, 4, 4, 8, 2, 2, 4, 8, 8, 2, 2};
     fuzz_tensor tensor = {.dtype = dtype, .rank = rank, .count = counted(rank, dims)};
     for (int d = 0; d < rank; d++)
         tensor.dims[d] = dims[d];

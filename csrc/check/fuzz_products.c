@@ -51,6 +51,9 @@ static void add_pool(fuzz_case *c)
     q8_plan_add_pool(c->plan, &pool);
     if (dtype == Q8_F32)
         fuzz_maybe_finish(c, y);
+    pool.y = fuzz_id(c, fuzz_new(c, Q8_S64, 4, dims));
+    if (fuzz_chance(c, 4))
+        q8_plan_add_max_pool_indices(c->plan, &pool, (int)fuzz_below(c, 2));
 }
 
 /* Weights of [OC, KH, KW, C / groups]; false if this program cannot provide them. */

@@ -1,7 +1,9 @@
 /* fuzz_steps.c - random steps of every kind but products. */
 #include "fuzz.h"
 
-static const int dtypes[] = {Q8_U8, Q8_F32, Q8_S64, Q8_S32, Q8_S8};
+static const int dtypes[] = {Q8_U8,  Q8_F32, Q8_S64, Q8_S32, Q8_S8,  Q8_S16,
+                             Q8_U16, Q8_U32, Q8_U64, Q8_F64, Q8_F16, Q8_BF16};
+enum { DTYPES = sizeof dtypes / sizeof dtypes[0] };
 
 static int new_random(fuzz_case *c, int dtype)
 {
@@ -62,14 +64,14 @@ static void add_table(fuzz_case *c)
 
 static void add_cast(fuzz_case *c)
 {
-    int x = new_random(c, dtypes[fuzz_below(c, 5)]);
-    q8_plan_add_cast(c->plan, x, result_for(c, dtypes[fuzz_below(c, 5)], x));
+    int x = new_random(c, dtypes[fuzz_below(c, DTYPES)]);
+    q8_plan_add_cast(c->plan, x, result_for(c, dtypes[fuzz_below(c, DTYPES)], x));
 }
 
 static void add_unary(fuzz_case *c)
 {
     int x = new_random(c, Q8_F32);
-    q8_plan_add_unary_f32(c->plan, fuzz_bend(c, (int32_t)fuzz_below(c, 22)), x,
+    q8_plan_add_unary_f32(c->plan, fuzz_bend(c, (int32_t)fuzz_below(c, 24)), x,
                           result_for(c, Q8_F32, x), fuzz_float(c), fuzz_float(c));
 }
 
@@ -102,6 +104,16 @@ static void add_binary(fuzz_case *c)
                         .y_high = fuzz_bend(c, 255), .a_multiplier = fuzz_float(c),
                         .b_multiplier = fuzz_float(c)};
     q8_plan_add_binary(c->plan, &binary);
+}
+
+static void add_arithmetic(fuzz_case *c)
+{
+    int64_t dims[FUZZ_MOST_RANK];
+    int rank = (int)fuzz_below(c, 5), dtype = dtypes[fuzz_below(c, DTYPES)];
+    fuzz_shape(c, rank, dims);
+    int a = new_operand(c, dtype, rank, dims), b = new_operand(c, dtype, rank, dims);
+    int y = fuzz_id(c, fuzz_chance(c, 8) ? a : fuzz_new(c, dtype, rank, dims));
+    q8_plan_add_arithmetic(c->plan, fuzz_bend(c, (int32_t)fuzz_below(c, 6)), a, b, y);
 }
 
 /* ---- movement ---- */
@@ -161,7 +173,7 @@ static void add_copy(fuzz_case *c)
 
 static void add_fill(fuzz_case *c)
 {
-    int y = new_random(c, dtypes[fuzz_below(c, 5)]);
+    int y = new_random(c, dtypes[fuzz_below(c, DTYPES)]);
     q8_plan_add_fill(c->plan, fuzz_id(c, y), fuzz_memory(c, 8, 1));
 }
 
@@ -169,7 +181,7 @@ static void add_gather(fuzz_case *c)
 {
     int64_t dims[3];
     fuzz_shape(c, 3, dims);
-    int dtype = dtypes[fuzz_below(c, 5)];
+    int dtype = dtypes[fuzz_below(c, DTYPES)];
     int64_t count = fuzz_below(c, 20), y_dims[3] = {dims[0], count, dims[2]};
     int x = fuzz_new(c, dtype, 3, dims), y = fuzz_new(c, dtype, 3, y_dims);
     if (fuzz_chance(c, 3)) {
@@ -219,6 +231,21 @@ static void add_resize(fuzz_case *c)
                         .fraction_h = random_fractions(c, y_dims[1]),
                         .fraction_w = random_fractions(c, y_dims[2])};
     q8_plan_add_resize(c->plan, &resize);
+}
+
+static void add_resample(fuzz_case *c)
+{
+    int64_t dims[3], count = fuzz_below(c, 20), taps = fuzz_below(c, 6);
+    fuzz_shape(c, 3, dims);
+    int64_t y_dims[3] = {dims[0], count, dims[2]};
+    q8_resample resample = {.x = fuzz_id(c, fuzz_new(c, Q8_F32, 3, dims)),
+                            .y = fuzz_id(c, fuzz_new(c, Q8_F32, 3, y_dims)),
+                            .outer = fuzz_bend64(c, dims[0]), .axis = fuzz_bend64(c, dims[1]),
+                            .inner = fuzz_bend64(c, dims[2]), .count = count, .taps = taps,
+                            .indices = random_sources(c, dims[1], count * taps),
+                            .weights = random_fractions(c, count * taps),
+                            .offset = fuzz_chance(c, 2) ? random_fractions(c, count) : NULL};
+    q8_plan_add_resample(c->plan, fuzz_chance(c, 128) ? NULL : &resample);
 }
 
 /* ---- rows ---- */
@@ -279,7 +306,7 @@ void fuzz_maybe_finish(fuzz_case *c, int y)
 {
     const int64_t two = 2;
     if (fuzz_chance(c, 3))
-        q8_plan_then_unary(c->plan, fuzz_id(c, y), fuzz_bend(c, (int32_t)fuzz_below(c, 22)),
+        q8_plan_then_unary(c->plan, fuzz_id(c, y), fuzz_bend(c, (int32_t)fuzz_below(c, 24)),
                            fuzz_float(c), fuzz_float(c));
     if (fuzz_chance(c, 3))
         q8_plan_find_range(c->plan, fuzz_id(c, y), fuzz_id(c, fuzz_new(c, Q8_F32, 1, &two)));
@@ -291,6 +318,7 @@ void fuzz_add_step(fuzz_case *c)
         add_conversion, add_quantize_picture, add_dynamic_quantize, add_table,  add_cast,
         add_unary,      add_binary,           add_binary,           add_copy,   add_copy,
         add_fill,       add_gather,           add_resize,           add_softmax,
+        add_arithmetic, add_resample,
         add_layer_norm, add_reduction,        add_histogram};
     if (c->tensor_count <= FUZZ_MOST_TENSORS - 8)
         steps[fuzz_below(c, sizeof steps / sizeof steps[0])](c);

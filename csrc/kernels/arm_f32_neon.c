@@ -336,6 +336,8 @@ static void unary(int op, size_t n, const float *x, float *y, float alpha, float
     case Q8_UNARY_ROUND: map(n, x, y, alpha, beta, round_plain); return;
     case Q8_UNARY_AFFINE: map(n, x, y, alpha, beta, affine_four); return;
     case Q8_UNARY_LOG:
+    case Q8_UNARY_SIN:
+    case Q8_UNARY_COS:
     case Q8_UNARY_SOFTPLUS: break; /* rare: libm, one by one */
     }
     q8_f32_scalar.unary(op, n, x, y, alpha, beta);

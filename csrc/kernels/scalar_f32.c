@@ -97,6 +97,8 @@ static float unary_value(q8_unary_op op, float x, float alpha, float beta)
     case Q8_UNARY_CEIL: return ceilf(x);
     case Q8_UNARY_ROUND: return rintf(x);
     case Q8_UNARY_AFFINE: return alpha * x + beta;
+    case Q8_UNARY_SIN: return sinf(x);
+    case Q8_UNARY_COS: return cosf(x);
     }
     return NAN;
 }

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "arithmetic.h"
 #include "ops.h"
 
 #define BLOCK 4096 /* elements: two operands gathered as floats take 32 KiB of scratch */
@@ -18,7 +19,8 @@ typedef struct {
     int operands[2];
     operand_kind kinds[2];
     size_t bytes;                /* of an element */
-    q8_binary_params params;     /* eight-bit only */
+    q8_arithmetic arithmetic;    /* of neither codes nor f32, else NULL */
+    q8_binary_params params;     /* codes only */
     int rank;
     int64_t dims[Q8_MAX_RANK];
     int64_t strides[2][Q8_MAX_RANK];
@@ -55,7 +57,10 @@ static void repeat(uint8_t *target, const uint8_t *source, int64_t n, size_t byt
         return;
     }
     for (int64_t i = 0; i < n; i++)
-        memcpy(target + (size_t)i * 4, source, 4);
+        if (bytes == 4)
+            memcpy(target + (size_t)i * 4, source, 4);
+        else
+            memcpy(target + (size_t)i * bytes, source, bytes);
 }
 
 /* Lays a block of operand i out as y's block lies. */
@@ -87,7 +92,10 @@ static void run_kernel(const binary_state *state, const q8_kernels *kernels, siz
                        const uint8_t *const operands[2], uint8_t *y)
 {
     bool b_is_scalar = state->kinds[1] == CONSTANT;
-    if (state->bytes == 4)
+    if (state->arithmetic)
+        state->arithmetic(state->op, n, operands[0], state->kinds[0] != CONSTANT, operands[1],
+                          !b_is_scalar, y);
+    else if (state->bytes == 4)
         kernels->f32.binary(state->op, n, (const float *)(const void *)operands[0],
                             state->kinds[0] != CONSTANT, (const float *)(const void *)operands[1],
                             !b_is_scalar, (float *)(void *)y);
@@ -183,7 +191,7 @@ static void swap_operands(binary_state *state)
 /* The eight-bit kernels take b as one code, never a; add, sub (b negated) and mul commute. */
 static void order_operands(binary_state *state)
 {
-    if (state->bytes != 1 || state->kinds[0] != CONSTANT)
+    if (state->bytes != 1 || state->arithmetic || state->kinds[0] != CONSTANT)
         return;
     if (state->kinds[1] != CONSTANT)
         swap_operands(state);
@@ -212,9 +220,13 @@ static int append_binary(q8_plan *plan, binary_state *state, const q8_broadcast 
     if (!step)
         return plan->status;
     step->scratch_bytes = 2 * BLOCK * state->bytes;
-    step->ranged = state->bytes == 4 ? state->y : -1;
+    const bool is_f32 = state->bytes == 4 && !state->arithmetic;
+    step->ranged = is_f32 ? state->y : -1;
     *(binary_state *)step->state = *state;
-    q8_step_name(step, "%s %s %s", name, state->bytes == 4 ? "f32" : "u8", plan->kernels->name);
+    if (state->arithmetic)
+        q8_step_name(step, "%s %s", name, q8_dtype_name(plan->tensors[state->y].dtype));
+    else
+        q8_step_name(step, "%s %s %s", name, is_f32 ? "f32" : "u8", plan->kernels->name);
     return Q8_OK;
 }
 
@@ -264,6 +276,8 @@ int q8_plan_add_binary(q8_plan *plan, const q8_binary *binary)
     return append_binary(plan, &state, &loops, names[binary->op]);
 }
 
+static const char *const operation_names[] = {"add", "sub", "mul", "div", "min", "max", "pow"};
+
 int q8_plan_add_binary_f32(q8_plan *plan, int op, int a, int b, int y)
 {
     q8_broadcast loops;
@@ -272,6 +286,22 @@ int q8_plan_add_binary_f32(q8_plan *plan, int op, int a, int b, int y)
     if (check_operands(plan, a, b, y, Q8_F32, &loops))
         return plan->status;
     binary_state state = {.op = op, .operands = {a, b}, .y = y, .bytes = 4};
-    static const char *const names[] = {"add", "sub", "mul", "div", "min", "max", "pow"};
-    return append_binary(plan, &state, &loops, names[op]);
+    return append_binary(plan, &state, &loops, operation_names[op]);
+}
+
+int q8_plan_add_arithmetic(q8_plan *plan, int op, int a, int b, int y)
+{
+    q8_broadcast loops;
+    if (op < Q8_ADD || op > Q8_MAX)
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "arithmetic: no operation %d", op);
+    const q8_tensor *result = q8_plan_result(plan, y, -1, -1, "arithmetic");
+    if (!result || check_operands(plan, a, b, y, (int)result->dtype, &loops))
+        return plan->status;
+    binary_state state = {.op = op, .operands = {a, b}, .y = y,
+                          .bytes = q8_element_bytes(result->dtype),
+                          .arithmetic = q8_arithmetic_of(result->dtype)};
+    if (!state.arithmetic)
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "arithmetic: not of %s",
+                            q8_dtype_name(result->dtype));
+    return append_binary(plan, &state, &loops, operation_names[op]);
 }

@@ -33,7 +33,7 @@ int q8_plan_then_unary(q8_plan *plan, int y, int op, float alpha, float beta)
     const char *what = "then_unary";
     if (!q8_plan_operand(plan, y, Q8_F32, -1, what))
         return plan->status;
-    if (op < Q8_UNARY_CLAMP || op > Q8_UNARY_AFFINE)
+    if (op < Q8_UNARY_CLAMP || op > Q8_UNARY_COS)
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "%s: no operation %d", what, op);
     q8_step *last = last_step(plan, y, what);
     if (!last)

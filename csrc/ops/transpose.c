@@ -33,6 +33,8 @@ void q8_copy_plane(const q8_plane *plane, size_t bytes)
                             plane->y_row_bytes};
     if (bytes == 1)
         copy_elements(&turned, 1);
+    else if (bytes == 2)
+        copy_elements(&turned, 2);
     else if (bytes == 4)
         copy_elements(&turned, 4);
     else

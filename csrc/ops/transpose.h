@@ -13,7 +13,7 @@ typedef struct {
     int64_t x_row_bytes, y_row_bytes, x_column_bytes, y_column_bytes;
 } q8_plane;
 
-/* Any strides; elements of 1, 4 or 8 bytes. */
+/* Any strides; elements of 1, 2, 4 or 8 bytes. */
 void q8_copy_plane(const q8_plane *plane, size_t bytes);
 /* Rows adjacent in x and columns adjacent in y: in blocks, so that both sides use whole lines. */
 void q8_transpose_plane(const q8_plane *plane, size_t bytes);

@@ -31,7 +31,7 @@ int q8_plan_add_unary_f32(q8_plan *plan, int op, int x, int y, float alpha, floa
     int64_t count = q8_plan_elementwise(plan, x, Q8_F32, y, Q8_F32, "unary");
     if (count < 0)
         return (int)count;
-    if (op < Q8_UNARY_CLAMP || op > Q8_UNARY_AFFINE)
+    if (op < Q8_UNARY_CLAMP || op > Q8_UNARY_COS)
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "unary: no operation %d", op);
     int64_t per_part;
     int64_t parts = q8_split_elements(count, &per_part);
@@ -44,7 +44,7 @@ int q8_plan_add_unary_f32(q8_plan *plan, int op, int x, int y, float alpha, floa
         "clamp",      "sigmoid",    "tanh",  "exp",          "log",        "sqrt",
         "neg",        "abs",        "erf",   "reciprocal",   "leaky_relu", "elu",
         "hard_sigmoid", "hard_swish", "silu",  "gelu",         "gelu_tanh",  "softplus",
-        "floor",      "ceil",       "round", "affine"};
+        "floor",      "ceil",       "round", "affine", "sin", "cos"};
     q8_step_name(step, "%s f32 %s", names[op], plan->kernels->name);
     return Q8_OK;
 }

@@ -27,7 +27,6 @@ CALLS: list[tuple[str, Callable[[Plan, dict[str, int]], object]]] = [
     ("cannot do this", lambda p, t: range_of(p, t, t["f32"], t["ends"])),
     ("cannot do this", lambda p, t: p.then_unary(t["f32"], "neg")),
     ("does something already", lambda p, t: twice_a_function(p, t)),
-    ("int8", lambda p, t: p.cast(t["f32"], t["s8"])),
     ("broadcast", lambda p, t: binary(p, t["u8small"], t["odd"], t["u8"])),
     ("broadcast", lambda p, t: binary(p, t["u8"], t["u8"], t["odd"])),
     ("zero point", lambda p, t: binary(p, t["u8"], t["u8"], t["u8b"], a_zero_point=-5)),

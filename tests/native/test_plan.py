@@ -122,8 +122,8 @@ def test_tensors_are_checked() -> None:
         ("impossible size", lambda p: p.tensor(np.float32, [2**62], 0)),
         ("impossible size", lambda p: p.tensor(np.uint8, [2**47 + 1], 0)),
         ("impossible size", lambda p: p.tensor(np.uint8, [0, 2**40, 2**40], 0)),
-        ("no type float64", lambda p: p.tensor(np.float64, [4], 0)),
-        ("no type float64", lambda p: p.constant(np.zeros(4))),
+        ("no type complex64", lambda p: p.tensor(np.complex64, [4], 0)),
+        ("no type complex64", lambda p: p.constant(np.zeros(4, np.complex64))),
     ]
     for problem, add in bad:
         with Plan() as plan, pytest.raises(NativeError, match=problem):

@@ -102,6 +102,8 @@ def _left(found: Sequence[Outcome]) -> str:
     for item in found:
         if is_quantized(item.operator) and not item.is_native and item.name not in EXCLUDED:
             groups[item.operator, "; ".join(item.reasons)].append(item.name)
+    if not groups:
+        return "None."
     lines = ["| operator | why | cases |", "|---|---|---|"]
     for (operator, reason), names in sorted(groups.items()):
         lines.append(f"| {operator} | {reason} | {_listed(names)} |")

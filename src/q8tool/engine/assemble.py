@@ -91,8 +91,9 @@ class _Builder:
         return list(found.values())
 
     def _id(self, tensor: Tensor) -> int:
-        # bool and int8 are bytes to the plan.
-        dtype = np.dtype(np.uint8) if tensor.dtype.itemsize == 1 else tensor.dtype
+        # bool and the like are bytes to the plan.
+        is_byte = tensor.dtype.itemsize == 1 and tensor.dtype != np.int8
+        dtype = np.dtype(np.uint8) if is_byte else tensor.dtype
         key = (tensor.storage, dtype, tensor.shape)
         if key not in self._ids:
             self._ids[key] = self._new_id(tensor, dtype)

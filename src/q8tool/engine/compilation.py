@@ -1,6 +1,6 @@
 """Compiles a graph for inputs of given shapes.
 
-graph + shapes -> facts -> steps -> segments -> plans -> Program
+graph + shapes -> facts -> half floats widened -> steps -> segments -> plans -> Program
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,12 @@ from q8tool.engine.assemble import RefusedStep, assembled
 from q8tool.engine.facts import Fact, known_facts
 from q8tool.engine.fusion import fused
 from q8tool.engine.graph import Graph, Node
-from q8tool.engine.lowerings import new_lowering
+from q8tool.engine.lowerings import COMPUTING, MOVING, new_lowering
 from q8tool.engine.plan_store import Journal
 from q8tool.engine.program import HostSegment, NativeSegment, Program, Signature
 from q8tool.engine.schedule import Segment, segments, without_unread
 from q8tool.engine.tensors import HostStep, Storage, Tensor
+from q8tool.engine.widen import widened
 from q8tool.ops.host import HostOperator
 
 __all__ = ["compiled"]
@@ -41,8 +42,9 @@ def compiled(
     Raises UnsupportedError for an operator that nobody implements.
     """
     refused: dict[Node, str] = {}
+    facts = known_facts(graph, fed, known or {})
+    graph, facts = widened(graph, facts, wanted, COMPUTING, MOVING)
     while True:
-        facts = known_facts(graph, fed, known or {})
         try:
             return _compiled(graph, fed, facts, wanted, isa, refused, journal)
         except RefusedStep as refusal:

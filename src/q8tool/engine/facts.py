@@ -123,14 +123,23 @@ def _results(
     alike = _like_first_input(node, facts)
     if alike is not None:
         read = None if folded is None else partial(folded.output, 0)
-        return [Fact(alike.dtype, alike.shape, read)]
+        return [_or_empty(Fact(alike.dtype, alike.shape, read))]
     is_told = folded is not None and _is_eager(node)
     types = {} if is_told else _inferred(node, facts, opset_imports)
     found = []
     for position, name in enumerate(node.outputs):
         fact = _output_fact(types.get(name), folded, position) if name else Fact(None, None)
-        found.append(fact if fact.shape is not None else _without_rule(node, facts) or fact)
+        known = fact if fact.shape is not None else _without_rule(node, facts) or fact
+        found.append(_or_empty(known))
     return found
+
+
+def _or_empty(fact: Fact) -> Fact:
+    """A tensor without elements is known before anything runs."""
+    dtype, shape = fact.dtype, fact.shape
+    if fact.is_constant or dtype is None or shape is None or 0 not in shape:
+        return fact
+    return Fact(dtype, shape, partial(np.zeros, shape, dtype))
 
 
 def _is_eager(node: Node) -> bool:

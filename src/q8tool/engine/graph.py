@@ -30,6 +30,7 @@ class Node:
     """One operator call. Values are known by name; "" is an input or output left out.
 
     captured  values of the main graph that its subgraphs read
+    source    its attributes as the model has them; its values may have other names here
     """
 
     name: str
@@ -47,6 +48,7 @@ class Node:
         """The node as onnx has it: for its shape inference, and to run on the host."""
         proto = ir.serde.serialize_node(self.source)
         proto.domain, proto.name = self.domain, self.name
+        proto.input[:], proto.output[:] = self.inputs, self.outputs
         return proto
 
     @property

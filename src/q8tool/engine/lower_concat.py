@@ -17,6 +17,7 @@ __all__ = ["LOWERINGS"]
 def lower_concat(lowering: Lowering, node: Node) -> None:
     """Codes where all inputs have them and somebody wants codes; else the values' own type."""
     values = [lowering.input(node, position) for position in range(len(node.inputs))]
+    values = [value for value in values if 0 not in value.shape]
     y = lowering.output(node)
     axis = int(node.attributes.get("axis", 1))
     coded = [value.codes for value in values if value.codes is not None]

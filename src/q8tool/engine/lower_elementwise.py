@@ -17,6 +17,7 @@ from q8tool.engine.epilogue import Epilogue, clamp_bounds, find_epilogue
 from q8tool.engine.finishing import finished_by_producer
 from q8tool.engine.graph import Node
 from q8tool.engine.known_functions import known_function
+from q8tool.engine.lower_arithmetic import lower_arithmetic, lower_clamp_arithmetic
 from q8tool.engine.lowering import Lowering, LoweringFunction, constant_tensor, scalar
 from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_axis, physical_shape
 from q8tool.engine.values import Codes, Declined, Value
@@ -60,6 +61,8 @@ _UNARY = {
     "Floor": _Unary("floor"),
     "Ceil": _Unary("ceil"),
     "Round": _Unary("round"),
+    "Sin": _Unary("sin"),
+    "Cos": _Unary("cos"),
 }
 _BINARY = {
     "Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Pow": "pow", "Min": "min",
@@ -73,7 +76,8 @@ _BINARY = {
 def lower_unary(lowering: Lowering, node: Node) -> None:
     """A table where the input is codes, else one float step."""
     if not lowering.input(node, 0).is_float:
-        raise Declined("its input is not float32")
+        lower_clamp_arithmetic(lowering, node)
+        return
     parameters = _clamp if node.op_type in ("Relu", "Clip") else _function
     parameters(lowering, node)
     if _made_table(lowering, node, _emit_unary):
@@ -195,8 +199,6 @@ def lower_composed(lowering: Lowering, node: Node) -> None:
 
 
 def _emit_composed(lowering: Lowering, node: Node) -> None:
-    if node.op_type not in _COMPOSED:
-        raise Declined(f"{node.op_type} has no C kernel")
     x = lowering.input(node, 0)
     layout = lowering.layout_of(x)
     source = lowering.form(x, layout)
@@ -274,8 +276,6 @@ _COMPOSED = {
     "Sign": _sign,
     "ThresholdedRelu": _thresholded_relu,
 }
-# What C has no part of: tables only.
-_TABLES = ("Sin", "Cos")
 
 
 # ---- two elements ----
@@ -285,7 +285,8 @@ def lower_binary(lowering: Lowering, node: Node) -> None:
     """Add, Sub, Mul of codes where QuantizeLinear follows; everything else in float."""
     values = [lowering.input(node, position) for position in range(len(node.inputs))]
     if not all(value.is_float for value in values):
-        raise Declined("its inputs are not float32")
+        lower_arithmetic(lowering, node, values, _BINARY[node.op_type])
+        return
     if _made_table(lowering, node, _emit_chain):
         return
     if len(values) == 2 and node.op_type in ("Add", "Sub", "Mul"):
@@ -421,7 +422,7 @@ def lower_prelu(lowering: Lowering, node: Node) -> None:
 
 LOWERINGS: dict[str, LoweringFunction] = {
     **dict.fromkeys([*_UNARY, "Relu", "Clip", "Gelu", "Swish"], lower_unary),
-    **dict.fromkeys([*_COMPOSED, *_TABLES], lower_composed),
+    **dict.fromkeys(_COMPOSED, lower_composed),
     **dict.fromkeys(_BINARY, lower_binary),
     "BatchNormalization": lower_batch_norm,
     "PRelu": lower_prelu,

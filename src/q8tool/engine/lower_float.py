@@ -4,9 +4,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from ml_dtypes import bfloat16
 
 from q8tool.engine.epilogue import find_epilogue, shared_codes
 from q8tool.engine.graph import Node
+from q8tool.engine.lower_arithmetic import INTEGERS
 from q8tool.engine.lower_movement import constant_input
 from q8tool.engine.lower_pool import lower_average, whole_picture
 from q8tool.engine.lowering import Lowering, LoweringFunction
@@ -15,6 +17,7 @@ from q8tool.engine.values import Declined, Value
 
 __all__ = ["LOWERINGS", "lower_histogram"]
 
+_FLOATS = {np.dtype(t) for t in (np.float16, bfloat16, np.float32, np.float64)}
 _REDUCTIONS = {
     "ReduceSum": "sum",
     "ReduceMean": "mean",
@@ -68,8 +71,8 @@ def lower_layer_norm(lowering: Lowering, node: Node) -> None:
     )
     axis = int(node.attributes.get("axis", -1)) % x.rank
     size = int(np.prod(x.shape[axis:]))
-    if any(node.outputs[1:]) or np.prod(scale.shape) != size:
-        raise Declined("mean and deviation as outputs have no C kernel")
+    if np.prod(scale.shape) != size:
+        raise Declined("a scale that broadcasts has no C kernel")
     if bias is not None and np.prod(bias.shape) != size:
         raise Declined("a bias that broadcasts has no C kernel")
     source = lowering.form(x, Layout.PLAIN)
@@ -94,6 +97,29 @@ def lower_layer_norm(lowering: Lowering, node: Node) -> None:
         y = lowering.new_form(lowering.output(node), Layout.PLAIN)
         writes["y"] = y.view((rows, size))
     lowering.emit("layer_norm_f32", reads, writes, **arguments)
+    if any(node.outputs[1:]):
+        _emit_deviation(lowering, node, source.view((rows, size)), arguments["epsilon"])
+
+
+def _emit_deviation(lowering: Lowering, node: Node, x: Tensor, epsilon: float) -> None:
+    """LayerNormalization's further outputs: mean and inverse deviation of every row of x."""
+    rows, size = x.shape
+    mean, squares, variance, deviation, inverse = (
+        new_tensor(np.float32, (rows, 1)) for _ in range(5)
+    )
+    centred = new_tensor(np.float32, x.shape)
+    view = {"outer": rows, "axis": size, "inner": 1}
+    lowering.emit("reduce_f32", {"x": x}, {"y": mean}, op="mean", **view)
+    lowering.emit("binary_f32", {"a": x, "b": mean}, {"y": centred}, op="sub")
+    lowering.emit("reduce_f32", {"x": centred}, {"y": squares}, op="sum_square", **view)
+    affine = {"op": "affine", "alpha": 1 / size, "beta": epsilon}
+    lowering.emit("unary_f32", {"x": squares}, {"y": variance}, **affine)
+    lowering.emit("unary_f32", {"x": variance}, {"y": deviation}, op="sqrt")
+    lowering.emit("unary_f32", {"x": deviation}, {"y": inverse}, op="reciprocal")
+    for name, tensor in zip(node.outputs[1:], (mean, inverse), strict=False):
+        if name:
+            value = lowering.value(name)
+            value.forms = {Layout.PLAIN: tensor.view(value.shape)}
 
 
 def lower_reduce(lowering: Lowering, node: Node) -> None:
@@ -200,13 +226,23 @@ def lower_cast(lowering: Lowering, node: Node) -> None:
         writes = {"y": lowering.new_form(y, layout)}
         lowering.emit("dequantize", reads, writes, scale=1.0, zero_point=128)
         return
-    types = {np.dtype(t): t for t in (np.float32, np.int32, np.int64, np.uint8)}
-    narrows = y.dtype == np.uint8 or (x.is_float and y.dtype != np.float32)
-    if x.dtype not in types or y.dtype not in types or narrows:
+    from_float, to_float = (value.dtype in _FLOATS for value in (x, y))
+    from_integer, to_integer = (value.dtype in INTEGERS for value in (x, y))
+    # What a float beyond an integer's range becomes is open: the host's answer is kept.
+    if not (from_float and to_float) and not (
+        (from_integer or x.dtype == np.bool_) and (to_float or to_integer)
+    ):
         raise Declined(f"a cast from {x.dtype} to {y.dtype} has no C kernel")
-    layout = lowering.layout_of(x)
-    source = lowering.form(x, layout)
-    lowering.emit("cast", {"x": source}, {"y": lowering.new_form(y, layout)})
+    is_stored = np.dtype(np.int8) in (x.dtype, y.dtype)
+    layout = Layout.RAW if is_stored else lowering.layout_of(x)
+    source = lowering.form(x, Layout.RAW if x.dtype == np.int8 else _plain(layout))
+    target = lowering.new_form(y, Layout.RAW if y.dtype == np.int8 else _plain(layout))
+    lowering.emit("cast", {"x": source}, {"y": target})
+
+
+def _plain(layout: Layout) -> Layout:
+    """Of other types than int8, which has a third one."""
+    return Layout.PLAIN if layout is Layout.RAW else layout
 
 
 def _same_form(lowering: Lowering, x: Value, y: Value) -> None:

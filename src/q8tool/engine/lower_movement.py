@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from q8tool.engine.facts import Fact
 from q8tool.engine.graph import Node
-from q8tool.engine.lowering import Lowering, LoweringFunction, scalar
+from q8tool.engine.lowering import Lowering, LoweringFunction, constant_tensor, scalar
 from q8tool.engine.strided import expanded, gathered, sliced
 from q8tool.engine.tensors import (
     Layout,
@@ -24,6 +24,7 @@ from q8tool.engine.tensors import (
     physical_shape,
 )
 from q8tool.engine.values import Codes, Declined, Value
+from q8tool.ops.host import HostOperator
 
 __all__ = ["LOWERINGS", "constant_input", "moved", "slice_bounds"]
 
@@ -105,7 +106,8 @@ def lower_identity(lowering: Lowering, node: Node) -> None:
     if training is not None and scalar(training) is not False:
         ratio = lowering.optional(node, 1)
         if ratio is None or scalar(ratio) != 0:
-            raise Declined("dropout in training mode is random")
+            _lower_dropping(lowering, node)
+            return
     if len(node.outputs) > 1 and node.outputs[1]:
         mask = lowering.output(node, 1)
         if mask.dtype != np.bool_:
@@ -113,6 +115,26 @@ def lower_identity(lowering: Lowering, node: Node) -> None:
         target = lowering.new_form(mask, Layout.PLAIN)
         lowering.emit("fill", {}, {"y": target}, value=np.uint8(1))
     moved(lowering, node, lambda x, _: x)
+
+
+def _lower_dropping(lowering: Lowering, node: Node) -> None:
+    """A Dropout that drops: which values go follows from its seed alone, as in onnx.reference."""
+    x, y = lowering.input(node, 0), lowering.output(node)
+    parameters = [lowering.value(name) for name in node.inputs[1:] if name]
+    if node.attributes.get("seed") is None or not all(value.is_constant for value in parameters):
+        raise Declined("dropout in training mode is random")
+    if not x.is_float:
+        raise Declined("its input is not float32")
+    ones = np.ones(x.shape, np.float32)
+    operator = HostOperator(node.proto, node.reads, lowering.graph.opsets)
+    kept = operator.run([ones, *(value.fact.array() for value in parameters)])
+    reads: dict[str, Tensor | None] = {
+        "a": lowering.form(x, Layout.PLAIN),
+        "b": constant_tensor(np.asarray(kept[0], np.float32)),
+    }
+    lowering.emit("binary_f32", reads, {"y": lowering.new_form(y, Layout.PLAIN)}, op="mul")
+    if len(node.outputs) > 1 and node.outputs[1]:
+        lowering.output(node, 1).forms = {Layout.PLAIN: constant_tensor(kept[1])}
 
 
 def lower_transpose(lowering: Lowering, node: Node) -> None:
@@ -187,6 +209,8 @@ def lower_split(lowering: Lowering, node: Node) -> None:
         if not name:
             raise Declined("an output is left out")
         y = lowering.value(name)
+        if y.is_constant:
+            continue  # an empty one
         begins = [begin if d == axis else 0 for d in range(x.rank)]
 
         def cut(tensor: Tensor, layout: Layout, y: Value = y, begins: list[int] = begins) -> Tensor:

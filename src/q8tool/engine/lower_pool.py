@@ -15,14 +15,28 @@ __all__ = ["LOWERINGS", "lower_average", "whole_picture"]
 
 def lower_max_pool(lowering: Lowering, node: Node) -> None:
     """The greatest code of a window is the code of the greatest value."""
-    if len(node.outputs) > 1 and node.outputs[1]:
-        raise Declined("the indices of the maxima have no C kernel")
     x = lowering.input(node, 0)
-    if x.rank == 5:
+    has_indices = len(node.outputs) > 1 and bool(node.outputs[1])
+    if x.rank == 5 and not has_indices:
         _lower_volume(lowering, node, "max")
         return
     window = window_of(node, x.shape, tuple(node.attributes["kernel_shape"]))
     _lower_max(lowering, node, window)
+    if not has_indices:
+        return
+    # Read in the values' own type, as equal codes may stand for different values before them.
+    source = lowering.form(x, Layout.CHANNELS_LAST)
+    indices = lowering.new_form(lowering.output(node, 1), Layout.CHANNELS_LAST)
+    lowering.emit(
+        "max_pool_indices",
+        {"x": as_picture(source)},
+        {"y": as_picture(indices)},
+        kernel=window.kernel,
+        stride=window.stride,
+        pads=window.pads,
+        dilation=window.dilation,
+        column_major=bool(node.attributes.get("storage_order", 0)),
+    )
 
 
 def lower_global_max_pool(lowering: Lowering, node: Node) -> None:

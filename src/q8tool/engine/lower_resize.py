@@ -1,7 +1,7 @@
-"""Resize and Upsample of pictures: nearest and linear, as two source rows and a fraction each.
+"""Resize and Upsample: nearest and linear of pictures as two source rows and a fraction each.
 
-Coordinates follow the ONNX Resize specification: coordinate_transformation_mode gives the place in
-the source, nearest_mode rounds it, linear takes both neighbours.
+Everything else (cubic, antialiased, volumes, other axes, results beyond the source) is one sum of
+weighted entries per axis. interpolation.py says which entries and weights.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from q8tool.engine.epilogue import find_epilogue
 from q8tool.engine.graph import Node
+from q8tool.engine.interpolation import AxisRule, places, rounded, taps
 from q8tool.engine.lower_movement import constant_input, moved
 from q8tool.engine.lowering import Lowering, LoweringFunction
-from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_shape
+from q8tool.engine.strided import gathered
+from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_axis, physical_shape
 from q8tool.engine.values import Declined, Value
 from q8tool.engine.windows import as_picture
 
@@ -34,70 +36,59 @@ class Interpolation:
         return not self.fraction.any() and np.array_equal(self.low, np.arange(len(self.low)))
 
 
-def interpolation(
-    size: int, out: int, scale: float, coordinates: str, mode: str, nearest: str
-) -> Interpolation:
-    """Source entries for each of `out` results along an axis of `size` entries.
+def interpolation(rule: AxisRule) -> Interpolation:
+    """Source entries of an axis that is resized by the nearest entry, or between two.
 
-    scale        out / size as the node states it
-    coordinates  coordinate_transformation_mode;  nearest: nearest_mode
-    mode         "nearest" or "linear"
-
-    Raises Declined for modes that C does not do.
+    Raises Declined for coordinates that C does not do.
     """
-    place = _places(size, out, scale, coordinates)
-    if mode == "nearest":
-        index = _rounded(place, nearest)
-        entries = np.clip(index, 0, size - 1).astype(np.int32)
-        return Interpolation(entries, entries, np.zeros(out, np.float32))
-    if mode != "linear":
-        raise Declined(f"interpolation '{mode}' has no C kernel")
-    place = np.clip(place, 0.0, size - 1.0)
+    place = places(rule)
+    if rule.mode == "nearest":
+        entries = np.clip(rounded(place, rule.nearest), 0, rule.size - 1).astype(np.int32)
+        return Interpolation(entries, entries, np.zeros(rule.out, np.float32))
+    place = np.clip(place, 0.0, rule.size - 1.0)
     low = np.floor(place).astype(np.int32)
     fraction = (place - low).astype(np.float32)
-    return Interpolation(low, np.minimum(low + 1, size - 1).astype(np.int32), fraction)
-
-
-def _places(size: int, out: int, scale: float, coordinates: str) -> NDArray[np.float64]:
-    """Where each result lies in the source."""
-    i = np.arange(out, dtype=np.float64)
-    if coordinates == "half_pixel":
-        return (i + 0.5) / scale - 0.5
-    if coordinates == "asymmetric":
-        return i / scale
-    if coordinates == "pytorch_half_pixel":
-        return (i + 0.5) / scale - 0.5 if out > 1 else np.zeros(1)
-    if coordinates == "align_corners":
-        # onnx.reference takes scale * size, which need not be a whole number, for the new length.
-        length = out if abs(scale * size - out) < 1e-3 else scale * size
-        return i * (size - 1) / (length - 1) if out > 1 else np.zeros(1)
-    if coordinates == "tf_half_pixel_for_nn":
-        return (i + 0.5) / scale
-    if coordinates == "half_pixel_symmetric":
-        adjustment = out / (scale * size)
-        return size / 2 * (1 - adjustment) + (i + 0.5) / scale - 0.5
-    raise Declined(f"coordinates '{coordinates}' have no C kernel")
-
-
-def _rounded(place: NDArray[np.float64], nearest: str) -> NDArray[np.float64]:
-    if nearest == "floor":
-        return np.floor(place)
-    if nearest == "ceil":
-        return np.ceil(place)
-    if nearest == "round_prefer_ceil":
-        return np.floor(place + 0.5)
-    return np.ceil(place - 0.5)
+    return Interpolation(low, np.minimum(low + 1, rule.size - 1).astype(np.int32), fraction)
 
 
 def lower_resize(lowering: Lowering, node: Node) -> None:
     """Nearest moves data; linear interpolates floats, or codes where the same codes are wanted."""
     x, y = lowering.input(node, 0), lowering.output(node)
-    if x.dtype not in (np.dtype(np.float32), np.dtype(np.uint8), np.dtype(np.int8)):
-        raise Declined(f"interpolation of {x.dtype} has no C kernel")
-    height, width = _interpolations(lowering, node, x, y)
-    if height.is_identity and width.is_identity and x.shape == y.shape:
+    rules = _rules(lowering, node, x, y)
+    changed = {axis: rule for axis, rule in rules.items() if not rule.is_identity}
+    if not changed and x.shape == y.shape:
         moved(lowering, node, lambda tensor, _: tensor)
-        return
+    elif _is_plain_picture(x, changed):
+        _lower_picture(lowering, node, x, y, rules)
+    else:
+        _lower_axes(lowering, node, x, y, changed)
+
+
+def _is_plain_picture(x: Value, changed: dict[int, AxisRule]) -> bool:
+    """True if only height and width change, and each result lies between two entries."""
+    is_picture = x.rank in (3, 4) and min(changed, default=2) >= 2
+    has_kernel = x.dtype in (np.dtype(np.float32), np.dtype(np.uint8), np.dtype(np.int8))
+    return (
+        is_picture
+        and has_kernel
+        and not any(
+            rule.coordinates == "tf_crop_and_resize"
+            or rule.mode not in ("nearest", "linear")
+            or rule.antialias
+            or rule.exclude_outside
+            for rule in changed.values()
+        )
+    )
+
+
+def _lower_picture(
+    lowering: Lowering, node: Node, x: Value, y: Value, rules: dict[int, AxisRule]
+) -> None:
+    """Nearest or linear over height (a single row for rank 3) and width."""
+    zero = np.zeros(1, np.int32)
+    row = Interpolation(zero, zero, np.zeros(1, np.float32))
+    height = interpolation(rules[2]) if x.rank == 4 else row
+    width = interpolation(rules[x.rank - 1])
     is_nearest = not height.fraction.any() and not width.fraction.any()
 
     def resized(tensor: Tensor, _: Layout) -> Tensor:
@@ -138,30 +129,89 @@ def _emit(
     )
 
 
-def _interpolations(
-    lowering: Lowering, node: Node, x: Value, y: Value
-) -> tuple[Interpolation, Interpolation]:
-    """Of height (a single row for rank 3) and width. Raises Declined if more than those change."""
-    if x.rank not in (3, 4) or x.shape[:2] != y.shape[:2]:
-        raise Declined("only the height and width of pictures have a C kernel")
+def _lower_axes(
+    lowering: Lowering, node: Node, x: Value, y: Value, changed: dict[int, AxisRule]
+) -> None:
+    """One axis after the other: entries picked, or floats weighted."""
+    is_picked = all(
+        rule.mode == "nearest" and rule.coordinates != "tf_crop_and_resize"
+        for rule in changed.values()
+    )
+
+    def picked(tensor: Tensor, layout: Layout) -> Tensor:
+        for axis, rule in changed.items():
+            place = physical_axis(axis, x.rank, layout)
+            tensor = gathered(lowering, tensor, place, interpolation(rule).low.astype(np.int64))
+        return tensor
+
+    if is_picked:
+        moved(lowering, node, picked)
+        return
+    if not x.is_float:
+        raise Declined(f"interpolation of {x.dtype} has no C kernel")
+    if x.codes is not None:
+        lowering.explain("this interpolation is float")
+    layout = lowering.layout_of(x)
+    tensor = lowering.form(x, layout)
+    for axis, rule in changed.items():
+        tensor = _resampled(lowering, tensor, physical_axis(axis, x.rank, layout), rule)
+    y.forms[layout] = tensor
+
+
+def _resampled(lowering: Lowering, x: Tensor, place: int, rule: AxisRule) -> Tensor:
+    """A tensor with one physical axis resized."""
+    result = new_tensor(np.float32, (*x.shape[:place], rule.out, *x.shape[place + 1 :]))
+    found = taps(rule)
+    lowering.emit(
+        "resample",
+        {"x": x},
+        {"y": result},
+        outer=int(np.prod(x.shape[:place])),
+        axis=rule.size,
+        inner=int(np.prod(x.shape[place + 1 :])),
+        indices=found.indices,
+        weights=found.weights,
+        offset=found.offset,
+    )
+    return result
+
+
+def _rules(lowering: Lowering, node: Node, x: Value, y: Value) -> dict[int, AxisRule]:
+    """How each axis is resized, by its number."""
     attributes = node.attributes
-    if attributes.get("antialias", 0) or attributes.get("exclude_outside", 0):
-        raise Declined("antialiasing has no C kernel")
     is_old = node.op_type == "Upsample" or node.version < 11
     coordinates = attributes.get("coordinate_transformation_mode", "half_pixel")
     nearest = attributes.get("nearest_mode", "round_prefer_floor")
-    if is_old:
-        coordinates, nearest = "asymmetric", "floor"
-    mode = attributes.get("mode", "nearest")
     scales = _scales(lowering, node, x, y, is_old)
-    parts = [
-        interpolation(x.shape[d], y.shape[d], scales[d], coordinates, mode, nearest)
-        for d in range(2, x.rank)
-    ]
-    if len(parts) == 1:
-        zero = np.zeros(1, np.int32)
-        return Interpolation(zero, zero, np.zeros(1, np.float32)), parts[0]
-    return parts[0], parts[1]
+    regions = _regions(lowering, node, x) if coordinates == "tf_crop_and_resize" else {}
+    rules = {}
+    for axis in range(x.rank):
+        start, end = regions.get(axis, (0.0, 1.0))
+        rules[axis] = AxisRule(
+            size=x.shape[axis],
+            out=y.shape[axis],
+            scale=scales[axis],
+            coordinates="asymmetric" if is_old else coordinates,
+            mode=attributes.get("mode", "nearest"),
+            nearest="floor" if is_old else nearest,
+            start=start,
+            end=end,
+            cubic_a=float(attributes.get("cubic_coeff_a", -0.75)),
+            antialias=bool(attributes.get("antialias", 0)),
+            exclude_outside=bool(attributes.get("exclude_outside", 0)),
+            beyond=float(attributes.get("extrapolation_value", 0.0)),
+        )
+    return rules
+
+
+def _regions(lowering: Lowering, node: Node, x: Value) -> dict[int, tuple[float, float]]:
+    """Start and end of the region of interest along each axis that has one."""
+    given = constant_input(lowering, node, 1, "roi")
+    if given is None or not given.size:
+        raise Declined("its region of interest is missing")
+    axes = [int(axis) % x.rank for axis in node.attributes.get("axes", range(x.rank))]
+    ends = given.astype(np.float64).reshape(2, len(axes))
+    return {axis: (float(ends[0, i]), float(ends[1, i])) for i, axis in enumerate(axes)}
 
 
 def _scales(lowering: Lowering, node: Node, x: Value, y: Value, is_old: bool) -> dict[int, float]:

@@ -30,8 +30,8 @@ from q8tool.engine.values import CodeParams, Codes, Declined, Value, stored_code
 
 __all__ = ["Lowering", "LoweringFunction", "scalar"]
 
-# Types that plans have; bool and int8 travel as uint8.
-_NATIVE_TYPES = {np.dtype(t) for t in (np.float32, np.uint8, np.int8, np.bool_, np.int32, np.int64)}
+# Kinds of numpy types that plans have; V are those of ml_dtypes.
+_NATIVE_KINDS = "biufV"
 
 
 class Lowering:
@@ -119,6 +119,9 @@ class Lowering:
         try:
             if node in self._refused:
                 raise Declined(self._refused[node])
+            if node.op_type == "Identity" and not node.domain and self._is_host_only(node):
+                self.output(node).forms = dict(self.input(node, 0).forms)
+                return
             if function is not _no_kernel:
                 self._refuse_odd_tensors(node)
             function(self, node)
@@ -173,14 +176,19 @@ class Lowering:
         """Why the current node's steps are float although codes go in."""
         self._reason = reason
 
+    def _is_host_only(self, node: Node) -> bool:
+        """True for a sequence, an optional value and the like, and for strings."""
+        dtype = self.input(node, 0).dtype
+        return dtype is None or dtype == np.dtype(object)
+
     def _refuse_odd_tensors(self, node: Node) -> None:
         for name in (*node.inputs, *node.outputs):
             if not name:
                 continue
             value = self._values[name]
-            if value.is_constant and 0 in value.shape and name in node.inputs[1:]:
-                continue  # a parameter that says nothing, as the roi and the scales of Resize
-            if value.dtype not in _NATIVE_TYPES:
+            if value.is_constant and 0 in value.shape:
+                continue  # a parameter that says nothing, as the roi of Resize, or an empty part
+            if value.dtype is None or value.dtype.kind not in _NATIVE_KINDS:
                 raise Declined(f"'{name}' has type {value.dtype}")
             if 0 in value.shape:
                 raise Declined(f"'{name}' is empty")
@@ -354,7 +362,8 @@ class Lowering:
     def new_form(self, value: Value, layout: Layout) -> Tensor:
         """A tensor to be written, registered as this form of an output."""
         assert value.dtype is not None
-        dtype = np.dtype(np.uint8) if value.dtype == np.int8 else value.dtype
+        is_stored = value.dtype == np.int8 and layout is not Layout.RAW
+        dtype = np.dtype(np.uint8) if is_stored else value.dtype
         if value.rank < 3 and layout is Layout.CHANNELS_LAST:
             layout = Layout.PLAIN
         value.forms[layout] = new_tensor(dtype, physical_shape(value.shape, layout))

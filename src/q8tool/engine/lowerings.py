@@ -21,7 +21,7 @@ from q8tool.engine.graph import Graph, Node
 from q8tool.engine.lowering import Lowering, LoweringFunction
 from q8tool.ops.registry import OWN_DOMAIN
 
-__all__ = ["LOWERINGS", "new_lowering"]
+__all__ = ["COMPUTING", "LOWERINGS", "MOVING", "new_lowering"]
 
 LOWERINGS: dict[tuple[str, str], LoweringFunction] = {
     ("", op_type): function
@@ -41,6 +41,15 @@ LOWERINGS: dict[tuple[str, str], LoweringFunction] = {
     )
     for op_type, function in family.LOWERINGS.items()
 }
+# Softmax rounds after each of its steps where it works in half floats; Cast is what others need.
+COMPUTING = LOWERINGS.keys() - {("", name) for name in ("Cast", "Softmax", "LogSoftmax")}
+"""Operators that do in float32 what they do in half floats, but for one rounding at the end."""
+MOVING = frozenset(
+    ("", op_type)
+    for family in (lower_concat, lower_movement, lower_sequence)
+    for op_type in family.LOWERINGS
+)
+"""Operators that give the values of their inputs, unchanged."""
 LOWERINGS[OWN_DOMAIN, "Histogram"] = lower_float.lower_histogram
 
 

@@ -95,6 +95,7 @@ class Journal:
         self._file.write(self._digest.digest())
 
     def _tensor(self, tensor: Tensor) -> list[Any]:
+        self._is_sound &= tensor.dtype.isbuiltin == 1  # numpy knows no others by name
         number = self._storages.setdefault(tensor.storage, len(self._storages))
         dims = None if tensor.dims is None else list(tensor.dims)
         return [number, tensor.storage.bytes, tensor.dtype.name, dims, self._encoded(tensor.array)]

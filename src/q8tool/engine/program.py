@@ -124,7 +124,7 @@ class Program:
         for name, tensor in self.results.items():
             array = _array(tensor, buffers)
             if tensor.storage not in self._owned or tensor.storage in given:
-                array = array.copy() if isinstance(array, np.ndarray) else array
+                array = array.copy() if isinstance(array, np.ndarray | list) else array
             given.add(tensor.storage)
             results[name] = array
         return results

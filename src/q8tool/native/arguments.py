@@ -7,7 +7,7 @@ mistake of the engine and not of the user.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Arguments", "dtype_code", "enum_code"]
 
-DTYPE_CODES: dict[np.dtype[np.generic], int] = {
-    np.dtype(np.uint8): lib.Q8_U8,
-    np.dtype(np.int8): lib.Q8_S8,
-    np.dtype(np.int32): lib.Q8_S32,
-    np.dtype(np.float32): lib.Q8_F32,
-    np.dtype(np.int64): lib.Q8_S64,
+# By name, because numpy has bfloat16 only where somebody imported ml_dtypes.
+DTYPE_CODES: dict[str, int] = {
+    "uint8": lib.Q8_U8,
+    "int8": lib.Q8_S8,
+    "int32": lib.Q8_S32,
+    "float32": lib.Q8_F32,
+    "int64": lib.Q8_S64,
+    "int16": lib.Q8_S16,
+    "uint16": lib.Q8_U16,
+    "uint32": lib.Q8_U32,
+    "uint64": lib.Q8_U64,
+    "float64": lib.Q8_F64,
+    "float16": lib.Q8_F16,
+    "bfloat16": lib.Q8_BF16,
 }
 C_TYPES = {
     np.dtype(np.uint8): "uint8_t[]",
@@ -47,14 +55,12 @@ class Arguments:
     ) -> CData:
         """Pointer to `values` as a C array of `dtype`; NULL for None.
 
-        Raises NativeError if the shape differs from `shape`, a value does not fit the type, or
-        plans have no such type.
+        Raises NativeError if the shape differs from `shape` or a value does not fit the type.
         """
         if values is None:
             return ffi.NULL
         given = np.asarray(values)
         wanted = np.dtype(dtype)
-        dtype_code(wanted)
         array = np.ascontiguousarray(given, dtype=wanted).reshape(given.shape)
         if array.shape != tuple(shape):
             raise NativeError(f"{what} has shape {given.shape}, not {tuple(shape)}")
@@ -63,11 +69,17 @@ class Arguments:
         self._alive.append(array)
         return ffi.from_buffer(C_TYPES[wanted], array)
 
+    def bytes_of(self, array: npt.NDArray[Any]) -> CData:
+        """Pointer to an array of any type as it is, C-contiguous."""
+        kept = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        self._alive.append(kept)
+        return ffi.from_buffer("uint8_t[]", kept)
+
 
 def dtype_code(dtype: npt.DTypeLike) -> int:
     """q8_dtype of a numpy type. Raises NativeError for one that plans do not have."""
     try:
-        return DTYPE_CODES[np.dtype(dtype)]
+        return DTYPE_CODES[np.dtype(dtype).name]
     except KeyError:
         raise NativeError(f"plans have no type {np.dtype(dtype)}") from None
 

@@ -68,7 +68,7 @@ class PlanBase:
     def constant(self, array: npt.NDArray[Any]) -> int:
         """Id of a tensor that holds a copy of `array`."""
         arguments = Arguments()
-        data = arguments.pointer(array, array.dtype, array.shape, "constant")
+        data = arguments.bytes_of(array)
         return self._new_tensor(lib.q8_plan_constant, array.dtype, array.shape, data, False)
 
     # ---- finish and run ----
@@ -178,6 +178,8 @@ class PlanBase:
                 f"not {dtype}{list(shape)}"
             )
         try:
+            if dtype.isbuiltin == 2:  # of ml_dtypes: it has no buffers
+                array = array.view(np.uint16)
             return ffi.from_buffer("uint8_t[]", array, tensor in self._written)
         except (BufferError, ValueError) as error:
             raise NativeError(f"bound tensor {index}: {error}") from error

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from q8tool.errors import NativeError
 from q8tool.native._q8 import ffi, lib
 from q8tool.native.arguments import Arguments, enum_code
-from q8tool.native.base import PlanBase
+from q8tool.native.movement import MovingPlan
 
 __all__ = ["Plan"]
 
@@ -21,7 +21,7 @@ INFINITY = float("inf")
 Pair = tuple[int, int]
 
 
-class Plan(PlanBase):
+class Plan(MovingPlan):
     """A flat list of C steps over one arena; build once, run often, free by close() or `with`.
 
     isa     instruction set of its kernels; None: the best that this CPU (and Q8_ISA) allows
@@ -205,6 +205,26 @@ class Plan(PlanBase):
         descriptor.multiplier = multiplier
         return self._add(lib.q8_plan_add_pool, descriptor, writes=[y])
 
+    def max_pool_indices(
+        self,
+        x: int,
+        y: int,
+        *,
+        kernel: Pair,
+        stride: Pair,
+        pads: tuple[int, int, int, int],
+        dilation: Pair,
+        column_major: bool,
+    ) -> range:
+        """Where the maxima lie, int64 as ONNX counts them: q8_plan_add_max_pool_indices."""
+        descriptor: Any = ffi.new("q8_pool *")
+        descriptor.x, descriptor.y = x, y
+        descriptor.kernel_h, descriptor.kernel_w = kernel
+        _fill_window(descriptor, stride, pads[:2], dilation)
+        descriptor.pad_bottom, descriptor.pad_right = pads[2:]
+        function = lib.q8_plan_add_max_pool_indices
+        return self._add(function, descriptor, column_major, writes=[y])
+
     def quantize(self, x: int, y: int, *, scale: float, zero_point: int) -> range:
         """Codes of float32 values: y = saturate(rint(x / scale) + zero_point)."""
         return self._add(lib.q8_plan_add_quantize, x, y, scale, zero_point, writes=[y])
@@ -275,81 +295,6 @@ class Plan(PlanBase):
         descriptor.a_multiplier, descriptor.b_multiplier = a_multiplier, b_multiplier
         return self._add(lib.q8_plan_add_binary, descriptor, writes=[y])
 
-    # ---- movement of data ----
-
-    def copy(
-        self,
-        x: int,
-        y: int,
-        *,
-        dims: Sequence[int],
-        x_strides: Sequence[int],
-        y_strides: Sequence[int],
-        x_offset: int = 0,
-        y_offset: int = 0,
-        table: npt.ArrayLike | None = None,
-    ) -> range:
-        """Strided copy, offsets and strides in elements: q8_plan_add_copy."""
-        arguments = Arguments()
-        rank = [len(dims)]
-        descriptor: Any = ffi.new("q8_copy *")
-        descriptor.x, descriptor.y, descriptor.rank = x, y, len(dims)
-        descriptor.dims = arguments.pointer(dims, np.int64, rank, "dims")
-        descriptor.x_offset, descriptor.y_offset = x_offset, y_offset
-        descriptor.x_strides = arguments.pointer(x_strides, np.int64, rank, "x_strides")
-        descriptor.y_strides = arguments.pointer(y_strides, np.int64, rank, "y_strides")
-        descriptor.table = arguments.pointer(table, np.uint8, [256], "table")
-        return self._add(lib.q8_plan_add_copy, descriptor, writes=[y])
-
-    def fill(self, y: int, value: np.generic) -> range:
-        """Every element of y becomes `value`, a numpy scalar of y's type."""
-        arguments = Arguments()
-        pointer = arguments.pointer(np.asarray(value)[None], value.dtype, [1], "value")
-        return self._add(lib.q8_plan_add_fill, y, pointer, writes=[y])
-
-    def gather(
-        self, x: int, y: int, *, outer: int, axis: int, inner: int, indices: npt.ArrayLike
-    ) -> range:
-        """Rows by constant indices, y[o, i, n] = x[o, indices[i], n]; x is [outer, axis, inner]."""
-        arguments = Arguments()
-        count = np.size(indices)
-        pointer = arguments.pointer(np.ravel(indices), np.int64, [count], "indices")
-        return self._add(
-            lib.q8_plan_add_gather, x, y, outer, axis, inner, count, pointer, writes=[y]
-        )
-
-    def gather_at(
-        self, x: int, indices: int, y: int, *, outer: int, axis: int, inner: int
-    ) -> range:
-        """Rows by the indices of a tensor, int32 or int64; a run refuses what the axis has not."""
-        function = lib.q8_plan_add_gather_at
-        return self._add(function, x, indices, y, outer, axis, inner, writes=[y])
-
-    def resize(
-        self,
-        x: int,
-        y: int,
-        *,
-        low_h: npt.ArrayLike,
-        high_h: npt.ArrayLike,
-        low_w: npt.ArrayLike,
-        high_w: npt.ArrayLike,
-        fraction_h: npt.ArrayLike,
-        fraction_w: npt.ArrayLike,
-    ) -> range:
-        """Separable interpolation of [N, H, W, C]: q8_plan_add_resize; arrays are [OH] and [OW]."""
-        arguments = Arguments()
-        height, width = self._dims(y, 4)[1:3]
-        descriptor: Any = ffi.new("q8_resize *")
-        descriptor.x, descriptor.y = x, y
-        descriptor.low_h = arguments.pointer(low_h, np.int32, [height], "low_h")
-        descriptor.high_h = arguments.pointer(high_h, np.int32, [height], "high_h")
-        descriptor.low_w = arguments.pointer(low_w, np.int32, [width], "low_w")
-        descriptor.high_w = arguments.pointer(high_w, np.int32, [width], "high_w")
-        descriptor.fraction_h = arguments.pointer(fraction_h, np.float32, [height], "fraction_h")
-        descriptor.fraction_w = arguments.pointer(fraction_w, np.float32, [width], "fraction_w")
-        return self._add(lib.q8_plan_add_resize, descriptor, writes=[y])
-
     # ---- float steps ----
 
     def conv_f32(
@@ -386,6 +331,10 @@ class Plan(PlanBase):
     def binary_f32(self, op: str, a: int, b: int, y: int) -> range:
         """Float y = a op b with broadcasting, "add", "div", ...: q8_binary_op in lower case."""
         return self._add(lib.q8_plan_add_binary_f32, enum_code("", op), a, b, y, writes=[y])
+
+    def arithmetic(self, op: str, a: int, b: int, y: int) -> range:
+        """The same of integers, which wrap around, and of float64: "add" to "max"."""
+        return self._add(lib.q8_plan_add_arithmetic, enum_code("", op), a, b, y, writes=[y])
 
     def softmax_f32(self, x: int, y: int, *, log_softmax: bool = False) -> range:
         """Softmax, or its logarithm, over the last axis."""
@@ -426,10 +375,6 @@ class Plan(PlanBase):
     def histogram(self, x: int, low: int, high: int, counts: int) -> range:
         """Values of x per bin of a power-of-two width, in rows (int64) that add up to them."""
         return self._add(lib.q8_plan_add_histogram, x, low, high, counts, writes=[counts])
-
-    def cast(self, x: int, y: int) -> range:
-        """Values of x in the type of y, rounded as C does."""
-        return self._add(lib.q8_plan_add_cast, x, y, writes=[y])
 
     # ---- inside ----
 
