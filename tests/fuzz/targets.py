@@ -20,7 +20,7 @@ from q8tool.errors import InputError
 from tests.fuzz import seeds
 from tests.fuzz.mutate import Random, damaged_bytes, damaged_model, damaged_text
 
-__all__ = ["TARGETS", "Target", "prepare"]
+__all__ = ["MODEL_RUNS", "TARGETS", "Target", "prepare"]
 
 Damage = Callable[[Random, bytes], bytes]
 Run = Callable[[Path, Random], int]
@@ -107,6 +107,14 @@ def _kept_plans() -> list[Path]:
     return [path for path in Path("cache/plans").iterdir() if path.suffix != ".tmp"]
 
 
+MODEL_RUNS: list[Run] = [
+    run_model,
+    command("inspect", "FILE"),
+    command("freeze", "--input", "FILE", "--output", "out.onnx", "--force"),
+    command("quantize", "--input", "FILE", "--output", "out.onnx", "--force"),
+    command("strip-conversions", "--input", "FILE", "--output", "out.onnx", "--force"),
+    command("label-image", "sound.png", "--graph", "FILE"),
+]
 QUANTIZE = ("quantize", "--input", "sound.onnx", "--output", "out.onnx", "--force")
 FREEZE = ("freeze", "--input", "sound.onnx", "--output", "out.onnx", "--force")
 
@@ -114,14 +122,7 @@ TARGETS: dict[str, Target] = {
     "model": Target(
         {f"{name}.onnx": make for name, make in seeds.models().items()},
         damaged_model,
-        any_of(
-            run_model, run_model, run_model,
-            command("inspect", "FILE"),
-            command("freeze", "--input", "FILE", "--output", "out.onnx", "--force"),
-            command("quantize", "--input", "FILE", "--output", "out.onnx", "--force"),
-            command("strip-conversions", "--input", "FILE", "--output", "out.onnx", "--force"),
-            command("label-image", "sound.png", "--graph", "FILE"),
-        ),
+        any_of(run_model, run_model, *MODEL_RUNS),
     ),
     "photo": Target(
         seeds.photos(), damaged_bytes, command("label-image", "FILE", "--graph", "sound.onnx")

@@ -1,19 +1,26 @@
-"""A few cases of every fuzzer, and every one that once found something.
+"""A few cases of every fuzzer, and every file that once found something.
 
-`make fuzz` runs them by the minute.
+`make fuzz` runs them by the minute. What it keeps of its findings goes to tests/fuzz/found, under
+a name that says what is wrong with the file.
 """
 
+import shutil
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.fuzz.run import try_case, working_folder
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import MODEL_RUNS, TARGETS
+from tests.fuzz.worker import ask
 
 FEW = 12
 # Embedded zero in an external location; branches in branches; an input of a type that the operator
 # does not take.
 FOUND = {"model": [13, 38, 1025]}
+FILES = sorted((Path(__file__).parent / "found").glob("*.onnx"))
 
 
 @pytest.fixture(scope="module")
@@ -29,3 +36,13 @@ def test_damage_gets_an_answer(made: dict[str, bytes], name: str) -> None:
     for number in [*range(FEW), *FOUND.get(name, [])]:
         answer = try_case(name, number, made)[1]
         assert not answer.finding, f"{name} case {number}: {answer.finding}\n{answer.text}"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_damaged_models_get_an_answer(made: dict[str, bytes], file: Path) -> None:
+    copy = Path(shutil.copy(file, "case.onnx"))
+    for number, run in enumerate(MODEL_RUNS):
+        case = partial(run, copy, np.random.default_rng(0))
+        answer = ask(case, copy.stat().st_size, Path("case.log"))
+        assert not answer.finding, f"run {number}: {answer.finding}\n{answer.text}"

@@ -14,7 +14,7 @@ from typing import Any, Literal, TextIO
 
 import click
 
-from q8tool.errors import Q8Error
+from q8tool.errors import InputError, Q8Error
 
 __all__ = [
     "amount",
@@ -85,7 +85,7 @@ def failure(problem: BaseException) -> int:
         return 2
     if isinstance(problem, MemoryError):
         error("not enough memory")
-        return 1
+        return InputError.exit_code
     if isinstance(problem, OSError) and problem.errno == errno.ENOSPC and not problem.filename:
         error("stdout cannot be written: no space left on device")
         return 2

@@ -69,6 +69,8 @@ class _Builder:
             indices = getattr(self.plan, step.method)(**ids, **arguments)
         except NativeError as error:
             raise RefusedStep(step, error) from error
+        except OverflowError as error:  # a size that is not one of C's int32_t
+            raise RefusedStep(step, NativeError(f"{step.method}: {error}")) from error
         if self._journal is not None:
             self._journal.step(step.method, {**ids, **arguments})
         for index in indices:

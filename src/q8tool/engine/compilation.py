@@ -12,12 +12,14 @@ from q8tool.engine.assemble import RefusedStep, assembled
 from q8tool.engine.facts import Fact, known_facts
 from q8tool.engine.fusion import fused
 from q8tool.engine.graph import Graph, Node
+from q8tool.engine.lowering import RefusedNode
 from q8tool.engine.lowerings import COMPUTING, MOVING, new_lowering
 from q8tool.engine.plan_store import Journal
 from q8tool.engine.program import HostSegment, NativeSegment, Program, Signature
 from q8tool.engine.schedule import Segment, segments, without_unread
 from q8tool.engine.tensors import HostStep, Storage, Tensor
 from q8tool.engine.widen import widened
+from q8tool.errors import InputError
 from q8tool.ops.host import HostOperator
 
 __all__ = ["compiled"]
@@ -52,6 +54,11 @@ def compiled(
             if not nodes or nodes[0] in refused:
                 raise refusal.error from refusal
             refused[nodes[0]] = str(refusal)
+        except RefusedNode as refusal:
+            if refusal.node in refused:
+                node = refusal.node
+                raise InputError(f"node '{node.name}' ({node.op_type}): {refusal}") from refusal
+            refused[refusal.node] = str(refusal)
 
 
 def _compiled(

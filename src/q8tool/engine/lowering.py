@@ -28,10 +28,21 @@ from q8tool.engine.tensors import (
 )
 from q8tool.engine.values import CodeParams, Codes, Declined, Value, stored_codes
 
-__all__ = ["Lowering", "LoweringFunction", "scalar"]
+__all__ = ["Lowering", "LoweringFunction", "RefusedNode", "scalar"]
 
 # Kinds of numpy types that plans have; V are those of ml_dtypes.
 _NATIVE_KINDS = "biufV"
+
+
+class RefusedNode(Exception):  # noqa: N818 - handled by compiling again
+    """A lowering stumbled over operands or attributes that do not fit together.
+
+    The node belongs on the host then, whose operators check what they get and say what is wrong.
+    """
+
+    def __init__(self, node: Node, reason: str) -> None:
+        super().__init__(reason)
+        self.node = node
 
 
 class Lowering:
@@ -127,6 +138,8 @@ class Lowering:
             function(self, node)
         except Declined as declined:
             self.lower_on_host(node, str(declined))
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise RefusedNode(node, f"its operands do not fit together: {error}") from error
         finally:
             self._current, self._reason = outer
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from q8tool.engine.explain import StepInfo, host_info
 from q8tool.engine.tensors import HostStep, Storage, Tensor
-from q8tool.errors import UnsupportedError
+from q8tool.errors import InputError, UnsupportedError
 from q8tool.native import Plan
 
 if TYPE_CHECKING:
@@ -137,7 +137,19 @@ def _array(tensor: Tensor, buffers: Mapping[Storage, Array]) -> Array:
     array = buffers[tensor.storage]
     if tensor.dims is None or (array.dtype == tensor.dtype and array.shape == tensor.dims):
         return array
-    return array.view(tensor.dtype).reshape(tensor.dims)
+    try:
+        return array.view(tensor.dtype).reshape(tensor.dims)
+    except ValueError as error:
+        raise InputError(
+            f"a node was to compute a value of shape {tensor.dims}, not {array.shape}"
+        ) from error
+
+
+def _new_array(tensor: Tensor) -> Array:
+    try:
+        return np.empty(tensor.shape, tensor.dtype)
+    except MemoryError as error:
+        raise UnsupportedError(f"no memory for a value of shape {tensor.shape}") from error
 
 
 def _run_native(
@@ -145,7 +157,7 @@ def _run_native(
 ) -> None:
     for tensor in segment.written:
         if tensor.storage not in buffers:
-            buffers[tensor.storage] = np.empty(tensor.shape, tensor.dtype)
+            buffers[tensor.storage] = _new_array(tensor)
     bound = [_array(tensor, buffers) for tensor in segment.bound]
     if times is None:
         segment.plan.run(bound, threads)

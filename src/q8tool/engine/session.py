@@ -192,10 +192,10 @@ class Session:
         return all(s is not None and all(isinstance(d, int) for d in s) for s in shapes)
 
     def _assumed_feeds(self) -> dict[str, Array]:
-        """Zeros of the inputs' shapes, unknown dimensions 1."""
+        """Zeros of the inputs' shapes, unknown dimensions 1; they take no memory."""
         return {
-            info.name: np.zeros(
-                [d if isinstance(d, int) else 1 for d in info.shape or ()], info.dtype
+            info.name: np.broadcast_to(
+                np.zeros((), info.dtype), [d if isinstance(d, int) else 1 for d in info.shape or ()]
             )
             for info in self.inputs
         }

@@ -12,6 +12,7 @@ from q8tool.model.external import (
     check_external_data,
     save_with_data,
     settle_external_tensors,
+    without_external_data,
 )
 from q8tool.model.files import check_output, write_atomically
 from q8tool.model.graph import weight_bytes
@@ -41,6 +42,8 @@ _CUT_FROM = 1_000_000
 
 _OTHER_FILES = "q8tool.other_files"
 
+_STRING = ir.AttributeType.STRING
+
 _TEXT_FORMATS = {
     ".json": "json",
     ".onnxjson": "json",
@@ -69,12 +72,13 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     proto = _parsed(data, path)
     del data
     has_external = check_external_data(proto, path)
-    if not has_external and not is_checked:
-        _check_structure(proto, path)
+    if not is_checked:
+        _check_parsed(proto, path)
     model = _deserialized(proto, path)
     value = absurd_value(model)
     if value is not None:
         raise InputError(f"{path}: value '{value.name}' cannot have the shape {value.shape}")
+    _check_texts(model, path)
     if cut is not None:
         _restore(model, cut, path)
     if has_external:
@@ -82,6 +86,17 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
         settle_external_tensors(model)
         model.meta[_OTHER_FILES] = True
     return model
+
+
+def _check_texts(model: ir.Model, path: str | os.PathLike[str]) -> None:
+    """Names and text attributes are UTF-8, which protobuf's parser does not insist on."""
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        texts = (attr.value for attr in node.attributes.values() if attr.type == _STRING)
+        if any(isinstance(text, bytes) for text in (node.name, *texts)):
+            raise InputError(f"{path}: is damaged: a text of node {node.name!r} is not UTF-8")
+    for value in model.graph.inputs:
+        if isinstance(value.type, ir.TensorType) and value.dtype == ir.DataType.UNDEFINED:
+            raise InputError(f"{path}: is damaged: input '{value.name}' has no type")
 
 
 def reads_other_files(model: ir.Model) -> bool:
@@ -156,6 +171,17 @@ def _checked(data: bytes, path: str | os.PathLike[str]) -> bytes:
         data = proto.SerializeToString()
         _check_structure(data, path)
     return data
+
+
+def _check_parsed(proto: onnx.ModelProto, path: str | os.PathLike[str]) -> None:
+    """The same for a model that is not checked as bytes; the changes are made in place."""
+    try:
+        _check_structure(without_external_data(proto), path)
+    except InputError:
+        is_sorted, is_filled = sort_nodes(proto), fill_output_shapes(proto)
+        if not (is_sorted or is_filled):
+            raise
+        _check_structure(without_external_data(proto), path)
 
 
 def _check_structure(model: onnx.ModelProto | bytes, path: str | os.PathLike[str]) -> None:

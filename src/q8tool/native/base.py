@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from q8tool.errors import InputError, NativeError
+from q8tool.errors import InputError, NativeError, UnsupportedError
 from q8tool.native._q8 import ffi, lib
 from q8tool.native.arguments import Arguments, dtype_code
 from q8tool.native.cpu import check_isa
@@ -74,8 +74,14 @@ class PlanBase:
     # ---- finish and run ----
 
     def finish(self, arena_bytes: int) -> None:
-        """Check every place and size, allocate the arena; nothing can be added after."""
-        self._check(lib.q8_plan_finish(self._open(), arena_bytes))
+        """Check every place and size, allocate the arena; nothing can be added after.
+
+        Raises UnsupportedError if there is not that much memory.
+        """
+        status = lib.q8_plan_finish(self._open(), arena_bytes)
+        if status == lib.Q8_ERROR_MEMORY:
+            raise UnsupportedError(ffi.string(lib.q8_plan_error(self._handle)).decode())
+        self._check(status)
 
     def run(
         self,

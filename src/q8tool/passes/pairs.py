@@ -41,7 +41,8 @@ class Pair:
 def params_of(node: ir.Node) -> QuantParams | None:
     """Parameters of a QuantizeLinear or DequantizeLinear node.
 
-    None if they are not constant, are per block, or belong to a code type other than 8 and 16 bits.
+    None if they are not constant, do not fit together, are per block, or belong to a code type
+    other than 8 and 16 bits.
     """
     scale = constant(node.inputs[1])
     zero_value = node.inputs[2] if len(node.inputs) > 2 else None
@@ -56,6 +57,8 @@ def params_of(node: ir.Node) -> QuantParams | None:
         if array is None:
             return None
         zero_point = array.astype(np.int32)
+    if zero_point.size != scale.size:
+        return None
     if scale.size == 1:
         return QuantParams(scale.reshape(()), zero_point.reshape(()), dtype)
     return QuantParams(scale, zero_point, dtype, get_int(node, "axis", 1))

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from q8tool.errors import InputError
 from q8tool.model.graph import constant, get_int
 
 __all__ = ["QuantizedTensor", "quantized_tensors"]
@@ -65,12 +66,16 @@ class QuantizedTensor:
             reals = self.reals(self.codes)
         else:
             info = ir.DataType[self.dtype.upper()]
-            reals = self.reals(np.array([info.min, info.max])) if self.axis is None else None
+            is_known = self.axis is None and (info.is_integer() or info.is_floating_point())
+            reals = self.reals(np.array([info.min, info.max])) if is_known else None
         return None if reals is None or not reals.size else (float(reals.min()), float(reals.max()))
 
 
 def quantized_tensors(model: ir.Model) -> list[QuantizedTensor]:
-    """Every quantized tensor once, in the order in which the graph uses them."""
+    """Every quantized tensor once, in the order in which the graph uses them.
+
+    Raises InputError if a scale or zero point does not fit its tensor.
+    """
     found: dict[str, QuantizedTensor] = {}
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         for tensor in _of_node(node):
@@ -110,15 +115,38 @@ def _tensor(
     typed = codes.dtype if codes is not None and codes.dtype is not None else None
     if typed is None:
         typed = zero_value.dtype if zero_value is not None else None
+    axis = _axis(node, scale, stored)
+    name = (named.name if named is not None else None) or ""
+    if scale is not None and not _fits(scale, zero_point, axis, stored):
+        raise InputError(
+            f"node '{node.name}' ({node.op_type}): scale and zero point do not fit '{name}'"
+        )
     return QuantizedTensor(
-        name=(named.name if named is not None else None) or "",
+        name=name,
         kind="activation" if stored is None else "weights",
         dtype=_type_name(typed or ir.DataType.UINT8),
         scale=_squeezed(scale),
         zero_point=_squeezed(zero_point),
-        axis=_axis(node, scale, stored),
+        axis=axis,
         codes=stored,
     )
+
+
+def _fits(
+    scale: npt.NDArray[Any],
+    zero_point: npt.NDArray[Any] | None,
+    axis: int | None,
+    codes: npt.NDArray[Any] | None,
+) -> bool:
+    """Whether there is a scale and a zero point for every code, once or per channel or block."""
+    if zero_point is not None and zero_point.size != scale.size:
+        return False
+    if axis is None or codes is None:
+        return bool(scale.size)
+    if scale.ndim != codes.ndim:
+        return bool(scale.size == codes.shape[axis])
+    others = [d for d in range(codes.ndim) if d != axis]
+    return bool(scale.size) and all(scale.shape[d] == codes.shape[d] for d in others)
 
 
 def _input(node: ir.Node, index: int) -> ir.Value | None:
