@@ -80,6 +80,14 @@ typedef struct {
     float multiplier;    /* between -1024 and 1024 */
 } q8_gate;
 
+/* What the codes of a convolution are added to: instead of each, the one is stored that an addition
+ * (q8_binary) makes of it, as a, and of the tensor's, as b. Not for depthwise convolutions. */
+typedef struct {
+    int32_t tensor;      /* u8 of y's shape */
+    int32_t a_zero_point, b_zero_point, y_zero_point, y_low, y_high;
+    float a_multiplier, b_multiplier; /* between -2^20 and 2^20 */
+} q8_addend;
+
 /* Convolution of eight-bit codes; also every product with constant weights (1 x 1, H = 1).
  * acc = sum over taps and channels of (x - x_zero_point) * (w - weight_zero_point) + bias, int32,
  * exact; outside the picture x counts as x_zero_point. Pads at bottom and right follow from y. */
@@ -109,6 +117,7 @@ typedef struct {
     int32_t residual;
     const uint8_t *table; /* NULL, or for y u8 256 codes: at last each code becomes table[code] */
     const q8_gate *gate;  /* NULL, or what x is multiplied with */
+    const q8_addend *addend; /* NULL, or what codes are added to, before the table */
 } q8_conv;
 int q8_plan_add_conv(q8_plan *plan, const q8_conv *conv);
 

@@ -178,6 +178,37 @@ static bool are_near(geometry g, const int32_t *products, const int32_t *bias,
     return true;
 }
 
+/* A second stage for the codes of a job, with an addend whose end is the end of its memory. */
+static void draw_sum(geometry g, q8_gemm_job *job)
+{
+    q8_binary_params *sum = check_buffer("sum", sizeof *sum, sizeof(float));
+    const check_output out = check_draw_output();
+    const float largest = check_one_in(8) ? 0x1p19f : 2.0f;
+    *sum = (q8_binary_params){
+        .a_zero_point = check_between(0, 255), .b_zero_point = check_between(0, 255),
+        .a_multiplier = (float)check_uniform(-largest, largest),
+        .b_multiplier = check_one_in(8) ? 0.5f : (float)check_uniform(-largest, largest),
+        .zero_point = out.zero_point, .low = out.low, .high = out.high};
+    if (check_one_in(2)) {
+        sum->b_zero_point = sum->zero_point = sum->low = 0;
+        sum->high = 255;
+    }
+    job->addend_step = g.n + (check_one_in(2) ? 0 : check_below(70));
+    const size_t bytes = (g.m - 1) * job->addend_step + g.n;
+    uint8_t *addend = check_buffer("addend", bytes, 1);
+    check_fill_codes(addend, bytes);
+    job->sum = sum;
+    job->addend = addend;
+}
+
+static uint8_t wanted_code(const q8_gemm_job *job, int32_t acc, size_t row, size_t column)
+{
+    const uint8_t code = q8_requantize(acc, job->multiplier[column], job->zero_point, job->low,
+                                       job->high);
+    return job->sum ? q8_add_codes(code, job->addend[row * job->addend_step + column], job->sum)
+                    : code;
+}
+
 static void fill_want(geometry g, const q8_gemm_job *job, const int32_t *products, void *want)
 {
     for (size_t i = 0; i < g.m; i++) {
@@ -185,8 +216,7 @@ static void fill_want(geometry g, const q8_gemm_job *job, const int32_t *product
             size_t at = i * job->c_step + j;
             int32_t acc = (int32_t)((uint32_t)products[i * g.n + j] + (uint32_t)job->bias[j]);
             if (g.codes)
-                ((uint8_t *)want)[at] = q8_requantize(acc, job->multiplier[j], job->zero_point,
-                                                      job->low, job->high);
+                ((uint8_t *)want)[at] = wanted_code(job, acc, i, j);
             else
                 ((int32_t *)want)[at] = acc;
         }
@@ -242,6 +272,8 @@ static void check_tile(const q8_gemm_table *table, geometry g)
                        .zero_point = out.zero_point,
                        .low = out.low, .high = out.high, .c = got, .c_step = c_step,
                        .next = check_one_in(2) ? NULL : (const char *)got + count * element};
+    if (g.codes && check_one_in(3))
+        draw_sum(g, &job);
     fill_want(g, &job, products, want);
     job.bias = kernel_bias(table, g, bias, sums);
     run_tile(table, &job);
@@ -301,8 +333,7 @@ static void odd_tile(const q8_gemm_table *table, const q8_gemm_job *job)
             }
             size_t at = i * job->c_step + j;
             if (job->multiplier)
-                ((uint8_t *)job->c)[at] = q8_requantize((int32_t)acc, job->multiplier[j],
-                                                        job->zero_point, job->low, job->high);
+                ((uint8_t *)job->c)[at] = wanted_code(job, (int32_t)acc, i, j);
             else
                 ((int32_t *)job->c)[at] = (int32_t)acc;
         }

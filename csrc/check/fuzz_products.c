@@ -121,6 +121,11 @@ static void add_conv(fuzz_case *c, bool is_f32)
                           .x_zero_point = fuzz_code(c), .zero_point = fuzz_code(c),
                           .low = fuzz_bend(c, 0), .high = fuzz_bend(c, 255),
                           .multiplier = fuzz_float(c)};
+    const q8_addend addend = {.tensor = fuzz_id(c, fuzz_new(c, Q8_U8, 4, y_dims)),
+                              .a_zero_point = fuzz_code(c), .b_zero_point = fuzz_code(c),
+                              .y_zero_point = fuzz_code(c), .y_low = fuzz_bend(c, 0),
+                              .y_high = fuzz_bend(c, 255), .a_multiplier = fuzz_float(c),
+                              .b_multiplier = fuzz_float(c)};
     q8_conv conv = {.x = x, .y = y, .kernel_h = h.kernel, .kernel_w = w.kernel,
                     .stride_h = h.stride, .stride_w = w.stride, .pad_top = h.pad,
                     .pad_left = w.pad, .dilation_h = h.dilation, .dilation_w = w.dilation,
@@ -136,7 +141,8 @@ static void add_conv(fuzz_case *c, bool is_f32)
                     .y_scale = fuzz_float(c),
                     .residual = fuzz_chance(c, 8) ? fuzz_id(c, fuzz_new(c, Q8_F32, 4, y_dims)) : -1,
                     .table = fuzz_chance(c, 8) ? fuzz_memory(c, 256, 1) : NULL,
-                    .gate = fuzz_chance(c, h.kernel == 1 && w.kernel == 1 ? 2 : 32) ? &gate : NULL};
+                    .gate = fuzz_chance(c, h.kernel == 1 && w.kernel == 1 ? 2 : 32) ? &gate : NULL,
+                    .addend = fuzz_chance(c, 4) ? &addend : NULL};
     q8_plan_add_conv(c->plan, fuzz_chance(c, 128) ? NULL : &conv);
     if (y >= 0 && c->tensors[y].dtype == Q8_F32)
         fuzz_maybe_finish(c, y);

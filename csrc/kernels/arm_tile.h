@@ -49,6 +49,35 @@ Q8_BODY void store_codes(uint8_t *c, size_t step, size_t rows, const uint8x8_t *
         vst1_u8(c + i * step, codes[i]);
 }
 
+/* Eight codes less their zero point, times a factor, added to sum[0] and sum[1]. */
+Q8_BODY void add_scaled(float32x4_t sum[2], uint8x8_t codes, int32_t zero_point, float factor)
+{
+    int16x8_t wide = vreinterpretq_s16_u16(vmovl_u8(codes));
+    wide = vsubq_s16(wide, vdupq_n_s16((int16_t)zero_point));
+    float32x4_t left = vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)));
+    float32x4_t right = vcvtq_f32_s32(vmovl_s16(vget_high_s16(wide)));
+    sum[0] = vaddq_f32(sum[0], vmulq_n_f32(left, factor));
+    sum[1] = vaddq_f32(sum[1], vmulq_n_f32(right, factor));
+}
+
+/* A job's codes become those of its sum, n of each row. Nothing changes when 0 is added first, but
+ * for the sign of a 0. */
+Q8_BODY void add_codes(const q8_gemm_job *job, size_t first, size_t rows, size_t n,
+                       uint8x8_t *codes)
+{
+    const q8_binary_params *sum = job->sum;
+    code_limits limits = limits_of(sum->zero_point, sum->low, sum->high);
+    for (size_t i = 0; i < rows && i < job->m; i++) {
+        const uint8_t *from = job->addend + i * job->addend_step + first;
+        uint8_t addend[8] = {0};
+        memcpy(addend, from, n);
+        float32x4_t total[2] = {vdupq_n_f32(0.0f), vdupq_n_f32(0.0f)};
+        add_scaled(total, codes[i], sum->a_zero_point, sum->a_multiplier);
+        add_scaled(total, vld1_u8(addend), sum->b_zero_point, sum->b_multiplier);
+        codes[i] = narrow_8(round_to_code(total[0], limits), round_to_code(total[1], limits));
+    }
+}
+
 /* Columns first..first+7 of a tile; sums[2 * i] and sums[2 * i + 1] are row i's. */
 Q8_BODY void store_8_columns(const q8_gemm_job *job, size_t first, size_t rows,
                              const int32x4_t *sums)
@@ -74,6 +103,8 @@ Q8_BODY void store_8_columns(const q8_gemm_job *job, size_t first, size_t rows,
     for (size_t i = 0; i < rows; i++)
         codes[i] = narrow_8(requantize(sums[2 * i], left, limits),
                             requantize(sums[2 * i + 1], right, limits));
+    if (job->sum)
+        add_codes(job, first, rows, n, codes);
     uint8_t *c = (uint8_t *)job->c + first;
     if (is_full) {
         store_codes(c, job->c_step, rows, codes);

@@ -18,6 +18,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What an eight-bit add, sub or mul needs; the formulas stand at q8_binary in q8.h. */
+typedef struct {
+    int32_t a_zero_point, b_zero_point;
+    float a_multiplier, b_multiplier;   /* sub: b_multiplier negated by the caller */
+    int32_t zero_point, low, high;
+} q8_binary_params;
+
 /* ---- gemm: u8 x s8 -> s32, direct and indirect ---- */
 
 /* One tile: acc[i][j] = bias[j] + sum over tap, p of a[tap * a_step + i][p] * b(tap * k + p, j).
@@ -36,6 +43,10 @@ typedef struct {
     int32_t zero_point, low, high;
     void *c;                   /* uint8_t or int32_t, row i at c + i * c_step */
     size_t c_step;
+    const q8_binary_params *sum; /* NULL, or each code is added to one of addend, as vec.add does
+                                  it, and the sum's code is stored; multipliers within 2^20 */
+    const uint8_t *addend;     /* row i at addend + i * addend_step, n codes; not in c */
+    size_t addend_step;
     const void *next;          /* NULL, or what is wanted in the second cache soon, as many bytes as
                                   b has / fetch_jobs: may be fetched, is never read */
 } q8_gemm_job;
@@ -107,13 +118,6 @@ typedef struct {
     uint8_t *y;
     size_t y_step;
 } q8_pool_job;
-
-/* What an eight-bit add, sub or mul needs; the formulas stand at q8_binary in q8.h. */
-typedef struct {
-    int32_t a_zero_point, b_zero_point;
-    float a_multiplier, b_multiplier;   /* sub: b_multiplier negated by the caller */
-    int32_t zero_point, low, high;
-} q8_binary_params;
 
 /* Pixels times one code per channel, as vec.mul does: y[p][c] = clamp code of
  * (float)((x[p][c] - az) * (gate[c] - bz)) * am. y and x do not overlap. */

@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "kernels.h"
+
 /* value in code units without the zero point; low and high are codes, low <= high, both within
  * +-2^16 of zero_point so that their difference to it is exact in float. */
 static inline int32_t q8_round_to_code(float value, int32_t zero_point, int32_t low, int32_t high)
@@ -43,6 +45,14 @@ static inline bool q8_are_small(double largest, float multiplier)
 {
     return largest < 0x1p26 && multiplier >= 0.0f && multiplier <= 1.0f &&
            (largest < 0x1p23 || multiplier >= 0x1p-15f);
+}
+
+/* The code of a sum of two codes: two products, then their sum, each rounded. */
+static inline uint8_t q8_add_codes(int32_t a, int32_t b, const q8_binary_params *params)
+{
+    float left = (float)(a - params->a_zero_point) * params->a_multiplier;
+    float right = (float)(b - params->b_zero_point) * params->b_multiplier;
+    return (uint8_t)q8_round_to_code(left + right, params->zero_point, params->low, params->high);
 }
 
 #endif

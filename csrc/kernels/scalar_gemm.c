@@ -25,11 +25,15 @@ static void tile(const q8_gemm_job *job)
         for (size_t j = 0; j < job->n; j++) {
             int32_t acc = accumulate(job, i, j);
             size_t at = i * job->c_step + j;
-            if (job->multiplier)
-                ((uint8_t *)job->c)[at] = q8_requantize(acc, job->multiplier[j], job->zero_point,
-                                                        job->low, job->high);
-            else
+            if (!job->multiplier) {
                 ((int32_t *)job->c)[at] = acc;
+                continue;
+            }
+            uint8_t code = q8_requantize(acc, job->multiplier[j], job->zero_point, job->low,
+                                         job->high);
+            if (job->sum)
+                code = q8_add_codes(code, job->addend[i * job->addend_step + j], job->sum);
+            ((uint8_t *)job->c)[at] = code;
         }
     }
 }

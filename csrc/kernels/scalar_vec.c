@@ -70,10 +70,7 @@ static void add(size_t n, const uint8_t *a, const uint8_t *b, int b_is_scalar, u
     uint8_t first = n ? b[0] : 0; /* read before y is written: y may be b */
     for (size_t i = 0; i < n; i++) {
         uint8_t other = b_is_scalar ? first : b[i];
-        float left = (float)(a[i] - params->a_zero_point) * params->a_multiplier;
-        float right = (float)(other - params->b_zero_point) * params->b_multiplier;
-        y[i] = (uint8_t)q8_round_to_code(left + right, params->zero_point, params->low,
-                                         params->high);
+        y[i] = q8_add_codes(a[i], other, params);
     }
 }
 

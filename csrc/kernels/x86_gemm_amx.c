@@ -254,6 +254,10 @@ X86_INLINE void store_group(const ending *end, size_t first, const int32_t *sums
         store_codes(end, first, acc, rows, columns, PLAIN_CODES);
     else if (end->kind == CODES)
         store_codes(end, first, acc, rows, columns, CODES);
+    else if (end->kind == PLAIN_SUMS)
+        store_codes(end, first, acc, rows, columns, PLAIN_SUMS);
+    else if (end->kind == SUMS_OF_CODES)
+        store_codes(end, first, acc, rows, columns, SUMS_OF_CODES);
     else if (end->kind == SUMS)
         X86_EACH_4(rows, STORE_SUMS);
     else
@@ -353,6 +357,7 @@ static void run_vectors(const q8_gemm_job *job)
         piece.m = job->m - row < vectors->mr ? job->m - row : vectors->mr;
         piece.a = job->a + row;
         piece.c = (uint8_t *)job->c + row * job->c_step * element_bytes;
+        piece.addend = job->addend ? job->addend + row * job->addend_step : NULL;
         const size_t number = row / vectors->mr;
         piece.next = NULL;
         if (job->next && number < vectors->fetch_jobs)

@@ -7,6 +7,7 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#include <stdbool.h>
 
 #include "target.h"
 #include "x86_inline.h"
@@ -52,11 +53,17 @@ X86_INLINE void tile_body(const q8_gemm_job *job, size_t rows, size_t columns)
 #define STORE_PLAIN_CODES(i) STORE(i, PLAIN_CODES)
 #define STORE_CODES(i) STORE(i, CODES)
 #define STORE_FAR_CODES(i) STORE(i, FAR_CODES)
+#define STORE_PLAIN_SUMS(i) STORE(i, PLAIN_SUMS)
+#define STORE_SUMS_OF_CODES(i) STORE(i, SUMS_OF_CODES)
 #define STORE_SUMS(i) store_sums(&end, i, acc[i], columns)
     if (end.kind == PLAIN_CODES)
         X86_EACH_6(groups, STORE_PLAIN_CODES);
     else if (end.kind == CODES)
         X86_EACH_6(groups, STORE_CODES);
+    else if (end.kind == PLAIN_SUMS)
+        X86_EACH_6(groups, STORE_PLAIN_SUMS);
+    else if (end.kind == SUMS_OF_CODES)
+        X86_EACH_6(groups, STORE_SUMS_OF_CODES);
     else if (end.kind == SUMS)
         X86_EACH_6(rows, STORE_SUMS);
     else
@@ -65,6 +72,8 @@ X86_INLINE void tile_body(const q8_gemm_job *job, size_t rows, size_t columns)
 #undef STORE_PLAIN_CODES
 #undef STORE_CODES
 #undef STORE_FAR_CODES
+#undef STORE_PLAIN_SUMS
+#undef STORE_SUMS_OF_CODES
 #undef STORE_SUMS
 }
 

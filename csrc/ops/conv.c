@@ -124,7 +124,9 @@ int q8_plan_add_conv(q8_plan *plan, const q8_conv *conv)
     if (conv->gate && q8_gate_check(plan, conv, &window) != Q8_OK)
         return plan->status;
     if (conv->groups > 1 && conv->groups == window.c && conv->groups == window.oc)
-        return q8_plan_add_depthwise(plan, conv, &window, &numbers, now);
+        return conv->addend
+                   ? q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "conv: an addend of a depthwise one")
+                   : q8_plan_add_depthwise(plan, conv, &window, &numbers, now);
     return add_panels(plan, conv, &window, &numbers, now);
 }
 
@@ -135,6 +137,7 @@ typedef struct {
     const q8_run *run;
     uint8_t *y;
     const float *residual; /* NULL: none */
+    const uint8_t *addend; /* NULL: none */
     const q8_step *step;
     float *range;
     int32_t *row_sums;
@@ -177,6 +180,7 @@ static void run_panel(void *given, const q8_block *block, int64_t panel)
         .over_floats = numbers->over_floats,
         .row_sums = c->row_sums,
         .residual = c->residual ? c->residual + y_at : NULL,
+        .addend = c->addend ? c->addend + y_at : NULL,
         .step = c->step,
         .range = c->range,
         .y = c->y + y_at * q8_element_bytes(numbers->output.dtype),
@@ -199,6 +203,7 @@ static void run(const q8_step *step, const q8_run *run, int64_t part)
         .run = run,
         .y = q8_write(run, q8_tensor_of(run, numbers->y)),
         .residual = q8_conv_residual(run, numbers),
+        .addend = q8_conv_addend(run, numbers),
         .step = step,
         .range = found,
         .row_sums = (int32_t *)(run->scratch + state->sums_at),

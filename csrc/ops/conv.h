@@ -10,7 +10,7 @@
  * x's scale or zero point may be known at run time only: then a step of its own writes it before
  * the convolution's step reads it. */
 typedef struct {
-    int32_t x, y, residual;
+    int32_t x, y, residual, addend; /* residual and addend: -1 for none */
     int32_t x_zero_point;
     q8_output output;
     int64_t columns;                  /* of all panels */
@@ -44,6 +44,11 @@ void q8_conv_numbers_bound(q8_conv_numbers *numbers);
 static inline const float *q8_conv_residual(const q8_run *run, const q8_conv_numbers *numbers)
 {
     return numbers->residual < 0 ? NULL : q8_read(run, q8_tensor_of(run, numbers->residual));
+}
+
+static inline const uint8_t *q8_conv_addend(const q8_run *run, const q8_conv_numbers *numbers)
+{
+    return numbers->addend < 0 ? NULL : q8_read(run, q8_tensor_of(run, numbers->addend));
 }
 
 /* Appends, before the convolution's own step, the step that makes the numbers of a run; *now

@@ -17,6 +17,38 @@ static int check_residual(q8_plan *plan, const q8_conv *conv)
     return q8_plan_apart(plan, residual, y, false, "conv");
 }
 
+/* Far from what could leave the range of int32 with a sum of two codes. */
+#define MOST_MULTIPLIER 0x1p20f
+
+static int start_addend(q8_plan *plan, const q8_conv *conv, q8_conv_numbers *numbers)
+{
+    const q8_addend *addend = conv->addend;
+    const q8_tensor *y = &plan->tensors[conv->y];
+    const q8_tensor *tensor = q8_plan_operand(plan, addend->tensor, Q8_U8, 4, "conv: addend");
+    if (!tensor)
+        return plan->status;
+    if (y->dtype != Q8_U8 || memcmp(tensor->dims, y->dims, 4 * sizeof *y->dims))
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "conv: the addend is not like y");
+    if (!(fabsf(addend->a_multiplier) < MOST_MULTIPLIER) ||
+        !(fabsf(addend->b_multiplier) < MOST_MULTIPLIER))
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "conv: an addend's multiplier is too large");
+    if (q8_plan_check_code(plan, addend->a_zero_point, "conv: addend") ||
+        q8_plan_check_code(plan, addend->b_zero_point, "conv: addend") ||
+        q8_plan_check_code(plan, addend->y_zero_point, "conv: addend") ||
+        q8_plan_check_limits(plan, addend->y_low, addend->y_high, "conv: addend") ||
+        q8_plan_apart(plan, tensor, y, false, "conv: addend"))
+        return plan->status;
+    q8_binary_params *sum = q8_plan_allocate(plan, 1, sizeof *sum);
+    if (!sum)
+        return plan->status;
+    *sum = (q8_binary_params){addend->a_zero_point, addend->b_zero_point, addend->a_multiplier,
+                              addend->b_multiplier, addend->y_zero_point, addend->y_low,
+                              addend->y_high};
+    numbers->addend = addend->tensor;
+    numbers->output.sum = sum;
+    return Q8_OK;
+}
+
 int q8_conv_numbers_start(q8_plan *plan, const q8_conv *conv, q8_dtype y_dtype,
                           q8_conv_numbers *numbers)
 {
@@ -25,9 +57,10 @@ int q8_conv_numbers_start(q8_plan *plan, const q8_conv *conv, q8_dtype y_dtype,
         .x = conv->x,
         .y = conv->y,
         .residual = conv->residual < 0 ? -1 : conv->residual,
+        .addend = -1,
         .x_zero_point = is_dynamic ? 0 : conv->x_zero_point,
         .output = {y_dtype, conv->y_zero_point, conv->y_low, conv->y_high, conv->y_scale,
-                   conv->float_low, conv->float_high, conv->table},
+                   conv->float_low, conv->float_high, conv->table, NULL},
     };
     if (is_dynamic && q8_plan_scalar(plan, conv->x_zero_point_tensor, Q8_U8, conv->y, "conv"))
         return plan->status;
@@ -39,6 +72,8 @@ int q8_conv_numbers_start(q8_plan *plan, const q8_conv *conv, q8_dtype y_dtype,
             return plan->status;
     }
     if (conv->residual >= 0 && check_residual(plan, conv))
+        return plan->status;
+    if (conv->addend && start_addend(plan, conv, numbers))
         return plan->status;
     if (!conv->weights || (y_dtype != Q8_S32 && !conv->multiplier))
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "conv: no weights or no multiplier");

@@ -102,6 +102,7 @@ typedef struct {
     float scale; /* of codes that are made from floats */
     float float_low, float_high;
     const uint8_t *table; /* of codes: what each becomes at last; NULL: itself */
+    const q8_binary_params *sum; /* of codes: how each is added to another before; NULL: it is not */
 } q8_output;
 
 typedef struct {
@@ -118,6 +119,7 @@ typedef struct {
     bool has_one_zero_point;          /* the same for all columns */
     bool over_floats;                 /* u8: codes of the floats, multiplier as for floats */
     const float *residual;            /* NULL, or added before the clamp of floats; lies as y */
+    const uint8_t *addend;            /* with a sum of codes only; lies as y */
     const q8_step *step;              /* NULL, or what else to do with floats, and */
     float *range;                     /* NULL, or [2]: widened by them, as in q8_floats_job */
     const int32_t *row_sums;          /* of a - zero point; with weight_zero_point only */
@@ -148,6 +150,7 @@ typedef struct {
     const float *multiplier, *float_bias; /* [columns], NULL as in q8_panel */
     bool over_floats;
     const float *residual;                /* NULL: none */
+    const uint8_t *addend;                /* as in q8_panel */
     void *y;
     size_t y_step;                        /* elements */
     float *range;                         /* NULL, or [2]: see q8_floats_job */

@@ -134,6 +134,8 @@ void q8_store_sums(const q8_kernels *kernels, const q8_output *output, const q8_
         else
             kernels->vec.requantize(sums->columns, acc, sums->multiplier, y, output->zero_point,
                                     output->low, output->high);
+        if (output->sum)
+            kernels->vec.add(sums->columns, y, sums->addend + i * sums->y_step, 0, y, output->sum);
     }
 }
 
@@ -168,6 +170,7 @@ static void store_tile(const q8_panel *panel, size_t first, size_t rows)
         .float_bias = panel->float_bias,
         .over_floats = panel->over_floats,
         .residual = panel->residual ? panel->residual + at : NULL,
+        .addend = panel->addend ? panel->addend + at : NULL,
         .y = y,
         .y_step = panel->y_step,
         .range = has_function ? NULL : panel->range,
@@ -235,6 +238,8 @@ static q8_gemm_job job_of(const q8_panel *panel, const q8_block *block, bool is_
         .low = output->low,
         .high = output->high,
         .c_step = is_final ? panel->y_step : panel->kernels->gemm->nr,
+        .sum = is_final ? output->sum : NULL,
+        .addend_step = panel->y_step,
     };
 }
 
@@ -258,6 +263,7 @@ void q8_panel_run(const q8_panel *panel, const q8_block *block)
         due += gemm->fetch_jobs;
         job.m = block->rows - first < most ? block->rows - first : most;
         job.a = (const uint8_t *const *)(const void *)(block->a + first);
+        job.addend = job.sum ? panel->addend + first * panel->y_step : NULL;
         job.c = is_final ? (uint8_t *)panel->y + first * row_bytes : (uint8_t *)panel->tile;
         gemm->tile(&job);
         if (!is_final)

@@ -128,3 +128,47 @@ def test_gate_on_the_way_into_a_convolution(batch: int, channels: int) -> None:
         assert np.abs(result.astype(int) - expected).max() <= 2
         assert not any("mul" in info.kernel for info in together.explain())
         assert any("mul" in info.kernel for info in apart.explain())
+
+
+def residual_model(is_first: bool, relu: bool, other: str) -> tuple[Case, onnx.ModelProto]:
+    """Codes of a convolution added to those of its input, of another one, or to themselves."""
+    nodes = [
+        node("Conv", "x f", "before"),
+        node("Relu", "before", "r"),
+        node("QuantizeLinear", "r scale none", "rc"),
+        node("DequantizeLinear", "rc scale none", "rd"),
+        node("Conv", "rd w b", "c"),
+        node("QuantizeLinear", "c scale zero", "q"),
+        node("DequantizeLinear", "q scale zero", "d"),
+        node("Conv", "rd v", "e"),
+        node("QuantizeLinear", "e scale zero", "ec"),
+        node("DequantizeLinear", "ec scale zero", "ed"),
+        node("Add", f"d {other}" if is_first else f"{other} d", "s" if relu else "y"),
+    ]
+    if relu:
+        nodes.append(node("Relu", "s", "y"))
+    weights = {
+        "w": numbers(70, 70, 1, 1, seed=1) / np.float32(8),
+        "v": numbers(70, 70, 1, 1, seed=2) / np.float32(9),
+        "f": numbers(70, 70, 1, 1, seed=4) / np.float32(9),
+        "b": numbers(70, seed=3),
+        "scale": np.asarray(0.021, np.float32),
+        "zero": np.asarray(120, np.uint8),
+        "none": np.asarray(0, np.uint8),
+    }
+    case = Case("residual", nodes, {"x": numbers(2, 70, 9, 11)}, weights, {"w": 0, "v": 0, "f": 0})
+    return case, quantized_model(case, "uint8")
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("other", ["rd", "ed", "d"])
+def test_addition_on_the_way_of_a_convolution(is_first: bool, relu: bool, other: str) -> None:
+    case, model = residual_model(is_first, relu, other)
+    expected = run_onnxruntime(model, case.inputs)[0].astype(int)
+    assert np.ptp(expected) > 100
+    for isa in available_isas():
+        together, _, result = same_bytes_apart(case, model, isa)
+        # One code of q is up to two of the result.
+        assert np.abs(result.astype(int) - expected).max() <= (2 if other != "d" else 4)
+        assert not any(info.kernel.startswith("add") for info in together.explain())

@@ -7,7 +7,7 @@ import pytest
 
 from q8tool.errors import NativeError
 from q8tool.native import Plan
-from tests.native.one_step import ISAS, run_one, run_step
+from tests.native.one_step import ISAS, round_to_code, run_one, run_step
 from tests.native.reference import Geometry, conv, float_result, random_geometry, requantized
 
 KINDS = ("dense", "lines", "grouped", "depthwise", "square")
@@ -71,6 +71,72 @@ def test_codes_of_products_up_to_and_beyond_int32(kind: str, most: float, isa: s
         got = convolved(x, w, g, numbers, isa)
         wanted = requantized(acc, multiplier, 131)
         np.testing.assert_array_equal(got, wanted, err_msg=f"seed {seed}: {g}")
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", ["dense", "lines", "grouped"])
+def test_sums_of_codes_equal_the_formula(kind: str, isa: str) -> None:
+    for seed in SEEDS[:24]:
+        rng = np.random.default_rng(seed)
+        g = random_geometry(rng, kind)
+        x, w, addend = codes(rng, g.x_shape), weights_of(rng, g), codes(rng, g.y_shape)
+        # With zero points of weights the sums take the way over a tile of accumulators.
+        w_zero_point = rng.integers(-9, 9, g.y_shape[3], np.int32) if seed % 3 == 0 else None
+        factors = w.astype(np.int64)
+        if w_zero_point is not None:
+            factors = factors - w_zero_point[:, None, None, None]
+        acc = conv(x.astype(np.int64) - 11, factors, g)
+        multiplier = (rng.uniform(20, 300, g.y_shape[3]) / (1 + np.abs(acc).max())).astype("f")
+        a, b = (np.float32(v) for v in rng.uniform(-1.5, 1.5, 2))
+        a_zero, b_zero, y_zero = (int(v) for v in rng.integers(0, 256, 3))
+        low, high = (3, 250) if seed % 2 else (0, 255)
+        if seed % 4 == 0:
+            b_zero = y_zero = 0
+        table = rng.permutation(256).astype(np.uint8)
+
+        def add(p: Plan, x: int, addend: int, y: int) -> range:
+            return p.conv(
+                x,
+                y,
+                w,  # noqa: B023
+                **g.window,  # noqa: B023
+                weight_zero_point=w_zero_point,  # noqa: B023
+                x_zero_point=11,
+                multiplier=multiplier,  # noqa: B023
+                y_zero_point=100,
+                y_low=5,
+                addend=addend,
+                sum_codes=(a_zero, b_zero, y_zero, low, high),  # noqa: B023
+                sum_multipliers=(float(a), float(b)),  # noqa: B023
+                table=table,  # noqa: B023
+            )
+
+        got = run_one(add, [x, addend], np.uint8, g.y_shape, isa=isa)
+        before = requantized(acc, multiplier, 100, (5, 255)).astype(np.float32)
+        left = (before - np.float32(a_zero)) * a
+        right = (addend.astype(np.float32) - np.float32(b_zero)) * b
+        wanted = table[round_to_code(left + right, y_zero, low, high)]
+        np.testing.assert_array_equal(got, wanted, err_msg=f"seed {seed}: {g}")
+
+
+@pytest.mark.parametrize(
+    ("groups", "shape", "numbers", "message"),
+    [
+        (1, (1, 4, 5, 8), {}, "not like y"),
+        (1, (1, 5, 5, 8), {"sum_multipliers": (1.0, 2.0**20)}, "too large"),
+        (1, (1, 5, 5, 8), {"sum_multipliers": (float("nan"), 1.0)}, "too large"),
+        (8, (1, 5, 5, 8), {}, "depthwise"),
+        (1, (1, 5, 5, 8), {"sum_codes": (0, 0, 0, 9, 8)}, "limits 9..8"),
+    ],
+)
+def test_addends_that_are_refused(
+    groups: int, shape: tuple[int, ...], numbers: dict[str, Any], message: str
+) -> None:
+    w, one = np.ones((8, 1, 1, 8 // groups), np.int8), np.ones(8, np.float32)
+    with Plan() as plan:
+        x, y, addend = (plan.tensor(np.uint8, s, None) for s in [(1, 5, 5, 8)] * 2 + [shape])
+        with pytest.raises(NativeError, match=message):
+            plan.conv(x, y, w, multiplier=one, groups=groups, addend=addend, **numbers)
 
 
 @pytest.mark.parametrize("isa", ISAS)

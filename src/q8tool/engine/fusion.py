@@ -1,6 +1,7 @@
 """Steps that another step does on its way: they vanish from the list, and their nodes move along.
 
 conv, then table           the convolution's codes go through the table before they leave the cache
+conv, then add             the convolution's codes are added to others while they are in registers
 mul, then conv 1 x 1       pixels times one code per channel, as the convolution reads them
 quantize, then transpose   of a photo: planes of floats become pixels of codes in one pass
 """
@@ -15,8 +16,9 @@ from q8tool.engine.tensors import NativeStep, Step, Storage, Tensor, contiguous_
 
 __all__ = ["fused"]
 
-# Of q8_gate: products of two codes then stay within int32.
+# Of q8_gate and q8_addend: products of two codes, and sums of them, then stay within int32.
 _MOST_GATE_MULTIPLIER = 1024.0
+_MOST_SUM_MULTIPLIER = 2.0**20
 
 
 def fused(steps: Sequence[Step], wanted: Iterable[Tensor]) -> list[Step]:
@@ -27,14 +29,19 @@ def fused(steps: Sequence[Step], wanted: Iterable[Tensor]) -> list[Step]:
     uses = _Uses(steps, wanted)
     kept: dict[Step, None] = {}
     writers: dict[Storage, Step] = {}
-    for step in steps:
-        first = writers.get(step.inputs[0].storage) if step.inputs else None
-        joined = None if first is None else _joined(first, step, uses)
-        last = step if joined is None else joined
-        if first is not None and joined is not None:
-            # At the later place, where everything that either reads is there.
-            del kept[first]
+    places: dict[Step, int] = {}
+    for place, step in enumerate(steps):
+        before = {writers[tensor.storage] for tensor in step.inputs if tensor.storage in writers}
+        last = step
+        for first in sorted(before, key=lambda writer: places[writer], reverse=True):
+            joined = _joined(first, step, uses)
+            if joined is not None:
+                # At the later place, where everything that either reads is there.
+                del kept[first]
+                last = joined
+                break
         kept[last] = None
+        places[last] = place
         writers.update((tensor.storage, last) for tensor in last.outputs)
     return list(kept)
 
@@ -84,6 +91,46 @@ def _conv_table(conv: NativeStep, step: NativeStep) -> NativeStep | None:
     )
 
 
+def _conv_add(conv: NativeStep, add: NativeStep) -> NativeStep | None:
+    before, numbers = conv.writes["y"], add.arguments
+    (a, summand), (b, addend) = add.reads.items()
+    assert summand is not None
+    assert addend is not None
+    if summand.storage is not before.storage:
+        (a, summand), (b, addend) = (b, addend), (a, summand)
+    if (
+        numbers["op"] != "add"
+        or before.dtype != np.uint8
+        or conv.arguments.get("table") is not None
+        or conv.reads.get("addend") is not None
+        or _is_depthwise(conv)
+        or addend.storage is before.storage
+        or not summand.shape == addend.shape == add.outputs[0].shape
+        or not all(abs(numbers[f"{name}_multiplier"]) < _MOST_SUM_MULTIPLIER for name in "ab")
+    ):
+        return None
+    return replace(
+        conv,
+        reads={**conv.reads, "addend": addend.view(before.shape)},
+        writes={"y": Tensor(add.outputs[0].storage, before.dtype, before.shape)},
+        arguments={
+            **conv.arguments,
+            "sum_codes": (
+                *(numbers[f"{name}_zero_point"] for name in (a, b, "y")),
+                numbers["y_low"],
+                numbers["y_high"],
+            ),
+            "sum_multipliers": tuple(numbers[f"{name}_multiplier"] for name in (a, b)),
+        },
+        nodes=_nodes(conv, add),
+    )
+
+
+def _is_depthwise(conv: NativeStep) -> bool:
+    groups = conv.arguments.get("groups", 1)
+    return bool(groups > 1 and groups == conv.inputs[0].shape[3] == conv.writes["y"].shape[3])
+
+
 def _gate_conv(mul: NativeStep, conv: NativeStep) -> NativeStep | None:
     y, product = mul.outputs[0], mul.arguments
     x, gate = mul.reads["a"], mul.reads["b"]
@@ -93,7 +140,8 @@ def _gate_conv(mul: NativeStep, conv: NativeStep) -> NativeStep | None:
     if x is None or gate is None or x.shape != y.shape or not _is_plain_product(conv, y):
         return None
     if (
-        product["op"] != "mul"
+        conv.inputs[0].storage is not y.storage
+        or product["op"] != "mul"
         or gate.shape != (y.shape[0], 1, 1, y.shape[3])
         or abs(product["a_multiplier"]) >= _MOST_GATE_MULTIPLIER
         or conv.arguments["x_zero_point"] != product["y_zero_point"]
@@ -156,6 +204,7 @@ def _nodes(first: NativeStep, second: NativeStep) -> tuple[Node, ...]:
 
 _JOINS: dict[tuple[str, str], Callable[[NativeStep, NativeStep], NativeStep | None]] = {
     ("conv", "table"): _conv_table,
+    ("conv", "binary"): _conv_add,
     ("binary", "conv"): _gate_conv,
     ("quantize", "copy"): _quantize_transpose,
 }

@@ -64,6 +64,9 @@ class Plan(MovingPlan):
         gate_low: int = 0,
         gate_high: int = 255,
         gate_multiplier: float = 1.0,
+        addend: int | None = None,
+        sum_codes: Sequence[int] = (0, 0, 0, 0, 255),
+        sum_multipliers: tuple[float, float] = (1.0, 1.0),
     ) -> range:
         """Convolution of codes, and every product with constant weights: q8_plan_add_conv.
 
@@ -71,6 +74,8 @@ class Plan(MovingPlan):
         weight_zero_point, bias, multiplier, float_bias   None or [OC]
         table     None, or what each code becomes at last: 256 codes
         gate      None, or a tensor [N, 1, 1, C] that x is multiplied with: q8_gate
+        addend    None, or a tensor like y to which codes are added: q8_addend, whose codes (zero
+                  points of a, b and y, lowest and highest y) and multipliers (of a and b) follow
         """
         arguments = Arguments()
         outputs = [len(weights)]
@@ -96,6 +101,10 @@ class Plan(MovingPlan):
         kept_gate = None if gate is None else ffi.new("q8_gate *", (gate, *numbers))
         if kept_gate is not None:
             descriptor.gate = kept_gate
+        codes = (_optional(addend), *sum_codes, *sum_multipliers)
+        kept_addend = ffi.new("q8_addend *", codes)
+        if addend is not None:
+            descriptor.addend = kept_addend
         return self._add(lib.q8_plan_add_conv, descriptor, writes=[y])
 
     def matmul(
