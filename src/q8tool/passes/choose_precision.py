@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from q8tool.model.graph import constant, get_int, get_string
 from q8tool.ops.registry import Quantization, leaves_range, row
+from q8tool.passes.conversions import is_depthwise
 from q8tool.passes.one_input import OneInput, is_number, one_input
 
 __all__ = ["UNREAD", "Choice", "Unit", "choose_precision"]
@@ -147,7 +148,7 @@ def _unit(
         if inputs_known:
             return unit
         if unit.has_weights and node.op_type in ("Conv", "MatMul", "Gemm"):
-            if _is_depthwise(node):
+            if is_depthwise(node):
                 return "a range at run time would cost more than it saves"
             return replace(unit, form="dynamic")
         return "the range of its input is not known before run time"
@@ -156,12 +157,6 @@ def _unit(
     if not inputs_known or (kind != "same" and not is_known(unit.output)):
         return "a range is not known before run time"
     return unit
-
-
-def _is_depthwise(node: ir.Node) -> bool:
-    """One input channel per group: each value is read for a handful of products only."""
-    weights = constant(node.inputs[1])
-    return get_int(node, "group", 1) > 1 and weights is not None and weights.shape[1] == 1
 
 
 def _activations(
@@ -192,16 +187,14 @@ def _weight_activations(node: ir.Node) -> tuple[int, ...] | str:
     if any(value is not None and not _is_float(value) for value in node.inputs):
         return "it does not compute in float32"
     weights = constant(node.inputs[1])
-    if node.op_type == "MatMul" and weights is None:
-        return "its left side is constant" if constant(node.inputs[0]) is not None else (0, 1)
+    if node.op_type == "MatMul" and (weights is None or weights.ndim != 2):
+        return _both_sides(node)
     if weights is None:
         return "its weights are not constant"
     if not np.isfinite(weights).all():
         return "its weights hold NaN or infinity"
     if node.op_type == "Gemm" and get_int(node, "transA", 0):
         return "its left side is transposed"
-    if node.op_type == "MatMul" and weights.ndim != 2:
-        return "its weights are not a matrix"
     if len(node.inputs) > 2 and node.inputs[2] is not None:
         bias = constant(node.inputs[2])
         if bias is None:
@@ -209,6 +202,16 @@ def _weight_activations(node: ir.Node) -> tuple[int, ...] | str:
         if node.op_type == "Gemm" and not _is_per_column(bias, weights, node):
             return "its bias differs from row to row"
     return (0,)
+
+
+def _both_sides(node: ir.Node) -> tuple[int, ...] | str:
+    """The sides of a MatMul without a weight matrix: both are activations, a constant one too."""
+    sides = [constant(value) for value in node.inputs]
+    if all(side is not None for side in sides):
+        return "it is constant"
+    if any(side is not None and not np.isfinite(side).all() for side in sides):
+        return "its weights hold NaN or infinity"
+    return (0, 1)
 
 
 def _is_per_column(bias: NDArray[Any], weights: NDArray[Any], node: ir.Node) -> bool:

@@ -28,6 +28,7 @@ __all__ = [
     "FloatWeights",
     "float_weights",
     "give_output_name",
+    "is_depthwise",
     "output_channel_axis",
     "take_over",
 ]
@@ -80,6 +81,14 @@ class FloatWeights:
         )
 
 
+def is_depthwise(node: ir.Node) -> bool:
+    """A Conv of one input channel per group: each value is read for a handful of products only."""
+    if node.op_type != "Conv" or get_int(node, "group", 1) == 1:
+        return False
+    weights = constant(node.inputs[1])
+    return weights is not None and weights.shape[1] == 1
+
+
 def output_channel_axis(node: ir.Node) -> int:
     """The axis of the weights that counts output channels.
 
@@ -91,7 +100,9 @@ def output_channel_axis(node: ir.Node) -> int:
         return 0
     if node.op_type == "Gemm":
         return 0 if get_int(node, "transB", 0) else 1
-    return 1
+    weights = node.inputs[1]
+    rank = None if weights is None or weights.shape is None else len(weights.shape)
+    return 1 if rank is None else rank - 1
 
 
 def float_weights(node: ir.Node) -> FloatWeights:

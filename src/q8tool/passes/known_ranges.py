@@ -42,11 +42,12 @@ def known_ranges(model: ir.Model, given: Mapping[str, Range]) -> dict[str, Range
 
 
 def _of_constants(model: ir.Model) -> dict[str, Range]:
-    """Constants that arithmetic reads as if they were activations: Add's and Mul's."""
+    """Constants that arithmetic reads as if they were activations: Add's, Mul's, MatMul's."""
     ranges = {}
     for node in model.graph:
         found = row(node.domain, node.op_type)
-        if found is None or found.quantization not in ("binary", "concat"):
+        is_read = found is not None and found.quantization in ("binary", "concat")
+        if not is_read and node.op_type != "MatMul":
             continue
         for value in node.inputs:
             array = constant(value)

@@ -23,7 +23,6 @@ from q8tool.ops.registry import row
 from q8tool.passes.conversions import ConversionWriter, output_channel_axis
 
 __all__ = [
-    "RECURRENT",
     "SMALLEST",
     "move_weights_out",
     "quantize_weights",
@@ -36,7 +35,7 @@ __all__ = [
 LEVELS = 256
 # What is smaller than this is not worth a node, its scales and a rounding error.
 SMALLEST = 64
-RECURRENT = ("LSTM", "GRU", "RNN")
+_RECURRENT = ("LSTM", "GRU", "RNN")
 
 
 def quantize_weights(
@@ -133,7 +132,7 @@ def weights_of(
 
 def _weight_inputs(node: ir.Node) -> list[tuple[int, int]]:
     """(input, output-channel axis) of what the operator reads as weights."""
-    if node.domain == "" and node.op_type in RECURRENT:
+    if node.domain == "" and node.op_type in _RECURRENT:
         return [(1, 1), (2, 1)]  # directions, gates, ...
     if node.domain == "" and node.op_type == "Gather":
         return [(0, 0)]
