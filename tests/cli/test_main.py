@@ -146,7 +146,7 @@ def test_a_bug_is_one_line_and_a_traceback_on_demand(
 
 def test_out_of_memory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     raising(monkeypatch, MemoryError())
-    assert main(["freeze"]) == 1
+    assert main(["freeze"]) == 5
     assert capsys.readouterr().err == "error: not enough memory\n"
 
 

@@ -124,7 +124,9 @@ class Session:
 
         feeds  None: zeros, symbolic dimensions 1
         """
-        arrays = self._assumed_feeds() if feeds is None else self._checked(feeds)
+        if feeds is None:
+            feeds = {name: array.copy() for name, array in self._assumed_feeds().items()}
+        arrays = self._checked(feeds)
         return self._program(arrays).profile(arrays, self.threads, _PROFILE_RUNS)
 
     # ---- inside ----
