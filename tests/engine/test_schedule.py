@@ -11,7 +11,7 @@ from q8tool.engine.graph import Node
 from q8tool.engine.schedule import segments, without_unread
 from q8tool.engine.tensors import HostStep, NativeStep, Step, Storage, Tensor
 
-NODE = Node("n", "Op", "", 1, (), (), {}, (), onnx.NodeProto())
+NODE = Node("n", "Op", "", 1, (), (), {}, (), onnx.NodeProto)
 
 
 def tensor() -> Tensor:

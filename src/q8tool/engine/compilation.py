@@ -20,7 +20,6 @@ from q8tool.engine.schedule import Segment, segments, without_unread
 from q8tool.engine.tensors import HostStep, Storage, Tensor
 from q8tool.engine.widen import widened
 from q8tool.errors import InputError
-from q8tool.ops.host import HostOperator
 
 __all__ = ["compiled"]
 
@@ -85,6 +84,8 @@ def _compiled(
     made: list[HostSegment | NativeSegment] = []
     for segment in ordered:
         if isinstance(segment, HostStep):
+            from q8tool.ops.host import HostOperator
+
             node = segment.node
             made.append(HostSegment(segment, HostOperator(node.proto, node.reads, graph.opsets)))
         else:

@@ -1,29 +1,27 @@
 """What is known of every value before anything runs, for inputs of given shapes.
 
-One walk over the graph: shapes and types by onnx's inference of each node, and values that depend
-on nothing but constants and shapes. The latter are computed when somebody asks, so that weights
+One walk over the graph: shapes and types by the rules of the standard (shape_rules.py) or by onnx's
+own inference of a node (onnx_inference.py), and values that depend on nothing but constants and
+shapes. The latter are computed when somebody asks, so that weights
 behind DequantizeLinear are not expanded for nothing, while shape arithmetic folds away.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper, shape_inference
 
 from q8tool.engine.graph import Graph, Node
-from q8tool.errors import InputError
-from q8tool.ops.histogram import SHAPE as HISTOGRAM_SHAPE
-from q8tool.ops.host import HostOperator
+from q8tool.engine.shape_rules import types_by_rule
 from q8tool.ops.registry import OWN_DOMAIN, RANDOM_OPS
 
 __all__ = ["Fact", "known_facts"]
 
 Array = NDArray[Any]
+Described = tuple[np.dtype[Any] | None, tuple[int, ...] | None]
 # Constants up to this size are shown to shape inference; those that matter are shapes and axes.
 _SMALL = 1024
 # Chains of so many foldable nodes are computed link by link: calls inside calls have a limit.
@@ -31,13 +29,17 @@ _DEEPEST = 40
 # Operators whose result has the type and shape of their first input: no need to ask onnx.
 _LIKE_FIRST_INPUT = frozenset(
     {
-        "Abs", "Clip", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log",
-        "Mish", "Neg", "PRelu", "Reciprocal", "Relu", "Selu", "Sigmoid", "Softmax", "Softplus",
-        "Sqrt", "Tanh",
+        "Abs", "Ceil", "Celu", "Clip", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid",
+        "HardSwish", "LeakyRelu", "Log", "LogSoftmax", "Mish", "Neg", "PRelu", "Reciprocal", "Relu",
+        "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softmax", "Softplus", "Softsign", "Sqrt",
+        "Swish", "Tanh", "ThresholdedRelu",
     }
 )  # fmt: skip
-# Operators of whose float inputs the values say what shape comes out.
-_SHAPED_BY_FLOATS = frozenset({"Range", "Resize", "Upsample"})
+# Attributes of Constant whose values have a type of their own.
+_CONSTANT_TYPES = {
+    "value_float": np.float32, "value_floats": np.float32, "value_int": np.int64,
+    "value_ints": np.int64,
+}  # fmt: skip
 
 
 class Fact:
@@ -101,10 +103,9 @@ def known_facts(
     for name, read in graph.constants.items():
         if name not in facts:
             facts[name] = Fact(*graph.constant_types[name], read)
-    opset_imports = [helper.make_opsetid(d, v) for d, v in graph.opsets.items()]
     for node in graph.nodes:
         folded = _folded(graph, node, facts, makers)
-        results = _results(node, folded, facts, opset_imports)
+        results = _results(graph, node, folded, facts)
         for name, fact in zip(node.outputs, results, strict=True):
             if name:
                 facts[name] = fact
@@ -114,24 +115,35 @@ def known_facts(
 
 
 def _results(
-    node: Node,
-    folded: "_Folded | None",
-    facts: dict[str, Fact],
-    opset_imports: list[onnx.OperatorSetIdProto],
+    graph: Graph, node: Node, folded: "_Folded | None", facts: dict[str, Fact]
 ) -> list[Fact]:
     """What is known of the node's outputs, in their order."""
     alike = _like_first_input(node, facts)
     if alike is not None:
         read = None if folded is None else partial(folded.output, 0)
         return [_or_empty(Fact(alike.dtype, alike.shape, read))]
-    is_told = folded is not None and _is_eager(node)
-    types = {} if is_told else _inferred(node, facts, opset_imports)
     found = []
-    for position, name in enumerate(node.outputs):
-        fact = _output_fact(types.get(name), folded, position) if name else Fact(None, None)
-        known = fact if fact.shape is not None else _without_rule(node, facts) or fact
+    types = _types(graph, node, folded, facts)
+    for position, (name, described) in enumerate(zip(node.outputs, types, strict=True)):
+        fact = _output_fact(described, folded, position) if name else Fact(None, None)
+        known = fact if fact.shape is not None else _unknown_to_onnx(node, facts) or fact
         found.append(_or_empty(known))
     return found
+
+
+def _types(
+    graph: Graph, node: Node, folded: "_Folded | None", facts: dict[str, Fact]
+) -> Sequence[Described]:
+    """Types and shapes of the node's outputs, as far as anybody infers them."""
+    if folded is not None and _is_eager(node):
+        return [(None, None)] * len(node.outputs)
+    ruled = types_by_rule(node, facts)
+    if ruled is not None:
+        return ruled
+    from q8tool.engine.onnx_inference import inferred_by_onnx
+
+    inferred = inferred_by_onnx(node, facts, graph.opsets)
+    return [inferred.get(name, (None, None)) for name in node.outputs]
 
 
 def _or_empty(fact: Fact) -> Fact:
@@ -190,8 +202,12 @@ class _Folded:
     def output(self, position: int) -> Array:
         if self._outputs is not None:
             return np.asarray(self._outputs[position])
-        operator = HostOperator(self._node.proto, self._node.reads, self._graph.opsets)
-        results = operator.run([fact.array() for fact in self._inputs])
+        results = _plain_results(self._node, self._inputs)
+        if results is None:
+            from q8tool.ops.host import HostOperator
+
+            operator = HostOperator(self._node.proto, self._node.reads, self._graph.opsets)
+            results = operator.run([fact.array() for fact in self._inputs])
         named = iter(results)
         outputs = [next(named) if name else None for name in self._node.outputs]
         if self._is_kept or sum(np.size(result) for result in results) <= _SMALL:
@@ -199,61 +215,27 @@ class _Folded:
         return np.asarray(outputs[position])
 
 
-def _output_fact(proto: onnx.TypeProto | None, folded: _Folded | None, position: int) -> Fact:
-    dtype, shape = _described(proto)
+def _plain_results(node: Node, inputs: Sequence[Fact]) -> list[Array] | None:
+    """What a node gives that needs no arithmetic: numbers of its own, or of a shape."""
+    given = dict(node.attributes)
+    if node.op_type == "Constant" and len(given) == 1:
+        ((name, value),) = given.items()
+        if isinstance(value, np.ndarray) or name in _CONSTANT_TYPES:
+            return [np.asarray(value, _CONSTANT_TYPES.get(name))]
+    if node.op_type == "Shape" and inputs[0].shape is not None:
+        dims = inputs[0].shape[given.get("start", 0) : given.get("end")]
+        return [np.asarray(dims, np.int64)]
+    return None
+
+
+def _output_fact(described: Described, folded: _Folded | None, position: int) -> Fact:
+    dtype, shape = described
     if folded is None:
         return Fact(dtype, shape)
     if dtype is None or shape is None:
         array = folded.output(position)
         return Fact(array.dtype, array.shape, lambda: array)
     return Fact(dtype, shape, lambda: folded.output(position))
-
-
-def _described(proto: onnx.TypeProto | None) -> tuple[np.dtype[Any] | None, tuple[int, ...] | None]:
-    """Type and shape of an inferred type; None for what it leaves open."""
-    if proto is None or not proto.HasField("tensor_type") or not proto.tensor_type.elem_type:
-        return None, None
-    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(proto.tensor_type.elem_type))
-    if not proto.tensor_type.HasField("shape"):
-        return dtype, None
-    dims = proto.tensor_type.shape.dim
-    if not all(dim.HasField("dim_value") for dim in dims):
-        return dtype, None
-    return dtype, tuple(dim.dim_value for dim in dims)
-
-
-def _inferred(
-    node: Node, facts: dict[str, Fact], opset_imports: list[onnx.OperatorSetIdProto]
-) -> dict[str, onnx.TypeProto]:
-    """Types of the node's outputs as far as onnx infers them from this node alone."""
-    if any(facts[name].dtype is None for name in node.reads):
-        return {}
-    try:
-        schema = onnx.defs.get_schema(node.op_type, node.version, node.domain)
-        types = {name: _type_proto(facts[name]) for name in node.reads}
-        data = {
-            name: numpy_helper.from_array(facts[name].array(), name)
-            for name in node.reads
-            if facts[name].is_small and _shapes_results(node, facts[name])
-        }
-        return dict(
-            shape_inference.infer_node_outputs(
-                schema, node.proto, types, data, opset_imports=opset_imports
-            )
-        )
-    except (
-        shape_inference.InferenceError, onnx.checker.ValidationError, onnx.defs.SchemaError,
-        InputError, RuntimeError,
-    ):  # fmt: skip
-        return {}
-
-
-def _shapes_results(node: Node, fact: Fact) -> bool:
-    """Whether the result's shape may depend on the values of this input."""
-    assert fact.dtype is not None
-    if fact.dtype == np.dtype(object):
-        return False
-    return fact.dtype.kind != "f" or node.op_type in _SHAPED_BY_FLOATS
 
 
 def _like_first_input(node: Node, facts: Mapping[str, Fact]) -> Fact | None:
@@ -275,10 +257,12 @@ def _like_first_input(node: Node, facts: Mapping[str, Fact]) -> Fact | None:
     return None
 
 
-def _without_rule(node: Node, facts: dict[str, Fact]) -> Fact | None:
+def _unknown_to_onnx(node: Node, facts: dict[str, Fact]) -> Fact | None:
     """Of operators for which onnx infers nothing: functions of its own, and ours."""
     if (node.domain, node.op_type) == (OWN_DOMAIN, "Histogram"):
-        return Fact(np.dtype(np.int64), HISTOGRAM_SHAPE)
+        from q8tool.ops.histogram import SHAPE
+
+        return Fact(np.dtype(np.int64), SHAPE)
     read = [facts[name] for name in node.reads]
     shapes = [fact.shape for fact in read if fact.shape is not None]
     if node.domain or len(shapes) < len(read):
@@ -288,8 +272,3 @@ def _without_rule(node: Node, facts: dict[str, Fact]) -> Fact | None:
     if node.op_type in ("GreaterOrEqual", "LessOrEqual"):
         return Fact(np.dtype(np.bool_), np.broadcast_shapes(*shapes))
     return None
-
-
-def _type_proto(fact: Fact) -> onnx.TypeProto:
-    assert fact.dtype is not None
-    return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(fact.dtype), fact.shape)

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from q8tool.engine.graph import Node
 from q8tool.engine.lowering import Lowering, scalar
 from q8tool.engine.values import Value
-from q8tool.ops.host import shared_operator
 
 __all__ = ["known_function"]
 
@@ -117,6 +116,8 @@ def _signature(lowering: Lowering, nodes: Sequence[Node], start: str) -> Any:
 
 def _evaluated(lowering: Lowering, nodes: Sequence[Node], start: str) -> Floats:
     """What the nodes make of the row of numbers."""
+    from q8tool.ops.host import shared_operator
+
     values: dict[str, NDArray[Any]] = {start: _ROW}
     for node in nodes:
         inputs = []

@@ -21,7 +21,6 @@ from q8tool.engine.lower_arithmetic import lower_arithmetic, lower_clamp_arithme
 from q8tool.engine.lowering import Lowering, LoweringFunction, constant_tensor, scalar
 from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_axis, physical_shape
 from q8tool.engine.values import Codes, Declined, Value
-from q8tool.ops.host import shared_operator
 
 __all__ = ["LOWERINGS", "broadcast_form"]
 
@@ -172,6 +171,8 @@ def _made_table(lowering: Lowering, node: Node, emit: LoweringFunction) -> bool:
             tables.append(codes.table)
     if codes is None:
         return False
+    from q8tool.ops.host import shared_operator
+
     operator = shared_operator(node.proto, node.reads, lowering.graph.opsets, tables)
     table = np.asarray(operator.run(tables)[0], np.float32)
     lowering.output(node).codes = Codes(codes.source, table, codes.grid, is_affine=False)

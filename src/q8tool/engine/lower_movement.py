@@ -24,7 +24,6 @@ from q8tool.engine.tensors import (
     physical_shape,
 )
 from q8tool.engine.values import Codes, Declined, Value
-from q8tool.ops.host import HostOperator
 
 __all__ = ["LOWERINGS", "constant_input", "moved", "slice_bounds"]
 
@@ -125,6 +124,8 @@ def _lower_dropping(lowering: Lowering, node: Node) -> None:
         raise Declined("dropout in training mode is random")
     if not x.is_float:
         raise Declined("its input is not float32")
+    from q8tool.ops.host import HostOperator
+
     ones = np.ones(x.shape, np.float32)
     operator = HostOperator(node.proto, node.reads, lowering.graph.opsets)
     kept = operator.run([ones, *(value.fact.array() for value in parameters)])

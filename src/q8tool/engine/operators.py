@@ -2,15 +2,16 @@
 
 from q8tool.engine.graph import Graph
 from q8tool.engine.lowerings import LOWERINGS
-from q8tool.ops.host import HostOperator
 
 __all__ = ["refuse_unknown_operators"]
 
 
 def refuse_unknown_operators(graph: Graph) -> None:
     """Raises UnsupportedError for an operator that nobody implements, before any run needs it."""
-    seen = set(LOWERINGS)
+    seen = {*LOWERINGS, ("", "Constant"), ("", "Shape")}
     for node in graph.nodes:
         if (node.domain, node.op_type) not in seen:
+            from q8tool.ops.host import HostOperator
+
             HostOperator(node.proto, node.reads, graph.opsets)
             seen.add((node.domain, node.op_type))

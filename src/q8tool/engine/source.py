@@ -5,6 +5,7 @@ What compiles is imported only then: a process that finds its plans in the cache
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,10 +45,9 @@ class Source:
     @cached_property
     def graph(self) -> "Graph":
         """The model's graph, read when it is first asked for."""
-        from q8tool.engine.graph import read_graph
         from q8tool.engine.operators import refuse_unknown_operators
 
-        graph = read_graph(self._loaded)
+        graph = self._plain_graph() or self._any_graph()
         known = {name for node in graph.nodes for name in node.outputs}
         known.update(graph.constants, (info.name for info in graph.inputs))
         for info in graph.outputs:
@@ -81,38 +81,63 @@ class Source:
 
     # ---- inside ----
 
-    @cached_property
-    def _loaded(self) -> "ir.Model":
+    def _plain_graph(self) -> "Graph | None":
+        """Of a plain file, read without onnx; None of everything else."""
+        if not isinstance(self._model, str | os.PathLike):
+            return None
+        from q8tool.engine.plain_graph import plain_graph
+        from q8tool.model.plain_file import read_plain
+
+        model = None
+        with suppress(OSError):  # io.load says what is wrong with the file
+            if Path(self._model).is_file():
+                model = read_plain(Path(self._model))
+        if model is None:
+            return None
+        self._check_plans()
+        return plain_graph(model)
+
+    def _any_graph(self) -> "Graph":
         import onnx_ir as ir
 
-        if isinstance(self._model, ir.Model):
-            return self._model
-        if not isinstance(self._model, str | os.PathLike):
-            return ir.from_proto(self._model)
+        from q8tool.engine.read_graph import read_graph
         from q8tool.model import io
 
+        if isinstance(self._model, ir.Model):
+            return read_graph(self._model)
+        if not isinstance(self._model, str | os.PathLike):
+            return read_graph(ir.from_proto(self._model))
         model = io.load(self._model)
+        self._check_plans()
+        if io.reads_other_files(model):
+            self._plans = None
+        return read_graph(model)
+
+    def _check_plans(self) -> None:
+        """Of a file that is not what it was, no plans are kept."""
         if self._plans is not None and not self._plans.is_current():
             if self._is_known:
                 raise InputError(f"{self._model}: the file has changed since it was opened")
             self._plans = None
-        if io.reads_other_files(model):
-            self._plans = None
-        return model
 
     def _read_summary(self) -> Summary:
         """Of the graph; kept for the next process."""
         from q8tool.engine.parameters import parameter_inputs
-        from q8tool.model.probabilities import gives_probabilities
+        from q8tool.model.probabilities import is_probability
 
         graph = self.graph
-        outputs = self._loaded.graph.outputs
+        makers = {name: node for node in graph.nodes for name in node.outputs if name}
+
+        def maker(name: str) -> tuple[str, str | None] | None:
+            node = makers.get(name)
+            return None if node is None else (node.op_type, node.input(0) or None)
+
         summary = Summary(
             inputs=tuple(graph.inputs),
             outputs=tuple(graph.outputs),
             optional=graph.optional,
-            metadata_props=dict(self._loaded.metadata_props),
-            probabilities=frozenset(v.name or "" for v in outputs if gives_probabilities(v)),
+            metadata_props=graph.metadata_props,
+            probabilities=frozenset(o.name for o in graph.outputs if is_probability(o.name, maker)),
             parameters=parameter_inputs(graph),
         )
         if self._plans is not None:

@@ -12,18 +12,22 @@ move data do so in whichever type their input has.
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
 from q8tool.engine.facts import Fact
 from q8tool.engine.graph import Graph, Node
 
+if TYPE_CHECKING:
+    import onnx
+
 __all__ = ["widened"]
 
 _NARROW = ("float16", "bfloat16")
+# TensorProto.DataType
+_DATA_TYPES = {"float32": 1, "float16": 10, "bfloat16": 16}
 # Rounding before them is the same as rounding behind them, or would be lost in codes.
 _ROUNDED_LATER = frozenset({("", "Relu"), ("", "Clip"), ("", "QuantizeLinear")})
 _DEQUANTIZE = ("", "DequantizeLinear")
@@ -134,7 +138,7 @@ class _Rewriting:
 
     def _cast(self, x: str, y: str, dtype: np.dtype[Any] | None) -> Node:
         assert dtype is not None
-        to = int(ir.DataType.from_numpy(dtype))
+        to = _DATA_TYPES[dtype.name]
         return Node(
             name=f"cast of {x}",
             op_type="Cast",
@@ -144,8 +148,14 @@ class _Rewriting:
             outputs=(y,),
             attributes={"to": to},
             captured=(),
-            source=ir.Node("", "Cast", [None], [ir.AttrInt64("to", to)]),
+            make_proto=partial(_cast_proto, to),
         )
+
+
+def _cast_proto(to: int) -> "onnx.NodeProto":
+    from onnx import helper
+
+    return helper.make_node("Cast", [""], [""], to=to)
 
 
 def _is_narrow(fact: Fact) -> bool:

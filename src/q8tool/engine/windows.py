@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from q8tool.engine.graph import Node
 from q8tool.engine.tensors import Tensor
 from q8tool.engine.values import Declined
-from q8tool.ops.convolution import same_pads
+from q8tool.ops.padding import same_pads
 
 __all__ = ["Window", "as_picture", "volume_windows", "window_of"]
 

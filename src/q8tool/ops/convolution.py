@@ -13,19 +13,12 @@ from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
 
 from q8tool.numerics.rounding import requantize
+from q8tool.ops.padding import same_pads
 from q8tool.ops.quantization import code_type
 
-__all__ = ["Conv", "ConvInteger", "QLinearConv", "convolve", "same_pads"]
+__all__ = ["Conv", "ConvInteger", "QLinearConv", "convolve"]
 
 Array = NDArray[Any]
-
-
-def same_pads(auto_pad: str, size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-    """Padding before and after one dimension under SAME_UPPER or SAME_LOWER (ONNX Conv)."""
-    out = -(-size // stride)
-    total = max(0, (out - 1) * stride + (kernel - 1) * dilation + 1 - size)
-    less, more = total // 2, total - total // 2
-    return (less, more) if auto_pad == "SAME_UPPER" else (more, less)
 
 
 def convolve(x: Array, w: Array, attributes: dict[str, Any]) -> Array:

@@ -14,9 +14,10 @@ the engine. An operator without a row runs on the host, in float.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import onnx_ir as ir
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 __all__ = [
     "OWN_DOMAIN",
@@ -62,7 +63,7 @@ class OpRow:
     op_type: str
     domain: str
     quantization: Quantization
-    output_range: Bounds | Callable[[ir.Node], Bounds] | None
+    output_range: Bounds | Callable[["ir.Node"], Bounds] | None
     native: bool
 
 
@@ -76,7 +77,7 @@ def rows() -> list[OpRow]:
     return list(_ROWS.values())
 
 
-def known_range(node: ir.Node) -> Bounds:
+def known_range(node: "ir.Node") -> Bounds:
     """The lowest and highest value of the node's first output that the operator itself implies.
 
     None for an end that depends on the data. Relu gives (0, None), Softmax (0, 1).
@@ -88,7 +89,7 @@ def known_range(node: ir.Node) -> Bounds:
     return bounds(node) if callable(bounds) else bounds
 
 
-def leaves_range(node: ir.Node) -> bool:
+def leaves_range(node: "ir.Node") -> bool:
     """True for data movement whose results may lie beyond its input's range: cubic Resize."""
     if node.op_type not in ("Resize", "Upsample"):
         return False
@@ -97,8 +98,10 @@ def leaves_range(node: ir.Node) -> bool:
     return mode == "cubic" or place == "tf_crop_and_resize"
 
 
-def _clip_range(node: ir.Node) -> Bounds:
+def _clip_range(node: "ir.Node") -> Bounds:
     """Clip's bounds: attributes up to opset 10, constant inputs from opset 11."""
+    import onnx_ir as ir
+
     ends: list[float | None] = []
     for position, name in ((1, "min"), (2, "max")):
         if name in node.attributes:
@@ -110,13 +113,13 @@ def _clip_range(node: ir.Node) -> Bounds:
     return ends[0], ends[1]
 
 
-def _elu_range(node: ir.Node) -> Bounds:
+def _elu_range(node: "ir.Node") -> Bounds:
     """-alpha upwards."""
     alpha = node.attributes["alpha"].as_float() if "alpha" in node.attributes else 1.0
     return -alpha, None
 
 
-_RANGES: dict[str, Bounds | Callable[[ir.Node], Bounds]] = {
+_RANGES: dict[str, Bounds | Callable[["ir.Node"], Bounds]] = {
     "Relu": (0.0, None),
     "Clip": _clip_range,
     "Elu": _elu_range,

@@ -10,8 +10,8 @@ from typing import Any
 
 from q8tool.calibrate.observers import Method
 from q8tool.calibrate.ranges import RangesFile, load_ranges, merge_files
-from q8tool.engine.graph import read_graph
 from q8tool.engine.operators import refuse_unknown_operators
+from q8tool.engine.read_graph import read_graph
 from q8tool.errors import InputError, UsageError
 from q8tool.model import io
 from q8tool.model.files import check_output, write_atomically

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from q8tool.calibrate.collect import SampleStream
-from q8tool.engine.graph import read_graph
+from q8tool.engine.read_graph import read_graph
 from q8tool.engine.session import Session
 from q8tool.errors import ExpectationError, InputError, UsageError
 from q8tool.image.load import find_photos

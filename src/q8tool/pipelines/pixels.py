@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from q8tool.calibrate.ranges import Ranges
-from q8tool.engine.graph import read_graph
+from q8tool.engine.read_graph import read_graph
 from q8tool.errors import UsageError
 from q8tool.image.load import find_photos
 from q8tool.image.spec import Spec

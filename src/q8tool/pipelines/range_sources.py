@@ -19,8 +19,8 @@ from q8tool.calibrate.collect import SampleStream, collect
 from q8tool.calibrate.observers import Method
 from q8tool.calibrate.ranges import Ranges, RangesFile, load_ranges
 from q8tool.calibrate.statistics import Statistics
-from q8tool.engine.graph import read_graph
 from q8tool.engine.operators import refuse_unknown_operators
+from q8tool.engine.read_graph import read_graph
 from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import InputError, UsageError
 from q8tool.image.spec import Spec
