@@ -14,6 +14,7 @@ from q8tool.calibrate.observers import (
     OUTLYING_VALUES,
     SEARCH_STEPS,
     SMALLEST_SHARE,
+    WITH_COUNTS,
     Histogram,
     Method,
     Observer,
@@ -50,7 +51,7 @@ def values_and_cuts(draw: st.DrawFn) -> tuple[Array, list[Array]]:
 
 @given(values_and_cuts())
 @EXAMPLES
-@pytest.mark.parametrize("method", ["minmax", "percentile", "mse"])
+@pytest.mark.parametrize("method", ["minmax", *sorted(WITH_COUNTS)])
 def test_neither_order_nor_batches_matter(method: Method, case: tuple[Array, list[Array]]) -> None:
     values, parts = case
     assert seen(method, values).range() == seen(method, *parts).range()
@@ -206,6 +207,24 @@ def test_mse_is_near_the_best_of_all_ranges(name: str) -> None:
     assert squared_error(values, low, high) <= 1.02 * squared_error(values, least, most)
 
 
+def test_what_rounds_to_zero_is_an_error() -> None:
+    """Most of a softmax is close to 0: a range up to its largest value would round it away."""
+    rng = np.random.default_rng(8)
+    values = np.append(rng.exponential(0.0004, 1_000_000), [0.3]).astype(np.float32)
+    low, high = seen("mse", values).range()
+    assert low == values.min()
+    assert squared_error(values, low, high) < 0.8 * squared_error(values, low, 0.3)
+
+
+def test_counting_clipping_more_clips_less() -> None:
+    values = np.random.default_rng(9).laplace(size=50_000).astype(np.float32)
+    _, plain = seen("mse", values).range()
+    _, careful = seen("weighted-mse", values).range()
+    assert plain < careful < values.max()
+    lost = [np.square(np.maximum(values - high, 0)).sum() for high in (plain, careful)]
+    assert lost[1] < lost[0] / 2
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_constant_tensors(method: Method) -> None:
     assert seen(method, np.zeros(9, np.float32)).range() == (0.0, 0.0)
@@ -213,7 +232,7 @@ def test_constant_tensors(method: Method) -> None:
     assert low == 2.5 == high or (low <= 2.5 and high >= 2.45)
 
 
-@pytest.mark.parametrize("method", ["minmax", "percentile", "mse"])
+@pytest.mark.parametrize("method", ["minmax", *sorted(WITH_COUNTS)])
 def test_what_is_kept_does_not_grow(method: Method) -> None:
     def kept(observer: Observer) -> int:
         found = [

@@ -69,7 +69,7 @@ def test_report_with_data(path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     found = facts(captured.out)
     assert found["mode"] == "eightbit"
     assert found["operators"] == "5 eight-bit, 0 with run-time range"
-    assert found["ranges"] == "8 samples, minmax"
+    assert found["ranges"] == "8 samples, weighted-mse"
     assert found["same label as float"].endswith("of 2 held-back samples")
     assert " dB on 2 held-back samples" in found["signal to noise"]
     assert found["written"] == str(out)

@@ -4,6 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from q8tool.model.shapes import infer_shapes
 from q8tool.passes.choose_precision import UNREAD, Choice, choose_precision
 from tests.graphs import Array, f32, i64, model, random
 
@@ -117,6 +118,28 @@ def test_reasons(body: str, reason: str) -> None:
         pads=i64([0, 0, 1, 1, 0, 0, 1, 1]),
     )  # fmt: skip
     assert reason in reasons(chosen(graph)).values()
+
+
+@pytest.mark.parametrize(
+    ("source", "first", "range_of"),
+    [
+        ("n = Softmax(x)", "Gather<axis=1>(n, i)", "p"),
+        ("t = Softmax(x) n = Transpose<perm=[0,2,1,3]>(t)", "Gather<axis=2>(n, i)",
+         "p"),
+        ("n = Softmax(x)", "Gather<axis=1>(n, all)", "n"),
+        ("a = Conv(x, w) n = Relu(a)", "Gather<axis=2>(n, i)", "n"),
+    ],
+)  # fmt: skip
+def test_a_part_of_floats_is_rounded_by_its_own_range(
+    source: str, first: str, range_of: str
+) -> None:
+    """Rounding all of a softmax to read one row would use the range of all tokens."""
+    graph = graph_of(
+        f"{source} p = {first} y = MatMul(p, m)",
+        m=random(8, 2), i=np.int64([0]), all=np.arange(4),
+    )  # fmt: skip
+    infer_shapes(graph)
+    assert range_of in chosen(graph).tensors()
 
 
 def test_a_convtranspose_has_no_dynamic_form() -> None:

@@ -72,7 +72,7 @@ def test_with_data_everything_is_static(path: Path) -> None:
     # All but the Sigmoid of silu, which is inside its product's table.
     assert (report.static, report.dynamic) == (15, 0)
     assert report.kept == []
-    assert report.ranging.source == "16 samples, minmax"
+    assert report.ranging.source == "16 samples, weighted-mse"
     assert report.comparison.samples == 4
     assert not report.comparison.is_random
     assert report.comparison.sqnr_db is not None
@@ -328,13 +328,13 @@ def test_photos(path: Path) -> None:
     folder = photos(path.parent / "photos", 12)
     report, graph = quantized(path, images=[folder], preprocessing=SpecOptions("unit"))
     assert report.dynamic == 0
-    assert report.ranging.source == "9 samples, minmax"
+    assert report.ranging.source == "9 samples, weighted-mse"
     stored = metadata.preprocess(graph)
     assert stored is not None
     assert stored["mean"] == [0.0, 0.0, 0.0]
     assert stored["std"] == [255.0] * 3
     note = json.loads(graph.metadata_props["q8tool.quantize"])
-    assert note["ranges"] == "9 samples, minmax"
+    assert note["ranges"] == "9 samples, weighted-mse"
     assert note["compared_on"] == "3 held-back samples"
     assert str(path.parent) not in graph.metadata_props["q8tool.quantize"]
 
@@ -388,7 +388,7 @@ def test_data_that_does_not_fit(path: Path, arrays: dict[str, Any], message: str
 def test_a_single_array(path: Path) -> None:
     np.save(path.with_name("one.npy"), inputs(6))
     report, _ = quantized(path, data=path.with_name("one.npy"))
-    assert report.ranging.source == "4 samples, minmax"
+    assert report.ranging.source == "4 samples, weighted-mse"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a zip", b"PK\x03\x04broken"])

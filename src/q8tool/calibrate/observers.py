@@ -8,10 +8,15 @@
                       0.005 % of the values keep to                        2048 counts
     mse               the same histogram; the range whose rounding and
                       clipping error, squared and summed, is smallest      2048 counts
+    weighted-mse      the same, clipping counted eight times               2048 counts
 
 No tensor is kept. Two observers of one method merge into what one would be that had seen all, to
 the bit, so that neither order nor chunks nor the number of machines matters; the unit of
 photo-percentile is the photo.
+
+Rounding errors of many values are independent: what sums and averages later leaves little of them.
+Clipping takes from the same large values in the same direction, and that stays. The least squared
+error of one tensor is therefore not the least at the model's output; counting clipping more is.
 """
 
 from collections.abc import Mapping
@@ -22,10 +27,20 @@ from numpy.typing import NDArray
 
 from q8tool.numerics.histogram import BINS, bin_counts, bin_width
 
-__all__ = ["METHODS", "Histogram", "Method", "Observer", "make_observer", "restored_observer"]
+__all__ = [
+    "METHODS",
+    "WITH_COUNTS",
+    "Histogram",
+    "Method",
+    "Observer",
+    "make_observer",
+    "restored_observer",
+]
 
-Method = Literal["minmax", "photo-percentile", "percentile", "mse"]
-METHODS: tuple[Method, ...] = ("minmax", "photo-percentile", "percentile", "mse")
+Method = Literal["minmax", "photo-percentile", "percentile", "mse", "weighted-mse"]
+METHODS: tuple[Method, ...] = ("minmax", "photo-percentile", "percentile", "mse", "weighted-mse")
+WITH_COUNTS: frozenset[Method] = frozenset({"percentile", "mse", "weighted-mse"})
+"""The methods whose observers count values in bins."""
 
 # The share of photos whose extremes photo-percentile leaves out at each end, and the share of
 # values that percentile leaves out at each end.
@@ -34,6 +49,9 @@ OUTLYING_VALUES = 5e-5
 # The mse search shrinks each end in steps down to this share of the observed range.
 SMALLEST_SHARE = 0.2
 SEARCH_STEPS = 40
+# How often weighted-mse counts clipping. Four networks lose nothing or gain between 4 and 16; at 1
+# a residual network loses 2 dB.
+CLIPPING_WEIGHT = 8.0
 
 
 class Observer(Protocol):
@@ -247,32 +265,49 @@ class Percentile(_HistogramObserver):
 class Mse(_HistogramObserver):
     """The range with the smallest mean squared error of rounding and clipping."""
 
+    clipping_weight = 1.0
+
     def range(self) -> tuple[float, float]:
         """See Observer. Shrinks the upper, then the lower end, keeping what lowers the error."""
         low, high = self._ends.range()
         used = self._histogram.counts > 0
         counts = self._histogram.counts[used].astype(np.float64)
-        centres = np.clip(self._histogram.centres()[used], low, high)
+        centres = self._histogram.centres()
+        centres[BINS // 2] = 0.0  # where exact zeros are, which have no error
+        centres = np.clip(centres[used], low, high)
         shares = np.linspace(1.0, SMALLEST_SHARE, SEARCH_STEPS)
         if high > 0.0:
-            errors = [_squared_error(centres, counts, low, high * share) for share in shares]
+            errors = [self._error(centres, counts, low, high * share) for share in shares]
             high *= float(shares[int(np.argmin(errors))])
         if low < 0.0:
-            errors = [_squared_error(centres, counts, low * share, high) for share in shares]
+            errors = [self._error(centres, counts, low * share, high) for share in shares]
             low *= float(shares[int(np.argmin(errors))])
         return low, high
 
+    def _error(
+        self,
+        centres: NDArray[np.float64],
+        counts: NDArray[np.float64],
+        low: float,
+        high: float,
+    ) -> float:
+        """Squared: rounding error for what lies inside low..high, weighted distance outside.
 
-def _squared_error(
-    centres: NDArray[np.float64], counts: NDArray[np.float64], low: float, high: float
-) -> float:
-    """Rounding error step^2 / 12 for what lies inside low..high, distance squared outside."""
-    low, high = min(low, 0.0), max(high, 0.0)
-    step = (high - low) / 255.0
-    outside = centres - np.clip(centres, low, high)
-    # A code at exactly zero, as after Relu, has no rounding error.
-    rounding = np.where((outside == 0.0) & (np.abs(centres) > step / 2), step * step / 12.0, 0.0)
-    return float(np.dot(counts, outside * outside + rounding))
+        Rounding leaves step^2 / 12; what is closer to 0 than half a step becomes 0.
+        """
+        low, high = min(low, 0.0), max(high, 0.0)
+        step = (high - low) / 255.0
+        outside = centres - np.clip(centres, low, high)
+        squares = np.square(centres)
+        rounding = np.where(squares > step * step / 4.0, step * step / 12.0, squares)
+        inside = np.where(outside == 0.0, rounding, 0.0)
+        return float(np.dot(counts, self.clipping_weight * outside * outside + inside))
+
+
+class WeightedMse(Mse):
+    """The same where clipping counts more than rounding."""
+
+    clipping_weight = CLIPPING_WEIGHT
 
 
 def _number(value: object) -> float:
@@ -292,4 +327,5 @@ _KINDS: dict[Method, type[Observer]] = {
     "photo-percentile": PhotoPercentile,
     "percentile": Percentile,
     "mse": Mse,
+    "weighted-mse": WeightedMse,
 }

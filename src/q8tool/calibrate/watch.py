@@ -1,7 +1,7 @@
 """Watch: what of a tensor leaves the engine, as little as the method needs.
 
     minmax, photo-percentile   x -> ReduceMin, ReduceMax, ReduceSum -> three numbers
-    percentile, mse            the same, and x, lowest, highest -> Histogram -> counts per bin
+    those with counts          the same, and x, lowest, highest -> Histogram -> counts per bin
 
 These are nodes that are added to a copy of the model, so that they run inside its plan. The sum
 is there for NaN, which minima and maxima pass over.
@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from q8tool.calibrate.observers import Method
+from q8tool.calibrate.observers import WITH_COUNTS, Method
 from q8tool.model.graph import Names
 from q8tool.ops.registry import OWN_DOMAIN
 
@@ -73,7 +73,7 @@ def watched(model: ir.Model, names: Sequence[str], method: Method) -> Watched:
         ]
         copy.graph.extend(ends)
         sources[name] = tuple(node.outputs[0].name or "" for node in ends)
-        if method in ("percentile", "mse"):
+        if method in WITH_COUNTS:
             counts = ir.Value(
                 name=new_names.new(f"{name}/Histogram"), type=ir.TensorType(ir.DataType.INT64)
             )

@@ -145,10 +145,13 @@ def share(ctx: click.Context, param: click.Parameter, value: str | None) -> floa
 def calibration_option(function: F) -> F:
     """--calibration METHOD: how a range follows from samples."""
     return click.option(
-        "--calibration", type=NearChoice(["minmax", "photo-percentile", "percentile", "mse"]),
-        default="minmax", show_default=True,
+        "--calibration", type=NearChoice(
+            ["minmax", "photo-percentile", "percentile", "mse", "weighted-mse"]
+        ),
+        default="weighted-mse", show_default=True,
         help="Range from samples: all of it; without the most extreme 5 % of the photos; without "
-        "the most extreme 0.01 % of the values; or that of the smallest squared error.",
+        "the most extreme 0.01 % of the values; that of the smallest squared error; or the same "
+        "with clipping counted eight times.",
     )(function)  # fmt: skip
 
 

@@ -13,6 +13,7 @@ So does the Add of a constant row behind a MatMul, its bias. Elementwise nodes t
 function of one tensor (GELU, SiLU) are one unit: nothing inside is rounded.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -104,8 +105,7 @@ def choose_precision(
         if node in inside:
             continue
         function = one_input(node, lambda other: other in left_out or _has_owner(other))
-        found = row(node.domain, node.op_type)
-        kind = "none" if found is None else found.quantization
+        kind = _quantization(node)
         if kind == "none" and function is not None:
             kind = "table"
         if kind == "none":
@@ -154,9 +154,33 @@ def _unit(
         return "the range of its input is not known before run time"
     if not any(value.name in wanted for value in (unit.output, *node.outputs)):
         return UNREAD
+    if kind == "same" and _picks_from_floats(node):
+        return "it picks a part of floats: that part is rounded, by its own range"
     if not inputs_known or (kind != "same" and not is_known(unit.output)):
         return "a range is not known before run time"
     return unit
+
+
+def _picks_from_floats(node: ir.Node) -> bool:
+    """True for a Gather or Slice that makes less of what no eight-bit operator can deliver.
+
+    The first token behind a LayerNormalization, say: its range is narrower than that of all.
+    """
+    x, y = node.inputs[0], node.outputs[0]
+    if node.op_type not in ("Gather", "Slice") or x is None or x.shape is None or y.shape is None:
+        return False
+    sizes = [math.prod(d for d in shape if isinstance(d, int)) for shape in (x.shape, y.shape)]
+    source = x.producer()
+    while source is not None and _quantization(source) == "same" and source.inputs[0] is not None:
+        source = source.inputs[0].producer()
+    if source is None or _quantization(source) != "none":
+        return False
+    return sizes[1] < sizes[0] and one_input(source, lambda other: False) is None
+
+
+def _quantization(node: ir.Node) -> Quantization:
+    found = row(node.domain, node.op_type)
+    return "none" if found is None else found.quantization
 
 
 def _activations(
@@ -288,8 +312,7 @@ def _has_owner(node: ir.Node) -> bool:
 
 def _takes_clamp(node: ir.Node) -> bool:
     """True for products, their biases, and for what joins two tensors."""
-    found = row(node.domain, node.op_type)
-    kind = "none" if found is None else found.quantization
+    kind = _quantization(node)
     joins = kind == "binary" and not any(is_number(value) for value in node.inputs)
     return kind == "weights" or joins or _is_bias(node)
 

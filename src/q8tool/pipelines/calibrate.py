@@ -34,7 +34,7 @@ class Options:
     output_path: Path
     images: Sequence[Path] = ()
     data: Path | None = None
-    calibration: Method = "minmax"
+    calibration: Method = "weighted-mse"
     preprocessing: SpecOptions = field(default_factory=SpecOptions)
     force: bool = False
     threads: int | None = None

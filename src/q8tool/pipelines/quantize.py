@@ -78,7 +78,7 @@ class Options:
     data: Path | None = None
     ranges: Path | None = None
     input_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
-    calibration: Method = "minmax"
+    calibration: Method = "weighted-mse"
     format: Format = "qdq"
     per_channel: bool = True
     excluded: Sequence[str] = ()

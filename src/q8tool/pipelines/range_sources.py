@@ -56,7 +56,7 @@ class RangeOptions:
     data: Path | None = None
     ranges: Path | None = None
     input_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
-    method: Method = "minmax"
+    method: Method = "weighted-mse"
     preprocessing: SpecOptions = field(default_factory=SpecOptions)
     threads: int | None = None
     measures: bool = True
@@ -68,7 +68,7 @@ class RangeOptions:
 class Ranging:
     """The ranges of all values that have one, and what to compare on.
 
-    source     for people: "80 photos, minmax"
+    source     for people: "80 samples, weighted-mse"
     held_back  makes a fresh iterator over the samples that calibration did not see; None: no data
     samples    all of them; None: no data
     skipped    (file, reason) of photos that could not be read
