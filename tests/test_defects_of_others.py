@@ -103,6 +103,12 @@ def test_d_flags_take_no_words_and_success_leaves_a_file(
         (["--calibration", "minmx"], "did you mean minmax?"),
         (["--calibraton", "minmax"], "did you mean --calibration?"),
         (["--input-range", "X=0,1"], "no input 'X'"),
+        (["--input-range", "x=nan,1"], "--input-range"),
+        (["--max-drop", "nan"], "'nan' is no share"),
+        (["--time-limit", "nan"], "'nan' is no finite number"),
+        (["--time-limit", "inf"], "'inf' is no finite number"),
+        (["--time-limit", "-1"], "-1"),
+        (["--mean", "nan"], "'nan' is neither one number nor three"),
     ],
 )
 def test_e_typos_are_errors(

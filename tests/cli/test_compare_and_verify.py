@@ -45,7 +45,7 @@ def test_compare(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert typed(folder, "compare", "m.onnx", "q.onnx", "--data", "d.npz", "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["comparison"]["samples"] == 12
-    assert {"name", "op", "sqnr_db"} == set(report["values"][0])
+    assert {"name", "op", "sqnr_db", "is_scaled"} == set(report["values"][0])
     assert report["bytes"]["other"] == (folder / "q.onnx").stat().st_size
 
 

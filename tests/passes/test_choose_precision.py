@@ -136,7 +136,7 @@ def test_a_part_of_floats_is_rounded_by_its_own_range(
     """Rounding all of a softmax to read one row would use the range of all tokens."""
     graph = graph_of(
         f"{source} p = {first} y = MatMul(p, m)",
-        m=random(8, 2), i=np.int64([0]), all=np.arange(4),
+        m=random(8, 2), i=i64([0]), all=i64(range(4)),
     )  # fmt: skip
     infer_shapes(graph)
     assert range_of in chosen(graph).tensors()

@@ -102,13 +102,30 @@ def test_the_way_with_confident_and_different_answers_is_taken(tmp_path: Path, b
 
 
 def test_broken_photos_are_left_out_of_the_trial(tmp_path: Path) -> None:
-    photos = [photo(tmp_path / f"{i}.png") for i in range(4)]
+    photos = [photo(tmp_path / f"{i}.png", (80 * i, 0, 240 - 80 * i)) for i in range(4)]
     (tmp_path / "bad.png").write_text("no photo")
     assert chosen(model(LOGITS), [tmp_path / "bad.png", *photos]).source == "tried out"
     with pytest.raises(InputError, match=r"bad\.png: not a photo"):
         chosen(model(LOGITS), [tmp_path / "bad.png"])
     with pytest.raises(InputError, match="none of the photos can be read"):
         chosen(model(LOGITS), [tmp_path / "bad.png", tmp_path / "bad.png"])
+
+
+def test_photos_are_spread_over_the_folder(tmp_path: Path) -> None:
+    """The first ones of a folder often show the same thing."""
+    graph = model(TRAINED_ON_RAW.replace("BATCH", "N"), w=f32(np.eye(3, 4)), b=f32([0, 0, 0, 9]))
+    colours = [(255, 0, 0)] * 40 + [(0, 255, 0)] * 40 + [(0, 0, 255)] * 40
+    photos = [photo(tmp_path / f"{i:03}.png", colour) for i, colour in enumerate(colours)]
+    assert chosen(graph, photos).detail == "raw"
+
+
+def test_models_that_say_the_same_of_all_get_the_usual_way(tmp_path: Path) -> None:
+    graph = model(
+        TRAINED_ON_RAW.replace("BATCH", "N"), w=f32(np.zeros((3, 4))), b=f32([0, 9, 0, 0])
+    )
+    photos = [photo(tmp_path / f"{i}.png", (20 * i, 0, 0)) for i in range(12)]
+    found = chosen(graph, photos)
+    assert (found.source, found.detail) == ("assumed", "mobilenet")
 
 
 def test_models_without_scores_get_the_usual_way(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from q8tool.model import io, metadata
 from q8tool.model.graph import constant, is_quantized, op_counts
 from q8tool.passes.choose_precision import choose_precision
 from q8tool.passes.simplify import simplify
-from q8tool.pipelines import quantize
+from q8tool.pipelines import compare, quantize
 from q8tool.pipelines.preprocessing import SpecOptions
 from q8tool.pipelines.quantize import MODES, Options, Report
 from q8tool.pipelines.range_sources import RangeOptions, find_ranges
@@ -193,12 +193,23 @@ def test_a_range_that_was_given_is_the_range_even_where_channels_are_uneven(tmp_
     np.savez(tmp_path / "data.npz", x=random(40, 500, 3))
     report, _ = quantized(path, data=tmp_path / "data.npz")
     assert any(change.pass_name == "equalize" for change in report.changes)
+    _scales_are_undone(tmp_path, path)
     given = {"x": (-2.0, 2.0), "r": (0.0, 51.0), "y": (-9.0, 9.0)}
     (tmp_path / "r.json").write_text(RangesFile(given).text())
     report, found = quantized(path, ranges=tmp_path / "r.json", data=tmp_path / "data.npz")
     assert not any(change.pass_name == "equalize" for change in report.changes)
     scales = [constant(node.inputs[1]) for node in found.graph if node.op_type == "QuantizeLinear"]
     assert any(scale == pytest.approx(51.0 / 255, rel=1e-6) for scale in scales)
+
+
+def _scales_are_undone(folder: Path, path: Path) -> None:
+    """compare knows the values that were scaled, and by what each channel was."""
+    found = compare.run(compare.Options(path, path.with_name("out.onnx"), data=folder / "data.npz"))
+    rows = {value.name: value for value in found.values}
+    assert rows["a"].is_scaled
+    assert rows["r"].is_scaled
+    assert not rows["y"].is_scaled
+    assert all(row.sqnr_db is None or row.sqnr_db > 25.0 for row in rows.values())
 
 
 def test_ranges_of_another_model(path: Path) -> None:

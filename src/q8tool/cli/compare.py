@@ -76,8 +76,11 @@ def _print(result: "Report", worst: int) -> None:
     noisy = [value for value in result.values if value.sqnr_db is not None]
     noisy.sort(key=lambda value: value.sqnr_db or 0.0)
     if noisy[:worst]:
-        rows = [(value.name, value.op, round(value.sqnr_db or 0.0, 1)) for value in noisy[:worst]]
-        report.table(["noisiest values", "operator", "dB"], rows)
+        rows = [
+            (value.name, value.op, round(value.sqnr_db or 0.0, 1), "scale undone" * value.is_scaled)
+            for value in noisy[:worst]
+        ]
+        report.table(["noisiest values", "operator", "dB", ""], rows)
     differing = result.comparison.differing
     if differing[:worst]:
         found = [(row.sample, row.reference, row.other) for row in differing[:worst]]

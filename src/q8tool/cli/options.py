@@ -12,6 +12,7 @@ import click
 import q8tool
 
 __all__ = [
+    "FiniteRange",
     "NearChoice",
     "assignments",
     "calibration_option",
@@ -126,6 +127,19 @@ def truth_options(function: F) -> F:
         help="Added to class numbers of --labels-csv, such as 1 where class 0 is the background.",
     )  # fmt: skip
     return table(offset(function))
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers; NaN, which compares with nothing, and infinity are none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number. Raises click.BadParameter for one that is not finite or out of range."""
+        found = float(super().convert(value, param, ctx))
+        if not math.isfinite(found):
+            self.fail(f"'{value}' is no finite number", param, ctx)
+        return found
 
 
 def share(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:

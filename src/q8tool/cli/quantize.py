@@ -8,6 +8,7 @@ import click
 
 from q8tool.cli import report
 from q8tool.cli.options import (
+    FiniteRange,
     NearChoice,
     calibration_option,
     debug_option,
@@ -113,7 +114,7 @@ def _ranges(
 )
 @click.option(
     "--time-limit",
-    type=click.FloatRange(min=0.0),
+    type=FiniteRange(min=0.0),
     default=100.0,
     show_default=True,
     metavar="SECONDS",

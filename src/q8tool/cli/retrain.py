@@ -10,6 +10,7 @@ import click
 
 from q8tool.cli import report
 from q8tool.cli.options import (
+    FiniteRange,
     debug_option,
     force_option,
     json_option,
@@ -25,7 +26,7 @@ __all__ = ["command"]
 F = TypeVar("F", bound=Callable[..., Any])
 # Rows of a list on the terminal; report.json has all.
 SHOWN = 10
-PERCENT = click.FloatRange(0, 100)
+PERCENT = FiniteRange(0, 100)
 
 
 def _accuracy(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
@@ -143,7 +144,7 @@ def _training_options(function: F) -> F:
             help="Most steps; default: until nothing changes any more.",
         ),
         click.option(
-            "--learning-rate", type=click.FloatRange(0, min_open=True), metavar="R",
+            "--learning-rate", type=FiniteRange(0, min_open=True), metavar="R",
             help="Train in small steps of this size on random batches, as in 2016, instead of "
             "L-BFGS.",
         ),

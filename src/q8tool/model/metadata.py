@@ -16,14 +16,17 @@ __all__ = [
     "labels",
     "notes",
     "preprocess",
+    "scaled_values",
     "set_labels",
     "set_note",
     "set_preprocess",
+    "set_scaled_values",
 ]
 
 PREFIX = "q8tool."
 _LABELS = "q8tool.labels"
 _PREPROCESS = "q8tool.preprocess"
+_SCALED = "q8tool.scaled_values"
 
 
 class Annotated(Protocol):
@@ -71,6 +74,22 @@ def preprocess(model: Annotated) -> dict[str, Any] | None:
 def set_preprocess(model: "ir.Model", rules: Mapping[str, Any]) -> None:
     """Store how photos become the input tensor; keys in a fixed order, so same rules same bytes."""
     model.metadata_props[_PREPROCESS] = json.dumps(dict(rules), sort_keys=True)
+
+
+def scaled_values(model: Annotated) -> dict[str, int]:
+    """Name of every value whose channels quantize scaled, and their axis; empty without a note.
+
+    Raises InputError if the note is not a JSON object of integers.
+    """
+    found = _parsed(_SCALED, model.metadata_props.get(_SCALED, "{}"))
+    if not isinstance(found, dict) or not all(type(axis) is int for axis in found.values()):
+        raise InputError(f"metadata {_SCALED}: a JSON object of integers is needed")
+    return found
+
+
+def set_scaled_values(model: "ir.Model", axes: Mapping[str, int]) -> None:
+    """Store which values have channels of another scale than in the model they come from."""
+    model.metadata_props[_SCALED] = json.dumps(dict(axes), sort_keys=True)
 
 
 def notes(model: Annotated) -> dict[str, str]:

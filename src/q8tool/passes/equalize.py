@@ -69,7 +69,7 @@ def equalize(model: ir.Model, statistics: Mapping[str, ChannelStatistics]) -> li
 
     statistics  by value name, of what becomes codes; a group that is read where it has none is
                 left alone
-    Each change names a value whose range is another one now.
+    Each change names a value whose channels are scaled now.
     """
     names = Names(model.graph)
     changes = []
@@ -80,8 +80,7 @@ def equalize(model: ir.Model, statistics: Mapping[str, ChannelStatistics]) -> li
             if factors is not None:
                 _apply(model.graph, names, group, factors)
                 what = f"channels times 1 to {factors.max():.3g}"
-                changed = [value.name for value in group.values if value.name in statistics]
-                changes += [Change("equalize", name or "", what) for name in changed]
+                changes += [Change("equalize", value.name or "", what) for value in group.values]
     return changes
 
 

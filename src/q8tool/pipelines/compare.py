@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from q8tool.calibrate.collect import SampleStream
 from q8tool.engine.read_graph import read_graph
@@ -55,13 +56,15 @@ class Options:
 class SharedValue:
     """A value that both models compute under one name: how noisy the other's is.
 
-    op       the operator of the reference that makes it
-    sqnr_db  None: equal, or all zeros
+    op         the operator of the reference that makes it
+    sqnr_db    None: equal, or all zeros
+    is_scaled  whether its channels have another scale in the other, which was undone
     """
 
     name: str
     op: str
     sqnr_db: float | None
+    is_scaled: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,21 +199,69 @@ def _shared_values(
     made = [_float_results(model) for model in models]
     names = [name for name in made[0] if name in made[1]]
     sessions = [Session(model, threads=threads, observe=names) for model in models]
-    signal, noise = dict[str, float](), dict[str, float]()
+    scaled = {**metadata.scaled_values(models[0]), **metadata.scaled_values(models[1])}
+    found: dict[str, _Energies] = {}
     for done, (one, two) in enumerate(zip(samples[0](), samples[1](), strict=True), 1):
         wanted, actual = sessions[0].run(one.feeds), sessions[1].run(two.feeds)
         for name in names:
             a, b = wanted[name], actual[name]
             # A value whose type nobody wrote down may be none of floats.
             if a.shape == b.shape and a.dtype.kind == b.dtype.kind == "f":
-                squares = float(np.sum(np.square(a, dtype=np.float64)))
-                signal[name] = signal.get(name, 0.0) + squares
-                squares = float(np.sum(np.square(a - b, dtype=np.float64)))
-                noise[name] = noise.get(name, 0.0) + squares
+                axis = scaled.get(name)
+                energies = _Energies.of(a, b, axis)
+                found[name] = found[name] + energies if name in found else energies
         progress("comparing values", done, 0)
     return [
-        SharedValue(name, made[0][name], _decibels(signal[name], noise[name])) for name in signal
+        SharedValue(name, made[0][name], energies.decibels(name in scaled), name in scaled)
+        for name, energies in found.items()
     ]
+
+
+@dataclass(frozen=True)
+class _Energies:
+    """Sums over samples, of all channels together, or (channels,) each.
+
+    a, b        of the squares of the reference and of the other
+    products    of both multiplied
+    difference  of the squared difference
+    """
+
+    a: NDArray[np.float64]
+    b: NDArray[np.float64]
+    products: NDArray[np.float64]
+    difference: NDArray[np.float64]
+
+    @staticmethod
+    def of(a: NDArray[Any], b: NDArray[Any], axis: int | None) -> "_Energies":
+        """Of one sample. axis: of the channels, None if they are not told apart."""
+        is_split = axis is not None and -a.ndim <= axis < a.ndim
+        others = tuple(at for at in range(a.ndim) if not is_split or at != (axis or 0) % a.ndim)
+        one, two = a.astype(np.float64), b.astype(np.float64)
+        arrays = (one * one, two * two, one * two, np.square(one - two))
+        a_sum, b_sum, products, difference = (np.asarray(x.sum(axis=others)) for x in arrays)
+        return _Energies(a_sum, b_sum, products, difference)
+
+    def __add__(self, other: "_Energies") -> "_Energies":
+        return _Energies(
+            self.a + other.a, self.b + other.b,
+            self.products + other.products, self.difference + other.difference,
+        )  # fmt: skip
+
+    def decibels(self, undoes_scale: bool) -> float | None:
+        """Signal to noise; None where they are equal, or all zeros.
+
+        undoes_scale  each channel of the other is multiplied by what brings it closest
+        """
+        noise = self.difference
+        if undoes_scale:
+            explained = np.divide(
+                np.square(self.products), self.b, out=np.zeros_like(self.b), where=self.b > 0.0
+            )
+            noise = np.maximum(self.a - explained, 0.0)
+        signal, lost = float(self.a.sum()), float(noise.sum())
+        if not signal > 0.0 or not lost > 0.0:
+            return None
+        return float(10.0 * np.log10(signal / lost))
 
 
 def _float_results(model: ir.Model) -> dict[str, str]:
@@ -221,9 +272,3 @@ def _float_results(model: ir.Model) -> dict[str, str]:
         for value in node.outputs
         if value.name and value.dtype in (None, ir.DataType.FLOAT)
     }
-
-
-def _decibels(signal: float, noise: float) -> float | None:
-    if not signal > 0.0 or not noise > 0.0:
-        return None
-    return float(10.0 * np.log10(signal / noise))

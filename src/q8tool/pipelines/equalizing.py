@@ -4,6 +4,7 @@ ranges of the prepared model -> statistics of channels -> equalize a copy -> its
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -19,33 +20,47 @@ from q8tool.pipelines.range_sources import Ranging
 from q8tool.pipelines.refitting import Refitting
 from q8tool.pipelines.samples import held_back
 
-__all__ = ["equalized"]
+__all__ = ["Equalized", "equalized"]
 
 # The extremes of a channel that was seen less often say little of what else may come: scaled to
 # fill the codes, other samples would leave them.
 FEWEST_VALUES = 200
 
 
-def equalized(
-    model: ir.Model, ranging: Ranging, refitting: Refitting, method: Method
-) -> tuple[ir.Model, Ranges, list[Change]]:
+@dataclass(frozen=True)
+class Equalized:
+    """A model with the same answers, its ranges, and what was done.
+
+    scaled  name of every value whose channels have another scale than before -> their axis
+    """
+
+    model: ir.Model
+    ranges: Ranges
+    changes: list[Change] = field(default_factory=list)
+    scaled: Mapping[str, int] = field(default_factory=dict)
+
+
+def equalized(model: ir.Model, ranging: Ranging, refitting: Refitting, method: Method) -> Equalized:
     """A copy of a prepared model whose channels use more of their ranges, and its ranges.
 
     Statistics come from the samples of the refitting; ranges of what changed are measured again, on
     every second sample that calibration sees. The model itself if nothing is gained.
     """
     copy = model.clone()
-    axes = {name: at for name, at in equalized_values(copy).items() if name in ranging.ranges}
+    every = equalized_values(copy)
+    axes = {name: at for name, at in every.items() if name in ranging.ranges}
     samples, threads = refitting.samples, refitting.threads
     found = collect_channels(copy, samples.at(refitting.indices), axes, threads) if axes else {}
     known = {name: one for name, one in found.items() if one.count >= FEWEST_VALUES}
     changes = equalize(copy, {name: _statistics(one) for name, one in known.items()})
     if not changes:
-        return model, ranging.ranges, []
-    changed = [change.node for change in changes]
+        return Equalized(model, ranging.ranges)
+    scaled = {change.node: every[change.node] for change in changes}
+    changed = [name for name in scaled if name in axes]
     indices = held_back(len(samples))[0][::2]
     measured = collect(copy, samples.at(indices), changed, method, threads).ranges()
-    return copy, known_ranges(copy, {**_kept(ranging.ranges, changed), **measured}), changes
+    ranges = known_ranges(copy, {**_kept(ranging.ranges, changed), **measured})
+    return Equalized(copy, ranges, changes, scaled)
 
 
 def _kept(ranges: Mapping[str, tuple[float, float]], changed: list[str]) -> Ranges:

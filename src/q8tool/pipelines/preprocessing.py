@@ -1,8 +1,8 @@
 """Preprocessing without thought: from flags, from the model's metadata, or tried out.
 
 Where neither flags nor metadata say how photos become the input, the usual ways are tried on a few
-photos, and the one whose float answers are most confident and least alike is taken. Which one, and
-why, stands in the report, and quantize stores it in the file.
+photos, and the one whose float answers say most about the photos, being confident and not alike, is
+taken. Which one, and why, stands in the report, and quantize stores it in the file.
 """
 
 from collections.abc import Sequence
@@ -40,11 +40,13 @@ __all__ = [
 
 # What exporters leave open is 224 x 224 more often than anything else.
 DEFAULT_SIDE = 224
-TRIED_PHOTOS = 8
+TRIED_PHOTOS = 12
 # Fewer photos say nothing about which way is right.
 FEWEST_PHOTOS = 4
 # Another way must be better by this factor before the usual one is left.
 CLEARLY = 1.25
+# Nats; below, all answers are alike.
+LEAST_SAID = 1e-3
 
 # "input type": of bytes, which are pixels.
 Stated = Literal["flags", "metadata", "input type"]
@@ -213,10 +215,11 @@ def _tried(
 
 
 def _readable(photos: Sequence[Path]) -> list[Image]:
-    """The first few photos that can be decoded."""
+    """A few photos that can be decoded, spread over all: neighbours show the same thing."""
     pictures: list[Image] = []
     failures = []
-    for path in photos:
+    step = max(1, len(photos) // TRIED_PHOTOS)
+    for path in (path for first in range(step) for path in photos[first::step]):
         if len(pictures) == TRIED_PHOTOS:
             break
         try:
@@ -235,12 +238,21 @@ def _class_scores(answer: NDArray[Any]) -> NDArray[Any]:
 
 
 def _score(answers: Sequence[NDArray[Any]], are_probabilities: bool) -> float:
-    """Mean confidence times the share of different answers; 0 for what is no classifier."""
+    """How much an answer says about its photo, nats; 0 for what is no classifier.
+
+    The mutual information of photo and class, H(mean answer) - mean H(answer): large where answers
+    are sure and differ, 0 where they are vague or all alike.
+    """
     if any(answer.size < 2 or not np.isfinite(answer).all() for answer in answers):
         return 0.0
-    rows = [probabilities(answer, are_probabilities)[0] for answer in answers]
-    different = len({int(row.argmax()) for row in rows}) / len(rows)
-    return float(np.mean([row.max() for row in rows])) * different
+    rows = np.stack([probabilities(answer, are_probabilities)[0] for answer in answers])
+    said = _entropy(rows.mean(axis=0)) - float(np.mean([_entropy(row) for row in rows]))
+    return said if said > LEAST_SAID else 0.0
+
+
+def _entropy(shares: NDArray[np.float64]) -> float:
+    present = shares[shares > 0.0]
+    return float(-(present * np.log(present)).sum())
 
 
 def class_probabilities(

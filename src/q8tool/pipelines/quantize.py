@@ -29,7 +29,7 @@ from q8tool.passes.quantize_weights import zipped_share
 from q8tool.passes.raise_opset import OPSET_FOR_EIGHT_BIT
 from q8tool.pipelines.answers import Comparison, Referee, Truth
 from q8tool.pipelines.damage import Damage, measure_damage
-from q8tool.pipelines.equalizing import equalized
+from q8tool.pipelines.equalizing import Equalized, equalized
 from q8tool.pipelines.fallback import Fallback, Goal, reach_goal
 from q8tool.pipelines.guard import refuse_slower, worries
 from q8tool.pipelines.layers import Layer, describe_layers
@@ -168,13 +168,14 @@ class _Run:
             self.float_model, _range_options(options, self.pixels), self.excluded, progress
         )
         self.truth = _truth(self.original, options, self.ranging)
-        self.basis, self.ranges = self.float_model, self.ranging.ranges
+        self.even = Equalized(self.float_model, self.ranging.ranges)
         self.refitting = refitting_with(self.float_model, self.ranging, options.threads, progress)
         if self.refitting is not None and self.is_eightbit and options.ranges is None:
-            self.basis, self.ranges, more = equalized(
+            self.even = equalized(
                 self.float_model, self.ranging, self.refitting, options.calibration
             )
-            self.changes += more
+            self.changes += self.even.changes
+        self.basis, self.ranges = self.even.model, self.even.ranges
 
     def _written(self, left_out: frozenset[str]) -> Rewritten:
         """The eight-bit model in which these nodes, too, are float."""
@@ -238,6 +239,8 @@ class _Run:
         if self.folded is not None:
             claims["float_preprocess"] = self.folded.to_dict()
         note_quantization(model, self.options.mode, self.source, self.ranging, claims)
+        if self.even.scaled:
+            metadata.set_scaled_values(model, self.even.scaled)
 
     def _layers(self, found: Rewritten, referee: Referee) -> list[Layer] | None:
         """What became of every operator, if --report wants it."""
