@@ -172,8 +172,19 @@ fmt: .venv/.stamp ## rewrite Python files in the house style
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-wheel: .venv/.stamp ## dist/*.whl
-	.venv/bin/python -m build --wheel
+# zig is the linker: it knows the symbols of every glibc.
+.venv/.wheel: .venv/.package
+	$(PIP) install --group wheel
+	@touch $@
+
+wheel: .venv/.wheel ## dist/*.whl: x86-64 and aarch64, for every Linux with glibc 2.17 or newer
+	.venv/bin/python tools/build_wheels.py
+
+wheel-test: wheel ## this machine's wheel -> clean environment without the dev tools -> selftest, demo
+	rm -rf build/wheel-test
+	$(PYTHON) -m venv build/wheel-test
+	build/wheel-test/bin/python -m pip --quiet install dist/q8tool-*_$$(uname -m).whl
+	cd build/wheel-test && bin/q8tool selftest && bin/q8tool demo
 
 sdist-test: .venv/.stamp ## source archive -> clean environment without the dev tools -> selftest
 	rm -rf build/sdist
@@ -186,4 +197,5 @@ clean: ## everything built, but not .venv
 	rm -rf build dist src/*.egg-info src/q8tool/native/_q8.c src/q8tool/native/*.so .venv/.package
 
 .PHONY: help check check-clang check-arm check-asan check-tsan check-symbols bench-kernels \
-	fuzz fuzz-plan fuzz-files demo ext test lint docs bench check-text fmt wheel sdist-test clean
+	fuzz fuzz-plan fuzz-files demo ext test lint docs bench check-text fmt wheel wheel-test \
+	sdist-test clean

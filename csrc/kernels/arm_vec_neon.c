@@ -155,9 +155,12 @@ static void table(size_t rows, size_t n, const uint8_t *x, uint8_t *y, size_t st
 static void interleave_3(size_t n, const uint8_t *x, size_t x_step, uint8_t *y)
 {
     size_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        vst3q_u8(y + 3 * i, (uint8x16x3_t){{vld1q_u8(x + i), vld1q_u8(x + x_step + i),
-                                            vld1q_u8(x + 2 * x_step + i)}});
+    for (; i + 16 <= n; i += 16) {
+        /* A variable: clang's vst3q_u8 is a macro, which the commas of a literal would break. */
+        uint8x16x3_t lines = {{vld1q_u8(x + i), vld1q_u8(x + x_step + i),
+                               vld1q_u8(x + 2 * x_step + i)}};
+        vst3q_u8(y + 3 * i, lines);
+    }
     q8_vec_scalar.interleave_3(n - i, x + i, x_step, y + 3 * i);
 }
 
