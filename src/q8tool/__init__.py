@@ -1,8 +1,12 @@
 """q8tool: turns float ONNX models into eight-bit ones and runs them fast on a CPU."""
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+# typing takes longer to import than all else before the command line answers Ctrl-C.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from q8tool.engine.session import Session
 
 __all__ = ["Session", "__version__"]

@@ -9,13 +9,12 @@ import click
 
 from q8tool.cli import report
 from q8tool.cli.group import LazyGroup
-from q8tool.cli.interrupts import interruptible
+from q8tool.cli.interrupts import INTERRUPTED, MESSAGE, Interrupts
 from q8tool.cli.options import debug_option, version_option
 from q8tool.errors import Q8Error
 
 __all__ = ["cli", "main"]
 
-_INTERRUPTED = 130
 _BROKEN_PIPE = 141
 
 
@@ -62,21 +61,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     report.make_streams_ready()
+    interrupts = Interrupts()
     try:
-        with interruptible():
+        with interrupts.handled():
             return _run(words)
+    except (KeyboardInterrupt, click.Abort):
+        return _interrupted()
     except (BrokenPipeError, SystemExit):
         # Whoever read our output left (click answers that with sys.exit); keep Python from
         # complaining about it when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
-    except (KeyboardInterrupt, click.Abort):
-        report.error("interrupted; nothing half-written remains")
-        return _INTERRUPTED
     except (Q8Error, click.ClickException, Exception) as error:
         if "--debug" in words:
             traceback.print_exc()
-        return report.failure(error)
+        # A library that was interrupted may have made another error of it.
+        return _interrupted() if interrupts.came else report.failure(error)
+
+
+def _interrupted() -> int:
+    report.error(MESSAGE)
+    return INTERRUPTED
 
 
 def _run(words: list[str]) -> int:

@@ -3,8 +3,10 @@
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +18,9 @@ __all__ = [
     "check_output",
     "check_outputs",
     "file_sha256",
+    "remove_temporaries",
     "temporary_beside",
+    "temporary_folder",
     "user_cache_folder",
     "write_atomically",
     "write_error",
@@ -24,6 +28,8 @@ __all__ = [
 
 
 _PIECE = 1 << 20
+# What must not be left behind.
+_TEMPORARIES: set[Path] = set()
 
 
 def file_sha256(path: Path) -> str:
@@ -95,11 +101,32 @@ def temporary_beside(target: Path) -> Iterator[Path]:
         raise UsageError(f"{target}: cannot be written: the folder takes no new files") from error
     except OSError as error:
         raise write_error(target, error) from error
+    _TEMPORARIES.add(temporary)
     try:
         yield temporary
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        _TEMPORARIES.discard(temporary)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A new folder where the system keeps such; removed with all that is in it."""
+    with tempfile.TemporaryDirectory(prefix="q8tool-") as name:
+        folder = Path(name)
+        _TEMPORARIES.add(folder)
+        try:
+            yield folder
+        finally:
+            _TEMPORARIES.discard(folder)
+
+
+def remove_temporaries() -> None:
+    """Remove what is open of temporary_beside and temporary_folder: the process ends at once."""
+    for path in list(_TEMPORARIES):
+        with suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def write_error(path: str | os.PathLike[str], error: OSError) -> UsageError:

@@ -9,7 +9,7 @@ from typing import Any
 
 from q8tool.native._q8 import ffi
 
-__all__ = ["STOP", "stop_plans"]
+__all__ = ["STOP", "are_plans_stopped", "stop_plans"]
 
 STOP: Any = ffi.new("int *", 0)
 """1 while plans are to stop; what q8_plan_run takes."""
@@ -18,3 +18,8 @@ STOP: Any = ffi.new("int *", 0)
 def stop_plans(is_wanted: bool) -> None:
     """Lets every running plan, and every one that is started, raise KeyboardInterrupt, or none."""
     STOP[0] = is_wanted
+
+
+def are_plans_stopped() -> bool:
+    """Whether an interrupt waits for its answer: the end, or stop_plans(False) and going on."""
+    return bool(STOP[0])

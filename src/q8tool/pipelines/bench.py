@@ -9,7 +9,6 @@ this command mean anything.
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import numpy as np
 from q8tool.engine.session import Session
 from q8tool.errors import InputError, UsageError
 from q8tool.model import io
+from q8tool.model.files import temporary_folder
 from q8tool.pipelines.agreement import first_run
 from q8tool.pipelines.contenders import Feeds, check_engine
 from q8tool.pipelines.progress import Progress, silent
@@ -150,8 +150,8 @@ def measure(
 
 @contextmanager
 def _saved(feeds: Feeds) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "feeds.npz"
+    with temporary_folder() as folder:
+        path = folder / "feeds.npz"
         np.savez(path, allow_pickle=False, **dict(feeds))
         yield path
 

@@ -2,7 +2,6 @@
 
 import json
 import queue
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from q8tool.engine.session import Session
 from q8tool.image.distort import Distortion
 from q8tool.image.load import Image
 from q8tool.model import io
+from q8tool.model.files import temporary_folder
 from q8tool.native.cpu import core_count
 from q8tool.pipelines import quantize
 from q8tool.pipelines.backbone import Backbone, content_key, serialized
@@ -102,8 +102,8 @@ def _quantized(
     model: ir.Model, photos: Sequence[Path], threads: int | None, progress: Progress
 ) -> bytes:
     """What quantize writes, with the photos to measure ranges."""
-    with tempfile.TemporaryDirectory(prefix="q8tool-") as folder:
-        source, target = Path(folder, "backbone.onnx"), Path(folder, "eight-bit.onnx")
+    with temporary_folder() as folder:
+        source, target = folder / "backbone.onnx", folder / "eight-bit.onnx"
         io.save(model, source, force=True)
         # Whether it is faster here and now must not decide what is written.
         options = quantize.Options(

@@ -18,6 +18,7 @@ from typing import Any
 
 from q8tool.errors import UsageError
 from q8tool.model.files import write_atomically
+from q8tool.native.interrupts import stop_plans
 from q8tool.pipelines.answers import Comparison
 from q8tool.pipelines.progress import Progress, silent
 
@@ -221,6 +222,7 @@ def search(task: Task, progress: Progress = silent) -> Found:
     except KeyboardInterrupt:
         if run.best() is None:
             raise
+        stop_plans(False)
         stopped = "interrupted"
     best = run.best()
     if not stopped:
