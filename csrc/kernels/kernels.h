@@ -40,6 +40,9 @@ typedef struct {
     const int32_t *bias;       /* nr values */
     const float *multiplier;   /* nr values: store codes. NULL: store the accumulators */
     int is_near;               /* 1: every |acc * multiplier| is known to be below 2^31 */
+    int has_mantissas;         /* 1, for tables that take it: MANTISSA_BITS are added to bias, all
+                                  sums are small (requant.h), codes have neither zero point nor
+                                  limits but a byte's, and are not added to others */
     int32_t zero_point, low, high;
     void *c;                   /* uint8_t or int32_t, row i at c + i * c_step */
     size_t c_step;
@@ -56,12 +59,14 @@ typedef struct {
     const char *name;          /* for reports: "avx512vnni 6x64" */
     size_t mr, nr, kr;         /* tile rows and columns; k is padded to a multiple of kr */
     size_t most_rows;          /* that a job may have: a multiple of mr */
+    size_t least_rows;         /* a job of fewer takes as long as one of so many */
     int weight_bytes;          /* bytes of one packed weight: 1, or 2 where the kernel wants s16 */
     size_t fetch_jobs;         /* full jobs that it takes to fetch a panel; 0: none does */
     int flips_a;               /* 1: the kernel computes with a - 128 (s8 x s8 instructions), and
                                   the caller has added 128 * sum of b's column to bias */
     int wants_even_rows;       /* 1: several taps, or rows that are not all at one distance from
                                   each other, are right but slow: better copy them first */
+    int takes_mantissas;       /* 1: has_mantissas may be set, and spares conversions */
     void (*tile)(const q8_gemm_job *job);
 } q8_gemm_table;
 /* Packed panel of nr columns (made by q8_pack_panel in pack.c for every table): for each kr-step

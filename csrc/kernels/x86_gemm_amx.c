@@ -15,6 +15,7 @@
 #include <immintrin.h>
 #include <stdbool.h>
 
+#include "requant.h"
 #include "target.h"
 #include "x86_inline.h"
 
@@ -250,7 +251,9 @@ X86_INLINE void store_group(const ending *end, size_t first, const int32_t *sums
 #define LOAD_ROW(i) X86_EACH_IN_ROW_4(columns, LOAD_SUMS, i)
 #define STORE_SUMS(i) store_sums(end, first + i, acc[i], columns)
     X86_EACH_4(rows, LOAD_ROW);
-    if (end->kind == PLAIN_CODES)
+    if (end->kind == MANTISSAS)
+        store_codes(end, first, acc, rows, columns, MANTISSAS);
+    else if (end->kind == PLAIN_CODES)
         store_codes(end, first, acc, rows, columns, PLAIN_CODES);
     else if (end->kind == CODES)
         store_codes(end, first, acc, rows, columns, CODES);
@@ -386,6 +389,7 @@ const q8_gemm_table q8_gemm_amx = {
     .flips_a = 0,
     .fetch_jobs = 1,
     .wants_even_rows = 1,
+    .takes_mantissas = 1,
     .tile = tile,
 };
 

@@ -109,6 +109,7 @@ const q8_gemm_table q8_gemm_avx2 = {
     .name = "avx2 6x16",
     .mr = ROWS,
     .most_rows = ROWS,
+    .least_rows = 3,
     .nr = COLUMNS * COLUMN_LANES,
     .kr = 2,
     .weight_bytes = 2,

@@ -9,6 +9,7 @@
 #include <immintrin.h>
 #include <stdbool.h>
 
+#include "requant.h"
 #include "target.h"
 #include "x86_inline.h"
 
@@ -51,12 +52,15 @@ X86_INLINE void tile_body(const q8_gemm_job *job, size_t rows, size_t columns)
     store_codes(&end, i * at_once, acc + i * at_once,                                      \
                 rows - i * at_once < at_once ? rows - i * at_once : at_once, columns, kind)
 #define STORE_PLAIN_CODES(i) STORE(i, PLAIN_CODES)
+#define STORE_MANTISSAS(i) STORE(i, MANTISSAS)
 #define STORE_CODES(i) STORE(i, CODES)
 #define STORE_FAR_CODES(i) STORE(i, FAR_CODES)
 #define STORE_PLAIN_SUMS(i) STORE(i, PLAIN_SUMS)
 #define STORE_SUMS_OF_CODES(i) STORE(i, SUMS_OF_CODES)
 #define STORE_SUMS(i) store_sums(&end, i, acc[i], columns)
-    if (end.kind == PLAIN_CODES)
+    if (end.kind == MANTISSAS)
+        X86_EACH_6(groups, STORE_MANTISSAS);
+    else if (end.kind == PLAIN_CODES)
         X86_EACH_6(groups, STORE_PLAIN_CODES);
     else if (end.kind == CODES)
         X86_EACH_6(groups, STORE_CODES);
@@ -70,6 +74,7 @@ X86_INLINE void tile_body(const q8_gemm_job *job, size_t rows, size_t columns)
         X86_EACH_6(groups, STORE_FAR_CODES);
 #undef STORE
 #undef STORE_PLAIN_CODES
+#undef STORE_MANTISSAS
 #undef STORE_CODES
 #undef STORE_FAR_CODES
 #undef STORE_PLAIN_SUMS
@@ -85,11 +90,13 @@ const q8_gemm_table q8_gemm_avx512vnni = {
     .name = "avx512vnni 6x64",
     .mr = ROWS,
     .most_rows = ROWS,
+    .least_rows = 3,
     .nr = COLUMNS * COLUMN_LANES,
     .kr = 4,
     .weight_bytes = 1,
     .fetch_jobs = FETCH_JOBS,
     .flips_a = 0,
+    .takes_mantissas = 1,
     .tile = tile,
 };
 

@@ -50,6 +50,7 @@ const q8_gemm_table q8_gemm_avxvnni = {
     .name = "avxvnni 6x16",
     .mr = ROWS,
     .most_rows = ROWS,
+    .least_rows = 3,
     .nr = COLUMNS * COLUMN_LANES,
     .kr = 4,
     .weight_bytes = 1,

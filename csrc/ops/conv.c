@@ -1,6 +1,7 @@
 /* conv.c - eight-bit convolution, and every product with constant weights, over packed panels. */
 #include <string.h>
 
+#include "../kernels/requant.h"
 #include "conv.h"
 
 typedef struct {
@@ -8,7 +9,7 @@ typedef struct {
     q8_conv_numbers numbers;
     const uint8_t *panels;
     size_t panel_bytes;
-    bool is_gated;
+    bool is_gated, has_mantissas;
     q8_gate gate;
     size_t sums_at, tile_at, gated_at; /* in the scratch */
 } conv_state;
@@ -69,6 +70,19 @@ static size_t lay_out_scratch(const q8_kernels *kernels, conv_state *state)
     return total;
 }
 
+/* Lets sums begin as mantissas where the kernel likes it and all that they become are plain codes. */
+static void begin_as_mantissas(const q8_gemm_table *gemm, conv_state *state)
+{
+    q8_conv_numbers *numbers = &state->numbers;
+    const q8_output *output = &numbers->output;
+    if (!gemm->takes_mantissas || output->dtype != Q8_U8 || !numbers->is_small || output->sum ||
+        numbers->weight_zero_point || output->zero_point || output->low || output->high != 255)
+        return;
+    for (int64_t i = 0; i < numbers->columns; i++)
+        numbers->bias[i] = (int32_t)((uint32_t)numbers->bias[i] + MANTISSA_BITS);
+    state->has_mantissas = true;
+}
+
 static void run(const q8_step *step, const q8_run *run, int64_t part);
 
 static int64_t parts_for(const q8_step *step, int threads)
@@ -102,6 +116,8 @@ static int add_panels(q8_plan *plan, const q8_conv *conv, const q8_window *windo
         return plan->status;
     step->weights = (q8_bytes){state->panels, (size_t)product->panels * state->panel_bytes};
     q8_conv_numbers_fold(&state->numbers, gemm->flips_a ? 128 : 0);
+    if (!now)
+        begin_as_mantissas(gemm, state);
     return q8_conv_now_of(plan, conv, now, &state->numbers);
 }
 
@@ -174,6 +190,7 @@ static void run_panel(void *given, const q8_block *block, int64_t panel)
         .bias = numbers->bias + at,
         .multiplier = numbers->multiplier ? numbers->multiplier + at : NULL,
         .is_near = numbers->is_near,
+        .has_mantissas = state->has_mantissas,
         .float_bias = numbers->float_bias ? numbers->float_bias + at : NULL,
         .weight_zero_point = numbers->weight_zero_point ? numbers->weight_zero_point + at : NULL,
         .has_one_zero_point = numbers->has_one_zero_point,

@@ -114,6 +114,7 @@ typedef struct {
     const int32_t *bias;              /* nr values, like the arrays below */
     const float *multiplier;          /* NULL for s32 */
     bool is_near;                     /* no |accumulator * multiplier| reaches 2^31 */
+    bool has_mantissas;               /* see q8_gemm_job */
     const float *float_bias;          /* NULL: none */
     const int32_t *weight_zero_point; /* NULL: all 0 */
     bool has_one_zero_point;          /* the same for all columns */

@@ -234,6 +234,7 @@ static q8_gemm_job job_of(const q8_panel *panel, const q8_block *block, bool is_
         .bias = panel->bias,
         .multiplier = is_final && output->dtype == Q8_U8 ? panel->multiplier : NULL,
         .is_near = panel->is_near,
+        .has_mantissas = panel->has_mantissas,
         .zero_point = output->zero_point,
         .low = output->low,
         .high = output->high,
@@ -241,6 +242,15 @@ static q8_gemm_job job_of(const q8_panel *panel, const q8_block *block, bool is_
         .sum = is_final ? output->sum : NULL,
         .addend_step = panel->y_step,
     };
+}
+
+/* Of `rows` that are left, those of the next job: the last one is not to be a short one. */
+static size_t next_rows(const q8_gemm_table *gemm, size_t rows)
+{
+    const size_t most = gemm->most_rows;
+    if (rows <= most)
+        return rows;
+    return rows < most + gemm->least_rows ? rows - gemm->least_rows : most;
 }
 
 void q8_panel_run(const q8_panel *panel, const q8_block *block)
@@ -254,14 +264,14 @@ void q8_panel_run(const q8_panel *panel, const q8_block *block)
     q8_gemm_job job = job_of(panel, block, is_final);
     /* Some jobs fetch a share each, as evenly as it goes: one whenever enough is due. */
     size_t due = jobs;
-    for (size_t first = 0; first < block->rows; first += most) {
+    for (size_t first = 0; first < block->rows; first += job.m) {
         job.next = fetched && due >= jobs ? fetched : NULL;
         if (job.next) {
             fetched += panel->panel_bytes / gemm->fetch_jobs;
             due -= jobs;
         }
         due += gemm->fetch_jobs;
-        job.m = block->rows - first < most ? block->rows - first : most;
+        job.m = next_rows(gemm, block->rows - first);
         job.a = (const uint8_t *const *)(const void *)(block->a + first);
         job.addend = job.sum ? panel->addend + first * panel->y_step : NULL;
         job.c = is_final ? (uint8_t *)panel->y + first * row_bytes : (uint8_t *)panel->tile;
