@@ -236,6 +236,9 @@ void q8_pack_panel(const q8_gemm_table *table, size_t n, size_t taps, size_t k, 
  * again after a fork; a second caller at the same time runs its parts alone. */
 void q8_parallel(int threads, int64_t parts, void (*work)(void *context, int64_t part, int thread),
                  void *context);
+/* Of `parts` parts, thread t of `threads` gets those from parts * t / threads on, unless others are
+ * done before it is: the end of the share that `part` is in. */
+int64_t q8_share_end(int64_t part, int64_t parts, int threads);
 int64_t q8_nanoseconds(void); /* of a clock that only goes forward */
 
 #endif

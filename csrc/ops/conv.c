@@ -105,6 +105,7 @@ static int add_panels(q8_plan *plan, const q8_conv *conv, const q8_window *windo
     state->product = (q8_product){.window = *window, .groups = conv->groups, .element_bytes = 1};
     q8_product *product = &state->product;
     q8_product_cut(product, q8_tile_shape_of(gemm));
+    product->copies_rows = product->gathers || state->is_gated;
     step->parts_for = parts_for;
     step->macs = q8_product_macs(product);
     step->ranged = numbers->output.dtype == Q8_F32 ? conv->y : -1;

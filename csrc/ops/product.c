@@ -8,12 +8,15 @@
 #define MOST_TILES_IN_BLOCK 16
 /* A part below this costs more to hand to a thread than it saves. */
 #define PART_NS 8000
-/* Weights that are used once come from memory at about this pace. */
+/* Products of some depth are so many times as fast as the least that parts are counted with. */
+#define BEST_PACE 4
+/* Weights that are used once come from memory at about this pace, and at no better one what another
+ * thread has written. */
 #define BYTES_PER_NS 16
-/* Half of a picture that another thread has written comes out of its cache, so often as slowly as
- * weights that all threads read. Copying rows once more in every thread costs as much again. */
-#define PICTURES_PER_WEIGHTS 1
-#define COPIES_AT_MOST 2
+/* A byte of a row takes as long to make as so many to fetch. */
+#define COPY_BYTES 4
+/* So many tiles fetch a panel of weights. */
+#define TILES_OF_A_FETCH 8
 /* Taps with fewer bytes than this are copied together: a pointer per tap costs more. */
 #define LEAST_TAP_BYTES 12
 /* More than any machine holds, and far from overflow when padded to whole panels. */
@@ -106,6 +109,7 @@ void q8_product_cut(q8_product *product, q8_tile_shape shape)
     product->gathers = channels % shape.kr ||
                        (taps > 1 && channels * product->element_bytes < LEAST_TAP_BYTES) ||
                        (shape.wants_even_rows && !has_even_rows(w));
+    product->copies_rows = product->gathers;
     product->has_lines =
         !product->gathers && w->kernel_w > 1 && w->dilation_w == 1 && product->groups == 1;
     product->taps = product->gathers ? 1 : product->has_lines ? (size_t)w->kernel_h : taps;
@@ -119,6 +123,7 @@ void q8_product_cut(q8_product *product, q8_tile_shape shape)
     product->tile_rows = (int64_t)shape.mr;
     product->block_rows = most_block_rows(product, (int64_t)shape.least_rows);
     product->worthwhile_parts = worthwhile_parts(product, shape.macs_per_ns);
+    product->ns = q8_product_macs(product) / shape.macs_per_ns / BEST_PACE;
 }
 
 /* Into how many pieces rows and panels are cut. */
@@ -126,35 +131,56 @@ typedef struct {
     int64_t rows, panels;
 } cut;
 
-/* Where rows are cut, every thread reads all weights; where columns are, it reads of the picture
- * what others have written, and others read what it writes. */
-static bool cuts_columns(const q8_product *product)
+/* How much more than an equal share of all pieces the busiest of `threads` gets. */
+static double excess(int64_t pieces, int64_t threads)
 {
-    const q8_window *w = &product->window;
-    const int64_t weights = product->panels * product->columns * (int64_t)product->depth;
-    const int64_t pictures = w->n * w->h * w->w * w->c + product->rows * w->oc;
-    return weights / PICTURES_PER_WEIGHTS > pictures * (product->gathers ? COPIES_AT_MOST : 1);
+    const double most = (double)q8_ceil_divide(pieces, threads);
+    return pieces < 1 ? 0.0 : most / (double)pieces - 1.0 / (double)threads;
 }
 
-/* Every piece of the columns copies gathered rows again, so there are no more than threads. */
+/* Where rows are cut, every thread reads all weights, and whole tiles may leave one more to do than
+ * others; where columns are, it reads of the picture what others have written, others read what it
+ * writes, and rows that are copied are copied by all. In doubles: nothing overflows. */
+static bool cuts_columns(const q8_product *product, int threads)
+{
+    const q8_window *w = &product->window;
+    const double element_bytes = (double)product->element_bytes, depth = (double)product->depth;
+    const double weights = (double)(product->panels * product->columns) * depth * element_bytes;
+    const double x = (double)(w->n * w->h * w->w * w->c), y = (double)product->rows * (double)w->oc;
+    const double copies =
+        product->copies_rows ? (double)product->rows * depth * COPY_BYTES : 0.0;
+    const int64_t tiles = q8_ceil_divide(product->rows, product->tile_rows);
+    const double late = (double)product->ns * excess(tiles, threads);
+    return weights + late * BYTES_PER_NS > (x + y + copies) * element_bytes;
+}
+
+/* Where there are few panels more than threads, and some would get two, all are cut into rows. Else
+ * pieces are panels only, as many as threads where each copies the rows again; unless there are
+ * fewer, or rows for a panel to be fetched while a piece of them is at work. */
+static cut cut_columns(const q8_product *product, int64_t threads, int64_t wanted, int64_t tiles)
+{
+    const int64_t most = product->copies_rows ? threads : wanted;
+    cut pieces = {1, q8_least(product->panels, most)};
+    if (product->panels > threads && product->panels < 2 * threads && wanted > threads)
+        pieces = (cut){q8_least(tiles, threads), product->panels};
+    else if (pieces.panels < threads)
+        pieces.rows = q8_least(tiles, q8_ceil_divide(most, pieces.panels));
+    else if (pieces.panels < most && tiles >= 2 * TILES_OF_A_FETCH)
+        pieces.rows = q8_least(tiles / TILES_OF_A_FETCH, q8_ceil_divide(most, pieces.panels));
+    return pieces;
+}
+
 static cut cut_for(const q8_product *product, int threads)
 {
-    const int64_t wanted =
-        threads == 1 ? 1 : q8_least(product->worthwhile_parts, (int64_t)threads * Q8_PARTS_PER_THREAD);
     const int64_t tiles = q8_ceil_divide(product->rows, product->tile_rows);
-    const bool columns_first = cuts_columns(product);
-    cut pieces = {1, 1};
-    if (columns_first && product->gathers) {
-        pieces.panels = q8_least(product->panels, q8_least(wanted, threads));
-        pieces.rows = q8_least(tiles, q8_ceil_divide(threads, pieces.panels));
-    } else if (columns_first) {
-        pieces.panels = q8_least(product->panels, wanted);
-        pieces.rows = q8_least(tiles, q8_ceil_divide(wanted, pieces.panels));
-    } else {
-        pieces.rows = q8_least(tiles, wanted);
-        pieces.panels = q8_least(product->panels, q8_ceil_divide(wanted, pieces.rows));
-    }
-    return pieces;
+    if (threads == 1)
+        return (cut){1, 1};
+    const int64_t wanted =
+        q8_least(product->worthwhile_parts, (int64_t)threads * Q8_PARTS_PER_THREAD);
+    if (cuts_columns(product, threads))
+        return cut_columns(product, threads, wanted, tiles);
+    const int64_t rows = q8_least(tiles, wanted);
+    return (cut){rows, q8_least(product->panels, q8_ceil_divide(wanted, rows))};
 }
 
 int64_t q8_product_parts(const q8_product *product, int threads)
@@ -242,6 +268,12 @@ q8_range q8_product_panels(const q8_product *product, int threads, int64_t part)
 {
     const cut pieces = cut_for(product, threads);
     return piece(part / pieces.rows, pieces.panels, product->panels);
+}
+
+int64_t q8_product_last_panel(const q8_product *product, int threads, int64_t part)
+{
+    const int64_t end = q8_share_end(part, q8_product_parts(product, threads), threads);
+    return q8_product_panels(product, threads, end - 1).end;
 }
 
 void q8_product_run(const q8_product_walk *walk, int64_t part)

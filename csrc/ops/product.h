@@ -17,6 +17,7 @@ typedef struct {
     size_t depth;      /* elements that one output sums: kernel_h * kernel_w * c / groups */
     bool gathers;      /* rows are copied: taps is 1 and k the padded depth */
     bool has_lines;    /* a tap is a whole line of the kernel */
+    bool copies_rows;  /* each part does: gathers, or what a driver makes of its rows */
     size_t taps, k;    /* as the kernel sees them */
     int64_t rows;
     int64_t tile_rows; /* mr */
@@ -24,6 +25,7 @@ typedef struct {
     int64_t columns;   /* of a panel: nr */
     int64_t group_columns, group_panels, panels;
     int64_t worthwhile_parts; /* more would be too small to hand out */
+    int64_t ns;               /* about, on one thread */
 } q8_product;
 
 /* What a kernel's tile looks like, and how fast it is. */
@@ -82,6 +84,8 @@ typedef struct {
 void q8_product_run(const q8_product_walk *walk, int64_t part);
 /* The panels of a part. */
 q8_range q8_product_panels(const q8_product *product, int threads, int64_t part);
+/* The end of the panels of the parts that its thread is to do. */
+int64_t q8_product_last_panel(const q8_product *product, int threads, int64_t part);
 
 /* Packed weights that tiles fetch into the second cache, a little each: first those of this part,
  * a panel ahead, then the beginning of the next step's. */

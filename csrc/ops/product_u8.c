@@ -192,11 +192,12 @@ static void store_tile(const q8_panel *panel, size_t first, size_t rows)
 q8_ahead q8_ahead_of(const q8_product *product, const q8_run *run, const q8_step *step,
                      size_t panel_bytes, int64_t part)
 {
+    const int64_t end = q8_product_last_panel(product, run->threads, part);
     const q8_range panels = q8_product_panels(product, run->threads, part);
     const uint8_t *weights = step->weights.at;
     return (q8_ahead){
         .seen = weights + (size_t)panels.first * panel_bytes,
-        .end = weights + (size_t)panels.end * panel_bytes,
+        .end = weights + (size_t)end * panel_bytes,
         .repeats = (size_t)(panels.end - panels.first) * panel_bytes > MANY_WEIGHTS,
         .next = {step->next.at,
                  step->next.count < MOST_OF_NEXT ? step->next.count : MOST_OF_NEXT},
