@@ -184,6 +184,9 @@ def pool_cases() -> list[Case]:
         picture_case("global average", "GlobalAveragePool"),
         picture_case("global max", "GlobalMaxPool"),
         picture_case("mean of the picture", "ReduceMean", axes=[2, 3]),
+        picture_case("mean of the picture, a row", "ReduceMean", axes=[2, 3], keepdims=0),
+        picture_case("mean of channels", "ReduceMean", axes=[1]),
+        picture_case("mean of channels and lines", "ReduceMean", axes=[1, 2], keepdims=0),
         Case(
             "maxpool of a line",
             [node("MaxPool", "x", "y", kernel_shape=[3], strides=[2])],
@@ -270,7 +273,15 @@ def binary_cases() -> list[Case]:
     two = {"two": f32(2)}
     cases.append(Case("square", [node("Pow", "x two", "y")], {"x": a}, two))
     slope = {"slope": numbers(6, 1, 1, low=0, high=0.5)}
-    cases.append(Case("prelu", [node("PRelu", "x slope", "y")], {"x": a}, slope))
+    prelu = [node("PRelu", "x slope", "y")]
+    cases.append(Case("prelu", prelu, {"x": a}, slope))
+    cases.append(Case("prelu of codes", prelu, {"x": a}, slope, {"slope": None}))
+    turning = {"slope": numbers(6, 1, 1, low=-1.5, high=2)}
+    cases.append(Case("prelu, any slope", prelu, {"x": a}, turning, {"slope": None}))
+    clamped = [node("PRelu", "x slope", "p"), node("Clip", "p low high", "y")]
+    ends = {"low": f32(-0.2), "high": f32(2)}
+    cases.append(Case("prelu clip", clamped, {"x": a}, {**turning, **ends}, {"slope": None}))
+    cases.append(Case("prelu of one slope", prelu, {"x": a}, {"slope": f32([0.3])}))
     return cases
 
 

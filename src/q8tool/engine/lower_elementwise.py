@@ -404,10 +404,23 @@ def lower_batch_norm(lowering: Lowering, node: Node) -> None:
 
 
 def lower_prelu(lowering: Lowering, node: Node) -> None:
-    """max(x, 0) + slope * min(x, 0)."""
-    x, slope, y = lowering.input(node, 0), lowering.input(node, 1), lowering.output(node)
+    """A table where the slope is one number, codes where QuantizeLinear follows, else float."""
+    x, slope = lowering.input(node, 0), lowering.input(node, 1)
     if not (x.is_float and slope.is_float):
         raise Declined("its inputs are not float32")
+    if _made_table(lowering, node, _emit_prelu):
+        return
+    codes = lowering.affine_codes(x), lowering.affine_codes(slope)
+    epilogue = find_epilogue(lowering, node.outputs[0])
+    if codes[0] is None or codes[1] is None or epilogue.params is None:
+        _emit_prelu(lowering, node)
+    else:
+        _emit_prelu_codes(lowering, node, codes[0], codes[1], epilogue)
+
+
+def _emit_prelu(lowering: Lowering, node: Node) -> None:
+    """max(x, 0) + slope * min(x, 0)."""
+    x, slope, y = lowering.input(node, 0), lowering.input(node, 1), lowering.output(node)
     layout = lowering.layout_of(x)
     source = lowering.form(x, layout)
     slopes = broadcast_form(lowering, slope, x.rank, layout)
@@ -419,6 +432,36 @@ def lower_prelu(lowering: Lowering, node: Node) -> None:
     lowering.emit("binary_f32", {"a": below, "b": slopes}, {"y": scaled}, op="mul")
     target = lowering.new_form(y, layout)
     lowering.emit("binary_f32", {"a": above, "b": scaled}, {"y": target}, op="add")
+
+
+def _emit_prelu_codes(
+    lowering: Lowering, node: Node, x: Codes, slope: Codes, epilogue: Epilogue
+) -> None:
+    """The same in codes; of the two terms one is 0, so that only one is ever rounded."""
+    assert epilogue.params is not None
+    rank, params = lowering.output(node).rank, epilogue.params
+    layout = _common_layout(lowering, [x.source], rank)
+    source = broadcast_form(lowering, x.source, rank, layout)
+    slopes = broadcast_form(lowering, slope.source, rank, layout)
+    every = np.arange(256)
+    positive = params.codes(np.maximum(x.table, np.float32(0))).astype(np.uint8)
+    negative = np.minimum(every, x.grid.zero_point).astype(np.uint8)
+    above, below, scaled = (new_tensor(np.uint8, source.shape) for _ in range(3))
+    lowering.emit("table", {"x": source}, {"y": above}, table=positive)
+    lowering.emit("table", {"x": source}, {"y": below}, table=negative)
+    factor = np.float32(x.grid.scale) * np.float32(slope.grid.scale) / np.float32(params.scale)
+    lowering.emit(
+        "binary", {"a": below, "b": slopes}, {"y": scaled}, op="mul",
+        a_zero_point=x.grid.zero_point, b_zero_point=slope.grid.zero_point,
+        y_zero_point=params.zero_point, a_multiplier=float(factor),
+    )  # fmt: skip
+    low, high = epilogue.code_bounds()
+    zero = params.zero_point
+    lowering.emit(
+        "binary", {"a": above, "b": scaled}, {"y": epilogue.result(layout)}, op="add",
+        a_zero_point=zero, b_zero_point=zero, y_zero_point=zero, a_multiplier=1.0,
+        y_low=low, y_high=high,
+    )  # fmt: skip
 
 
 LOWERINGS: dict[str, LoweringFunction] = {

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from ml_dtypes import bfloat16
 
-from q8tool.engine.epilogue import find_epilogue, shared_codes
+from q8tool.engine.epilogue import shared_codes
 from q8tool.engine.graph import Node
 from q8tool.engine.lower_arithmetic import INTEGERS
 from q8tool.engine.lower_movement import constant_input
-from q8tool.engine.lower_pool import lower_average, whole_picture
+from q8tool.engine.lower_pool import lower_mean_of_codes
 from q8tool.engine.lowering import Lowering, LoweringFunction
 from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_axis
 from q8tool.engine.values import Declined, Value
@@ -133,11 +133,10 @@ def lower_reduce(lowering: Lowering, node: Node) -> None:
         given = np.arange(x.rank)
     axes = sorted(int(axis) % x.rank for axis in given.ravel())
     is_spatial = x.rank in (3, 4, 5) and axes == list(range(2, x.rank))
-    if node.op_type == "ReduceMean" and is_spatial and x.codes is not None:
-        if find_epilogue(lowering, node.outputs[0]).params is not None and y.rank == x.rank:
-            lower_average(lowering, node, whole_picture(x), False)
+    if node.op_type == "ReduceMean" and x.codes is not None:
+        if lower_mean_of_codes(lowering, node, axes):
             return
-        lowering.explain("no QuantizeLinear follows")
+        lowering.explain("no QuantizeLinear follows, or it is no pooling")
     layout = lowering.layout_of(x)
     tensor = lowering.form(x, layout)
     # ONNX order of the result is that of memory only if nothing of the picture remains.

@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from q8tool.engine.epilogue import find_epilogue
+from q8tool.engine.epilogue import Epilogue, find_epilogue
 from q8tool.engine.graph import Node
 from q8tool.engine.lower_movement import moved
 from q8tool.engine.lowering import Lowering, LoweringFunction
-from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_shape
-from q8tool.engine.values import Declined, Value
+from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_axis, physical_shape
+from q8tool.engine.values import Codes, Declined, Value
 from q8tool.engine.windows import Window, as_picture, volume_windows, window_of
 
-__all__ = ["LOWERINGS", "lower_average", "whole_picture"]
+__all__ = ["LOWERINGS", "lower_mean_of_codes"]
 
 
 def lower_max_pool(lowering: Lowering, node: Node) -> None:
@@ -41,7 +41,7 @@ def lower_max_pool(lowering: Lowering, node: Node) -> None:
 
 def lower_global_max_pool(lowering: Lowering, node: Node) -> None:
     """MaxPool over the whole picture."""
-    _lower_max(lowering, node, whole_picture(lowering.input(node, 0)))
+    _lower_max(lowering, node, _whole_picture(lowering.input(node, 0)))
 
 
 def lower_average_pool(lowering: Lowering, node: Node) -> None:
@@ -51,15 +51,15 @@ def lower_average_pool(lowering: Lowering, node: Node) -> None:
         _lower_volume(lowering, node, "average")
         return
     window = window_of(node, x.shape, tuple(node.attributes["kernel_shape"]))
-    lower_average(lowering, node, window, bool(node.attributes.get("count_include_pad", 0)))
+    _lower_average(lowering, node, window, bool(node.attributes.get("count_include_pad", 0)))
 
 
 def lower_global_average_pool(lowering: Lowering, node: Node) -> None:
     """AveragePool over the whole picture."""
-    lower_average(lowering, node, whole_picture(lowering.input(node, 0)), False)
+    _lower_average(lowering, node, _whole_picture(lowering.input(node, 0)), False)
 
 
-def whole_picture(x: Value) -> Window:
+def _whole_picture(x: Value) -> Window:
     """The window that covers all of (N, C, W), (N, C, H, W) or (N, C, D, H, W)."""
     if x.rank not in (3, 4, 5):
         raise Declined(f"windows of {x.rank - 2} dimensions have no C kernel")
@@ -79,7 +79,7 @@ def _lower_max(lowering: Lowering, node: Node, window: Window) -> None:
     moved(lowering, node, pooled, [Layout.CHANNELS_LAST])
 
 
-def lower_average(lowering: Lowering, node: Node, window: Window, includes_pads: bool) -> None:
+def _lower_average(lowering: Lowering, node: Node, window: Window, includes_pads: bool) -> None:
     """The average of every window, as the node's output."""
     x = lowering.input(node, 0)
     if not x.is_float:
@@ -95,11 +95,52 @@ def lower_average(lowering: Lowering, node: Node, window: Window, includes_pads:
         return
     source = lowering.form(codes.source, Layout.CHANNELS_LAST)
     y = epilogue.result(Layout.CHANNELS_LAST)
+    _emit_average_of_codes(lowering, codes, source, epilogue, y, window, includes_pads)
+
+
+def lower_mean_of_codes(lowering: Lowering, node: Node, axes: list[int]) -> bool:
+    """A ReduceMean of codes as a pooling; False if it is none.
+
+    axes  ascending, counted from 0
+    """
+    x = lowering.input(node, 0)
+    codes, epilogue = lowering.affine_codes(x), find_epilogue(lowering, node.outputs[0])
+    if codes is None or epilogue.params is None:
+        return False
+    is_picture = x.rank in (3, 4, 5) and axes == list(range(2, x.rank))
+    layout = Layout.CHANNELS_LAST if is_picture else Layout.PLAIN
+    places = sorted(physical_axis(axis, x.rank, layout) for axis in axes)
+    first, last = places[0], places[-1]
+    if places != list(range(first, last + 1)) or last == x.rank - 1:
+        return False
+    source = lowering.form(codes.source, layout)
+    sizes = source.shape
+    outer, inner = int(np.prod(sizes[:first])), int(np.prod(sizes[last + 1 :]))
+    averaged = int(np.prod(sizes[first : last + 1]))
+    y = epilogue.result(layout)
+    window = Window((averaged, 1), (1, 1), (1, 1), (0, 0, 0, 0))
+    _emit_average_of_codes(
+        lowering, codes, source.view((outer, averaged, 1, inner)), epilogue,
+        y.view((outer, 1, 1, inner)), window, False,
+    )  # fmt: skip
+    return True
+
+
+def _emit_average_of_codes(
+    lowering: Lowering,
+    codes: Codes,
+    x: Tensor,
+    epilogue: Epilogue,
+    y: Tensor,
+    window: Window,
+    includes_pads: bool,
+) -> None:
+    assert epilogue.params is not None
     low, high = epilogue.code_bounds()
     _emit_pool(
         lowering,
         "average",
-        source,
+        x,
         y,
         window,
         count_include_pad=includes_pads,

@@ -155,13 +155,13 @@ _NAMES: dict[Quantization, str] = {
         "Reciprocal Softplus Floor Ceil Round Swish "
         "Selu Celu Mish Softsign ThresholdedRelu Sin Cos Sign |"
     ),
-    "binary": "Add Sub Mul |",
+    "binary": "Add Sub Mul PRelu |",
     "concat": "Concat |",
-    "pool": "AveragePool GlobalAveragePool |",
+    "pool": "AveragePool GlobalAveragePool ReduceMean |",
     "none": (
-        "Div Pow Min Max Sum Mean PRelu Softmax LogSoftmax LayerNormalization BatchNormalization "
+        "Div Pow Min Max Sum Mean Softmax LogSoftmax LayerNormalization BatchNormalization "
         "InstanceNormalization GroupNormalization "
-        "ReduceMean ReduceSum ReduceMax ReduceMin ReduceSumSquare ArgMax Cast "
+        "ReduceSum ReduceMax ReduceMin ReduceSumSquare ArgMax Cast "
         "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul "
         "ConvInteger MatMulInteger |"
     ),

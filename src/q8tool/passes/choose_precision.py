@@ -22,7 +22,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from q8tool.model.graph import constant, get_int, get_string
+from q8tool.model.graph import constant, get_int, get_ints, get_string
 from q8tool.ops.registry import Quantization, leaves_range, row
 from q8tool.passes.conversions import is_depthwise
 from q8tool.passes.one_input import OneInput, is_number, one_input
@@ -198,6 +198,10 @@ def _activations(
         return ""
     if kind == "binary" and all(constant(value) is not None for value in inputs):
         return ""
+    if node.op_type == "PRelu" and constant(node.inputs[1]) is None:
+        return "its slopes are not constant"
+    if node.op_type == "ReduceMean" and not _averages_codes(node):
+        return "it averages other dimensions than a pooling"
     if node.op_type == "MaxPool" and any(value.uses() for value in node.outputs[1:]):
         return "its indices are read"
     if leaves_range(node):
@@ -250,6 +254,21 @@ def _pads_with_zero(node: ir.Node) -> bool:
     value = node.inputs[2] if len(node.inputs) > 2 else None
     array = constant(value)
     return value is None or (array is not None and not np.any(array))
+
+
+def _averages_codes(node: ir.Node) -> bool:
+    """True for means of the whole picture, or of adjacent dimensions before the last one."""
+    shape = None if node.inputs[0] is None else node.inputs[0].shape
+    axes = get_ints(node, "axes", [])
+    if len(node.inputs) > 1:
+        array = constant(node.inputs[1])
+        axes = [] if array is None else [int(axis) for axis in array.ravel()]
+    if shape is None or not axes:
+        return False
+    rank = len(shape)
+    found = sorted({axis % rank for axis in axes if -rank <= axis < rank})
+    is_run = found == list(range(found[0], found[-1] + 1)) if found else False
+    return is_run and (found[-1] < rank - 1 or (found[0] == 2 and rank in (3, 4, 5)))
 
 
 def _output(node: ir.Node, kind: Quantization) -> ir.Value:
