@@ -16,6 +16,7 @@ from q8tool.model.external import (
 )
 from q8tool.model.files import check_output, write_atomically
 from q8tool.model.graph import weight_bytes
+from q8tool.model.nesting import refuse_excess
 from q8tool.model.node_order import sort_nodes
 from q8tool.model.shapes import absurd_value, fill_output_shapes
 from q8tool.model.streamed import write_streamed
@@ -71,6 +72,7 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
         data = _checked(data, path)
     proto = _parsed(data, path)
     del data
+    refuse_excess(proto, str(path))
     has_external = check_external_data(proto, path)
     if not is_checked:
         _check_parsed(proto, path)
