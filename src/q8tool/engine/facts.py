@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from q8tool.engine.evaluation import evaluated_simply
 from q8tool.engine.graph import Graph, Node
 from q8tool.engine.shape_rules import types_by_rule
 from q8tool.ops.registry import OWN_DOMAIN, RANDOM_OPS
@@ -202,17 +203,22 @@ class _Folded:
     def output(self, position: int) -> Array:
         if self._outputs is not None:
             return np.asarray(self._outputs[position])
-        results = _plain_results(self._node, self._inputs)
-        if results is None:
-            from q8tool.ops.host import HostOperator
-
-            operator = HostOperator(self._node.proto, self._node.reads, self._graph.opsets)
-            results = operator.run([fact.array() for fact in self._inputs])
+        results = _plain_results(self._node, self._inputs) or self._computed()
         named = iter(results)
         outputs = [next(named) if name else None for name in self._node.outputs]
         if self._is_kept or sum(np.size(result) for result in results) <= _SMALL:
             self._outputs = outputs
         return np.asarray(outputs[position])
+
+    def _computed(self) -> list[Any]:
+        inputs = [fact.array() for fact in self._inputs]
+        simple = evaluated_simply(self._node, inputs)
+        if simple is not None:
+            return simple
+        from q8tool.ops.host import HostOperator
+
+        operator = HostOperator(self._node.proto, self._node.reads, self._graph.opsets)
+        return operator.run(inputs)
 
 
 def _plain_results(node: Node, inputs: Sequence[Fact]) -> list[Array] | None:

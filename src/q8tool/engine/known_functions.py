@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from q8tool.engine.evaluation import evaluated
 from q8tool.engine.graph import Node
 from q8tool.engine.lowering import Lowering, scalar
 from q8tool.engine.values import Value
@@ -116,8 +117,6 @@ def _signature(lowering: Lowering, nodes: Sequence[Node], start: str) -> Any:
 
 def _evaluated(lowering: Lowering, nodes: Sequence[Node], start: str) -> Floats:
     """What the nodes make of the row of numbers."""
-    from q8tool.ops.host import shared_operator
-
     values: dict[str, NDArray[Any]] = {start: _ROW}
     for node in nodes:
         inputs = []
@@ -126,8 +125,8 @@ def _evaluated(lowering: Lowering, nodes: Sequence[Node], start: str) -> Floats:
                 values[name] = lowering.value(name).fact.array().reshape(())
             inputs.append(values[name])
         with np.errstate(all="ignore"):
-            operator = shared_operator(node.proto, node.reads, lowering.graph.opsets, inputs)
-            values[node.outputs[0]] = np.asarray(operator.run(inputs)[0])
+            results = evaluated(node, inputs, lowering.graph.opsets)
+            values[node.outputs[0]] = np.asarray(results[0])
     return np.asarray(values[nodes[-1].outputs[0]], np.float64)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from q8tool.engine.affine import batch_norm_affine
 from q8tool.engine.epilogue import Epilogue, clamp_bounds, find_epilogue
+from q8tool.engine.evaluation import evaluated
 from q8tool.engine.finishing import finished_by_producer
 from q8tool.engine.graph import Node
 from q8tool.engine.known_functions import known_function
@@ -171,10 +172,7 @@ def _made_table(lowering: Lowering, node: Node, emit: LoweringFunction) -> bool:
             tables.append(codes.table)
     if codes is None:
         return False
-    from q8tool.ops.host import shared_operator
-
-    operator = shared_operator(node.proto, node.reads, lowering.graph.opsets, tables)
-    table = np.asarray(operator.run(tables)[0], np.float32)
+    table = np.asarray(evaluated(node, tables, lowering.graph.opsets)[0], np.float32)
     lowering.output(node).codes = Codes(codes.source, table, codes.grid, is_affine=False)
     lowering.defer(node, _deferred(emit))
     return True

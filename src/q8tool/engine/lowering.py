@@ -6,6 +6,7 @@ A function raises before it sets an output's form; conversions that it emitted s
 dropped later if nobody reads them.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -436,7 +437,7 @@ def scalar(value: Value | None) -> Any:
     """The one element of a constant, None for anything else."""
     if value is None or not value.is_constant or value.fact.shape is None:
         return None
-    return value.fact.array().item() if np.prod(value.fact.shape) == 1 else None
+    return value.fact.array().item() if math.prod(value.fact.shape) == 1 else None
 
 
 def constant_tensor(array: NDArray[Any]) -> Tensor:

@@ -27,6 +27,7 @@ NEWEST_IR_VERSION = 14
 TABLE = """
 Abs 6 1 x 1 x
 Add 7 2 xx 1 x
+And 7 2 xx 1 x
 ArgMax 1 1 x 1 x axis:i keepdims:i
 ArgMax 12 1 x 1 x axis:i keepdims:i select_last_index:i
 AveragePool 7 1 x 1 x auto_pad:s count_include_pad:i kernel_shape:I! pads:I strides:I
@@ -66,6 +67,7 @@ Dropout 7 1 x 1 x? ratio:f
 Dropout 12 1 x?? 1 x? seed:i
 DynamicQuantizeLinear 11 1 x 3 xxx
 Elu 6 1 x 1 x alpha:f
+Equal 7 2 xx 1 x
 Erf 9 1 x 1 x
 Exp 6 1 x 1 x
 Expand 8 2 xx 1 x
@@ -77,6 +79,7 @@ Gemm 7 3 xxx 1 x alpha:f beta:f transA:i transB:i
 Gemm 11 2 xx? 1 x alpha:f beta:f transA:i transB:i
 GlobalAveragePool 1 1 x 1 x
 GlobalMaxPool 1 1 x 1 x
+Greater 7 2 xx 1 x
 GroupNormalization 18 deprecated
 GroupNormalization 21 3 xxx 1 x epsilon:f num_groups:i! stash_type:i
 HardSigmoid 6 1 x 1 x alpha:f beta:f
@@ -85,6 +88,7 @@ Identity 1 1 x 1 x
 InstanceNormalization 6 3 xxx 1 x epsilon:f
 LayerNormalization 17 2 xx? 1 x?? axis:i epsilon:f stash_type:i
 LeakyRelu 6 1 x 1 x alpha:f
+Less 7 2 xx 1 x
 Log 6 1 x 1 x
 LogSoftmax 1 1 x 1 x axis:i
 MatMul 1 2 xx 1 x
@@ -99,6 +103,7 @@ Min 6 1 * 1 x
 Mish 18 1 x 1 x
 Mul 7 2 xx 1 x
 Neg 6 1 x 1 x
+Not 1 1 x 1 x
 PRelu 6 2 xx 1 x
 Pad 2 1 x 1 x mode:s pads:I! value:f
 Pad 11 2 xx? 1 x mode:s
@@ -111,6 +116,8 @@ QuantizeLinear 13 2 xx? 1 x axis:i
 QuantizeLinear 19 2 xx? 1 x axis:i saturate:i
 QuantizeLinear 21 2 xx? 1 x axis:i block_size:i output_dtype:i saturate:i
 QuantizeLinear 23 2 xx? 1 x axis:i block_size:i output_dtype:i precision:i saturate:i
+Range 11 3 xxx 1 x
+Range 27 3 xxx 1 x stash_type:i
 Reciprocal 6 1 x 1 x
 ReduceMax 1 1 x 1 x axes:I keepdims:i
 ReduceMax 18 1 x? 1 x keepdims:i noop_with_empty_axes:i
@@ -166,4 +173,5 @@ Unsqueeze 13 2 xx 1 x
 Upsample 7 1 x 1 x mode:s scales:F!
 Upsample 9 2 xx 1 x mode:s
 Upsample 10 deprecated
+Where 9 3 xxx 1 x
 """
