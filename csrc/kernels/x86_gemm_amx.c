@@ -7,8 +7,9 @@
  *
  * Panels are packed as for AVX512-VNNI, which computes the jobs that are too small for tiles. Rows
  * at one distance from each other are loaded where they lie, others are copied to a small buffer
- * before. Where the last rows do not fill a tile, it begins earlier and computes some rows twice:
- * changing the configuration takes longer. */
+ * before. All tiles of a job have the same number of rows, as few as do; where the last rows do not
+ * fill one, it begins earlier and computes some rows twice: changing the configuration takes longer.
+ */
 #include "kernels.h"
 
 #if defined(__x86_64__) && Q8_HAVE_AMX
@@ -160,7 +161,8 @@ X86_INLINE void fetch(fetching *ahead)
 /* Where a unit's rows begin, and what its steps fetch. */
 typedef struct {
     size_t first[2];
-    size_t rows; /* of each tile */
+    size_t again[2]; /* rows of the tile that another one has stored */
+    size_t rows;     /* of each tile */
     uint8_t *copies;
     fetching ahead;
 } unit_rows;
@@ -243,7 +245,7 @@ static void multiply_1x1(const q8_gemm_job *job, unit_rows *unit, size_t column,
 /* ---- the tile ---- */
 
 X86_INLINE void store_group(const ending *end, size_t first, const int32_t *sums, size_t rows,
-                            size_t columns)
+                            size_t columns, ending_kind kind)
 {
     int32x16 acc[COLUMN_VECTORS][COLUMN_VECTORS];
 #define LOAD_SUMS(i, j) \
@@ -251,47 +253,59 @@ X86_INLINE void store_group(const ending *end, size_t first, const int32_t *sums
 #define LOAD_ROW(i) X86_EACH_IN_ROW_4(columns, LOAD_SUMS, i)
 #define STORE_SUMS(i) store_sums(end, first + i, acc[i], columns)
     X86_EACH_4(rows, LOAD_ROW);
-    if (end->kind == MANTISSAS)
-        store_codes(end, first, acc, rows, columns, MANTISSAS);
-    else if (end->kind == PLAIN_CODES)
-        store_codes(end, first, acc, rows, columns, PLAIN_CODES);
-    else if (end->kind == CODES)
-        store_codes(end, first, acc, rows, columns, CODES);
-    else if (end->kind == PLAIN_SUMS)
-        store_codes(end, first, acc, rows, columns, PLAIN_SUMS);
-    else if (end->kind == SUMS_OF_CODES)
-        store_codes(end, first, acc, rows, columns, SUMS_OF_CODES);
-    else if (end->kind == SUMS)
+    if (kind == SUMS)
         X86_EACH_4(rows, STORE_SUMS);
     else
-        store_codes(end, first, acc, rows, columns, FAR_CODES);
+        store_codes(end, first, acc, rows, columns, kind);
 #undef LOAD_SUMS
 #undef LOAD_ROW
 #undef STORE_SUMS
 }
 
-X86_INLINE void store_rows_of(const ending *end, size_t first, size_t rows, const int32_t *sums,
-                              size_t columns)
+/* The ending is copied: for all the compiler knows, storing codes may change what lies elsewhere. */
+X86_INLINE void store_rows_of(const ending *given, size_t first, size_t rows, const int32_t *sums,
+                              size_t columns, ending_kind kind)
 {
+    const ending end = *given;
     const size_t at_once = ROWS_AT_ONCE(columns);
     size_t i = 0;
     for (; i + at_once <= rows; i += at_once)
-        store_group(end, first + i, sums + i * PANEL_COLUMNS, at_once, columns);
+        store_group(&end, first + i, sums + i * PANEL_COLUMNS, at_once, columns, kind);
     for (; i < rows; i++)
-        store_group(end, first + i, sums + i * PANEL_COLUMNS, 1, columns);
+        store_group(&end, first + i, sums + i * PANEL_COLUMNS, 1, columns, kind);
 }
+
+#define STORE_ROWS(kind)                                                                     \
+    static void store_rows_##kind(const ending *end, size_t first, size_t rows,              \
+                                  const int32_t *sums, size_t columns)                       \
+    {                                                                                        \
+        if (columns == 4)                                                                    \
+            store_rows_of(end, first, rows, sums, 4, kind);                                  \
+        else if (columns == 3)                                                               \
+            store_rows_of(end, first, rows, sums, 3, kind);                                  \
+        else if (columns == 2)                                                               \
+            store_rows_of(end, first, rows, sums, 2, kind);                                  \
+        else                                                                                 \
+            store_rows_of(end, first, rows, sums, 1, kind);                                  \
+    }
+STORE_ROWS(SUMS)
+STORE_ROWS(PLAIN_CODES)
+STORE_ROWS(CODES)
+STORE_ROWS(FAR_CODES)
+STORE_ROWS(PLAIN_SUMS)
+STORE_ROWS(SUMS_OF_CODES)
+STORE_ROWS(MANTISSAS)
+#undef STORE_ROWS
 
 static void store_rows(const ending *end, size_t first, size_t rows, const int32_t *sums,
                        size_t columns)
 {
-    if (columns == 4)
-        store_rows_of(end, first, rows, sums, 4);
-    else if (columns == 3)
-        store_rows_of(end, first, rows, sums, 3);
-    else if (columns == 2)
-        store_rows_of(end, first, rows, sums, 2);
-    else
-        store_rows_of(end, first, rows, sums, 1);
+#define ENTRY(kind) [kind] = store_rows_##kind
+    static void (*const kinds[])(const ending *, size_t, size_t, const int32_t *, size_t) = {
+        ENTRY(SUMS),       ENTRY(PLAIN_CODES),   ENTRY(CODES),    ENTRY(FAR_CODES),
+        ENTRY(PLAIN_SUMS), ENTRY(SUMS_OF_CODES), ENTRY(MANTISSAS)};
+#undef ENTRY
+    kinds[end->kind](end, first, rows, sums, columns);
 }
 
 /* 32 rows or fewer of the panel. */
@@ -306,9 +320,11 @@ static void run_unit(const q8_gemm_job *job, const ending *end, unit_rows *unit,
         else
             (row_tiles > 1 ? multiply_2x1 : multiply_1x1)(job, unit, column, sums);
     }
-    for (size_t tile = 0; tile < row_tiles; tile++)
-        store_rows(end, unit->first[tile], unit->rows, sums + tile * TILE_ROWS * PANEL_COLUMNS,
-                   vectors);
+    for (size_t tile = 0; tile < row_tiles; tile++) {
+        const size_t again = unit->again[tile];
+        store_rows(end, unit->first[tile] + again, unit->rows - again,
+                   sums + (tile * TILE_ROWS + again) * PANEL_COLUMNS, vectors);
+    }
 }
 
 /* All of a panel, and each unit does all steps of K. */
@@ -323,15 +339,19 @@ static void run_tiles(const q8_gemm_job *job)
 {
     _Alignas(64) uint8_t copies[UNIT_ROWS * TILE_BYTES];
     const ending end = ending_of(job);
-    unit_rows unit = {.rows = job->m < TILE_ROWS ? job->m : TILE_ROWS,
+    const size_t tiles = (job->m + TILE_ROWS - 1) / TILE_ROWS;
+    unit_rows unit = {.rows = (job->m + tiles - 1) / tiles,
                       .copies = copies,
                       .ahead = fetching_of(job)};
     configure(unit.rows, job->k % TILE_BYTES);
-    for (size_t row = 0; row < job->m; row += UNIT_ROWS) {
-        const size_t left = job->m - row, last = job->m - unit.rows;
-        const size_t row_tiles = left > TILE_ROWS ? 2 : 1;
-        unit.first[0] = left < TILE_ROWS ? last : row;
-        unit.first[1] = left < UNIT_ROWS ? last : row + TILE_ROWS;
+    const size_t last = job->m - unit.rows;
+    for (size_t row = 0; row < job->m; row += 2 * unit.rows) {
+        const size_t row_tiles = job->m - row > unit.rows ? 2 : 1;
+        for (size_t tile = 0; tile < row_tiles; tile++) {
+            const size_t wanted = row + tile * unit.rows;
+            unit.first[tile] = wanted < last ? wanted : last;
+            unit.again[tile] = wanted - unit.first[tile];
+        }
         run_unit(job, &end, &unit, row_tiles);
     }
     release();
