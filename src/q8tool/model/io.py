@@ -96,9 +96,9 @@ def _check_texts(model: ir.Model, path: str | os.PathLike[str]) -> None:
         texts = (attr.value for attr in node.attributes.values() if attr.type == _STRING)
         if any(isinstance(text, bytes) for text in (node.name, *texts)):
             raise InputError(f"{path}: is damaged: a text of node {node.name!r} is not UTF-8")
-    for value in model.graph.inputs:
+    for value in (*model.graph.inputs, *model.graph.outputs):
         if isinstance(value.type, ir.TensorType) and value.dtype == ir.DataType.UNDEFINED:
-            raise InputError(f"{path}: is damaged: input '{value.name}' has no type")
+            raise InputError(f"{path}: is damaged: value '{value.name}' has no type")
 
 
 def reads_other_files(model: ir.Model) -> bool:

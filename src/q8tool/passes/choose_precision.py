@@ -219,6 +219,8 @@ def _weight_activations(node: ir.Node) -> tuple[int, ...] | str:
         return _both_sides(node)
     if weights is None:
         return "its weights are not constant"
+    if weights.ndim < 2:
+        return "its weights are no matrix"
     if not np.isfinite(weights).all():
         return "its weights hold NaN or infinity"
     if node.op_type == "Gemm" and get_int(node, "transA", 0):
