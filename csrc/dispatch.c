@@ -42,7 +42,7 @@ static struct {
 typedef void (*function)(void);
 _Static_assert(sizeof(q8_conv_table) == 5 * sizeof(function), "inherit_conv");
 _Static_assert(sizeof(q8_vec_table) == 11 * sizeof(function), "inherit_vec");
-_Static_assert(sizeof(q8_f32_table) == 14 * sizeof(function), "inherit_f32");
+_Static_assert(sizeof(q8_f32_table) == 16 * sizeof(function), "inherit_f32");
 
 #define INHERIT(field)             \
     do {                           \
@@ -83,9 +83,11 @@ static void inherit_f32(q8_f32_table *own, const q8_f32_table *up)
         own->gemm_tile = up->gemm_tile;
     }
     INHERIT(depthwise);
+    INHERIT(depthwise_lines);
     INHERIT(max_pool);
     INHERIT(average_pool);
     INHERIT(unary);
+    INHERIT(finish);
     INHERIT(binary);
     INHERIT(softmax);
     INHERIT(softmax_codes);

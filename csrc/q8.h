@@ -273,6 +273,11 @@ typedef struct {
     float low, high;      /* clamp of the result; -inf, +inf: none */
 } q8_conv_f32;
 int q8_plan_add_conv_f32(q8_plan *plan, const q8_conv_f32 *conv);
+/* The step added last, a q8_conv of one group with f32 y, without residual, keeps its y, which is
+ * the x of this depthwise convolution of 3 x 3 or 5 x 5 taps and stride 1 or 2, to itself: lines of it
+ * go through the depthwise convolution as soon as they are there. What is asked for later is done
+ * with the depthwise convolution's y. */
+int q8_plan_then_depthwise(q8_plan *plan, const q8_conv_f32 *depthwise);
 /* y = a @ b * alpha: a f32 [B, M, K], b f32 [B or 1, K, N], y f32 [B, M, N]. */
 int q8_plan_add_matmul_f32(q8_plan *plan, int a, int b, int y, float alpha);
 

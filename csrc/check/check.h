@@ -105,6 +105,7 @@ void check_odd_gemm(void); /* plain C tiles of odd shape: packing and edges on a
 void check_conv(const q8_kernels *kernels, const q8_kernels *below);
 void check_vec(const q8_kernels *kernels, const q8_kernels *below);
 void check_f32_conv(const q8_kernels *kernels, const q8_kernels *below);
+void check_f32_lines(const q8_kernels *kernels, const q8_kernels *below);
 void check_f32_rows(const q8_kernels *kernels, const q8_kernels *below);
 
 /* bench.c, peak.c */

@@ -35,6 +35,7 @@ static void check_kernels(const q8_kernels *kernels, const q8_kernels *below)
     check_conv(kernels, below);
     check_vec(kernels, below);
     check_f32_conv(kernels, below);
+    check_f32_lines(kernels, below);
     check_f32_rows(kernels, below);
     check_isa_summary();
 }

@@ -82,6 +82,32 @@ static int maybe_scalar(fuzz_case *c, int dtype)
     return fuzz_chance(c, 8) ? fuzz_id(c, fuzz_new(c, dtype, 0, NULL)) : -1;
 }
 
+/* A depthwise convolution that may follow the step that makes x of these dimensions. */
+static void maybe_then_depthwise(fuzz_case *c, int x, const int64_t dims[4])
+{
+    if (!fuzz_chance(c, 2))
+        return;
+    const int32_t kernel = fuzz_bend(c, fuzz_chance(c, 2) ? 3 : 5);
+    const int32_t stride = fuzz_bend(c, fuzz_chance(c, 2) ? 1 : 2), pad = kernel / 2;
+    if (kernel < 1 || kernel > 9 || stride < 1 || dims[3] < 1 || dims[3] > 4096)
+        return;
+    int64_t y_dims[4] = {dims[0], (dims[1] - 1) / stride + 1, (dims[2] - 1) / stride + 1, dims[3]};
+    const int y = fuzz_new(c, Q8_F32, 4, y_dims);
+    const axis taps = {.kernel = kernel};
+    count_work(c, taps, taps, 1, y);
+    void *weights;
+    if (!provide_weights(c, dims[3], taps, taps, 1, sizeof(float), &weights))
+        return;
+    q8_conv_f32 conv = {.x = fuzz_id(c, x), .y = fuzz_id(c, y), .kernel_h = kernel,
+                        .kernel_w = kernel, .stride_h = stride, .stride_w = stride,
+                        .pad_top = pad, .pad_left = pad, .dilation_h = 1, .dilation_w = 1,
+                        .groups = (int32_t)dims[3], .weights = weights,
+                        .bias = fuzz_chance(c, 2) ? fuzz_memory(c, dims[3], 4) : NULL,
+                        .low = -fuzz_float(c), .high = fuzz_float(c)};
+    q8_plan_then_depthwise(c->plan, fuzz_chance(c, 128) ? NULL : &conv);
+    fuzz_maybe_finish(c, y);
+}
+
 static void add_conv(fuzz_case *c, bool is_f32)
 {
     static const int results[] = {Q8_U8, Q8_S32, Q8_F32};
@@ -144,8 +170,10 @@ static void add_conv(fuzz_case *c, bool is_f32)
                     .gate = fuzz_chance(c, h.kernel == 1 && w.kernel == 1 ? 2 : 32) ? &gate : NULL,
                     .addend = fuzz_chance(c, 4) ? &addend : NULL};
     q8_plan_add_conv(c->plan, fuzz_chance(c, 128) ? NULL : &conv);
-    if (y >= 0 && c->tensors[y].dtype == Q8_F32)
-        fuzz_maybe_finish(c, y);
+    if (y < 0 || c->tensors[y].dtype != Q8_F32)
+        return;
+    fuzz_maybe_finish(c, y);
+    maybe_then_depthwise(c, y, y_dims);
 }
 
 static void add_matmul(fuzz_case *c, bool is_f32)

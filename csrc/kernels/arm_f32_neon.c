@@ -534,6 +534,7 @@ const q8_f32_table q8_f32_neon = {
     .max_pool = max_pool,
     .average_pool = average_pool,
     .unary = unary,
+    .finish = finish_rows,
     .binary = binary,
     .softmax = softmax,
     .layer_norm = layer_norm,

@@ -219,16 +219,52 @@ typedef struct {
     size_t y_step;
 } q8_conv_f32_job;
 
+/* Rows of floats on their way to where they stay: y[i][j] = f(x[i][j]), or, of accumulators,
+ * f((float)acc[i][j] * scale[j] + bias[j]), product and sum rounded separately. */
+typedef struct {
+    size_t rows, columns;
+    const float *x;            /* NULL: acc */
+    const int32_t *acc;
+    const float *scale, *bias; /* of acc; bias NULL: no addition */
+    size_t x_step;             /* of x or acc */
+    float *y;                  /* is neither x nor acc */
+    size_t y_step;
+    size_t y_group;            /* elements from a row's 16 columns to its next 16 */
+    int op;                    /* f: -1 nothing, or q8_unary_op of q8.h with alpha and beta */
+    float alpha, beta;
+    float *range;              /* NULL, or [2], which contains 0: widened to hold every y */
+    float *least, *greatest;   /* [columns], with sums only: contain 0, widened likewise */
+    float *sums;               /* NULL, or [columns]: every y is added */
+} q8_finish_job;
+
+/* Whole lines of a depthwise convolution of up to 16 channels, kernel x kernel taps, from lines that
+ * have their padding. Pixels are 16 elements apart; lines of y lie one behind the other.
+ * y(l, p)[c] = bias[c] + sum over kw, kh of x(l * stride + kh, p * stride + kw)[c] *
+ * w[(kw * kernel + kh) * w_step + c]. */
+typedef struct {
+    size_t lines, pixels, channels;
+    size_t kernel, stride;     /* 3 or 5; 1 or 2 */
+    const float *x;            /* (l, p) at x + l * x_line + p * 16 */
+    size_t x_line;
+    const float *w;
+    size_t w_step;
+    const float *bias;         /* [channels] */
+    float low, high;
+    float *y;
+} q8_depthwise_lines_f32_job;
+
 typedef struct {
     const char *gemm_name;
     size_t gemm_mr, gemm_nr;   /* chosen as a unit with gemm_tile: NULL inherits all four */
     void (*gemm_tile)(const q8_gemm_f32_job *job);
     void (*depthwise)(const q8_conv_f32_job *job);
+    void (*depthwise_lines)(const q8_depthwise_lines_f32_job *job);
     void (*max_pool)(const q8_conv_f32_job *job);
     void (*average_pool)(const q8_conv_f32_job *job);
     /* op: q8_unary_op of q8.h; y may be x. Bounds: 4 ULP, ERF, SILU and both GELU
      * 1e-6 absolute. */
     void (*unary)(int op, size_t n, const float *x, float *y, float alpha, float beta);
+    void (*finish)(const q8_finish_job *job); /* within unary's bounds */
     /* op: q8_binary_op; a_step and b_step 0 (one value for all) or 1; y may be a or b. Exact but
      * for POW. */
     void (*binary)(int op, size_t n, const float *a, size_t a_step, const float *b, size_t b_step,

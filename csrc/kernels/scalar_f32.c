@@ -40,6 +40,25 @@ static void depthwise(const q8_conv_f32_job *job)
     }
 }
 
+static float lines_value(const q8_depthwise_lines_f32_job *job, const float *x, size_t c)
+{
+    const float *w = job->w + c;
+    float sum = job->bias[c];
+    for (size_t kw = 0; kw < job->kernel; kw++)
+        for (size_t kh = 0; kh < job->kernel; kh++, w += job->w_step)
+            sum += x[kh * job->x_line + kw * 16 + c] * *w;
+    return clamp(sum, job->low, job->high);
+}
+
+static void depthwise_lines(const q8_depthwise_lines_f32_job *job)
+{
+    float *y = job->y;
+    for (size_t l = 0; l < job->lines; l++)
+        for (size_t p = 0; p < job->pixels; p++, y += 16)
+            for (size_t c = 0; c < job->channels; c++)
+                y[c] = lines_value(job, job->x + job->stride * (l * job->x_line + p * 16), c);
+}
+
 static void max_pool(const q8_conv_f32_job *job)
 {
     for (size_t p = 0; p < job->pixels; p++) {
@@ -108,6 +127,8 @@ static void unary(int op, size_t n, const float *x, float *y, float alpha, float
     for (size_t i = 0; i < n; i++)
         y[i] = unary_value((q8_unary_op)op, x[i], alpha, beta);
 }
+
+#include "finish_rows.inc"
 
 static float binary_value(q8_binary_op op, float a, float b)
 {
@@ -196,9 +217,11 @@ const q8_f32_table q8_f32_scalar = {
     .gemm_nr = NR,
     .gemm_tile = gemm_tile,
     .depthwise = depthwise,
+    .depthwise_lines = depthwise_lines,
     .max_pool = max_pool,
     .average_pool = average_pool,
     .unary = unary,
+    .finish = finish_rows,
     .binary = binary,
     .softmax = softmax,
     .softmax_codes = softmax_codes,

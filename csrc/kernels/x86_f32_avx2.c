@@ -24,6 +24,13 @@ Q8_TARGET("avx2,fma")
 #include "x86_f32_conv.inc"
 #include "x86_math.inc"
 #include "x86_f32_rows.inc"
+#define SILU_CURVE
+#define GELU_CURVE
+#define GELU_TANH_CURVE
+#define SILU_OF(v) times_sigmoid(v, v)
+#define GELU_OF(v) gelu_of(v)
+#define GELU_TANH_OF(v) gelu_tanh_of(v)
+#include "x86_finish.inc"
 
 Q8_TARGET_END
 
@@ -33,9 +40,11 @@ const q8_f32_table q8_f32_avx2 = {
     .gemm_nr = COLUMNS * LANES,
     .gemm_tile = tile,
     .depthwise = depthwise,
+    .depthwise_lines = depthwise_lines,
     .max_pool = max_pool,
     .average_pool = average_pool,
     .unary = unary,
+    .finish = finish,
     .binary = binary,
     .softmax = softmax,
     .softmax_codes = softmax_codes,

@@ -25,6 +25,13 @@ Q8_TARGET("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")
 #include "x86_math.inc"
 #include "x86_f32_rows.inc"
 #include "x86_curves512.inc"
+#define SILU_CURVE const curve_registers silu = curve_of(&q8_silu_curve);
+#define GELU_CURVE const curve_registers gelu = curve_of(&q8_gelu_curve);
+#define GELU_TANH_CURVE const curve_registers gelu_tanh = curve_of(&q8_gelu_tanh_curve);
+#define SILU_OF(v) along_curve(&silu, v)
+#define GELU_OF(v) along_curve(&gelu, v)
+#define GELU_TANH_OF(v) along_curve(&gelu_tanh, v)
+#include "x86_finish.inc"
 
 Q8_TARGET_END
 
@@ -34,9 +41,11 @@ const q8_f32_table q8_f32_avx512 = {
     .gemm_nr = COLUMNS * LANES,
     .gemm_tile = tile,
     .depthwise = depthwise,
+    .depthwise_lines = depthwise_lines,
     .max_pool = max_pool,
     .average_pool = average_pool,
     .unary = unary_or_curve,
+    .finish = finish,
     .binary = binary,
     .softmax = softmax,
     .softmax_codes = softmax_codes,

@@ -4,16 +4,6 @@
 #include "../kernels/requant.h"
 #include "conv.h"
 
-typedef struct {
-    q8_product product;
-    q8_conv_numbers numbers;
-    const uint8_t *panels;
-    size_t panel_bytes;
-    bool is_gated, has_mantissas;
-    q8_gate gate;
-    size_t sums_at, tile_at, gated_at; /* in the scratch */
-} conv_state;
-
 /* ---- adding ---- */
 
 /* The most that |w - weight_zero_point| can be. */
@@ -41,7 +31,7 @@ static int check_sums(q8_plan *plan, const q8_conv *conv, const q8_window *windo
     return Q8_OK;
 }
 
-static int pack_weights(q8_plan *plan, const q8_conv *conv, conv_state *state)
+static int pack_weights(q8_plan *plan, const q8_conv *conv, q8_conv_state *state)
 {
     const q8_gemm_table *gemm = plan->kernels->gemm;
     const q8_product *product = &state->product;
@@ -58,7 +48,7 @@ static int pack_weights(q8_plan *plan, const q8_conv *conv, conv_state *state)
     return plan->status;
 }
 
-static size_t lay_out_scratch(const q8_kernels *kernels, conv_state *state)
+static size_t lay_out_scratch(const q8_kernels *kernels, q8_conv_state *state)
 {
     const q8_product *product = &state->product;
     size_t total = q8_product_scratch(product);
@@ -71,7 +61,7 @@ static size_t lay_out_scratch(const q8_kernels *kernels, conv_state *state)
 }
 
 /* Lets sums begin as mantissas where the kernel likes it and all that they become are plain codes. */
-static void begin_as_mantissas(const q8_gemm_table *gemm, conv_state *state)
+static void begin_as_mantissas(const q8_gemm_table *gemm, q8_conv_state *state)
 {
     q8_conv_numbers *numbers = &state->numbers;
     const q8_output *output = &numbers->output;
@@ -87,17 +77,17 @@ static void run(const q8_step *step, const q8_run *run, int64_t part);
 
 static int64_t parts_for(const q8_step *step, int threads)
 {
-    return q8_product_parts(&((const conv_state *)step->state)->product, threads);
+    return q8_product_parts(&((const q8_conv_state *)step->state)->product, threads);
 }
 
 static int add_panels(q8_plan *plan, const q8_conv *conv, const q8_window *window,
                       const q8_conv_numbers *numbers, q8_conv_now *now)
 {
     const q8_gemm_table *gemm = plan->kernels->gemm;
-    q8_step *step = q8_plan_append(plan, sizeof(conv_state), 1, run);
+    q8_step *step = q8_plan_append(plan, sizeof(q8_conv_state), 1, run);
     if (!step)
         return plan->status;
-    conv_state *state = step->state;
+    q8_conv_state *state = step->state;
     state->numbers = *numbers;
     state->is_gated = conv->gate != NULL;
     if (conv->gate)
@@ -149,8 +139,50 @@ int q8_plan_add_conv(q8_plan *plan, const q8_conv *conv)
 
 /* ---- running ---- */
 
+q8_conv_state *q8_conv_state_of(const q8_step *step)
+{
+    return step->run == run ? step->state : NULL;
+}
+
+q8_picture q8_conv_picture(const q8_conv_state *state, const q8_run *run)
+{
+    const q8_conv_numbers *numbers = &state->numbers;
+    const q8_window *window = &state->product.window;
+    return (q8_picture){
+        .x = q8_read(run, q8_tensor_of(run, numbers->x)),
+        .padding = numbers->padding,
+        .padding_byte = (uint8_t)numbers->x_zero_point,
+        .pixel_bytes = (size_t)window->c,
+        .channel_bytes = (size_t)(window->c / state->product.groups),
+    };
+}
+
+q8_panel q8_conv_panel(const q8_conv_state *state, const q8_run *run, int64_t panel)
+{
+    const q8_product *product = &state->product;
+    const q8_conv_numbers *numbers = &state->numbers;
+    const int64_t at = panel * product->columns;
+    return (q8_panel){
+        .kernels = run->plan->kernels,
+        .product = product,
+        .output = &numbers->output,
+        .b = state->panels + (size_t)panel * state->panel_bytes,
+        .columns = q8_panel_width(product, panel),
+        .bias = numbers->bias + at,
+        .multiplier = numbers->multiplier ? numbers->multiplier + at : NULL,
+        .is_near = numbers->is_near,
+        .has_mantissas = state->has_mantissas,
+        .float_bias = numbers->float_bias ? numbers->float_bias + at : NULL,
+        .weight_zero_point = numbers->weight_zero_point ? numbers->weight_zero_point + at : NULL,
+        .has_one_zero_point = numbers->has_one_zero_point,
+        .over_floats = numbers->over_floats,
+        .tile = (int32_t *)(run->scratch + state->tile_at),
+        .panel_bytes = state->panel_bytes,
+    };
+}
+
 typedef struct {
-    const conv_state *state;
+    const q8_conv_state *state;
     const q8_run *run;
     uint8_t *y;
     const float *residual; /* NULL: none */
@@ -164,7 +196,7 @@ typedef struct {
 static void prepare_rows(void *given, const q8_block *block)
 {
     context *c = given;
-    const conv_state *state = c->state;
+    const q8_conv_state *state = c->state;
     if (state->is_gated)
         q8_gate_rows(c->run, &state->gate, state->numbers.x_zero_point, &state->product, block,
                      c->run->scratch + state->gated_at);
@@ -176,45 +208,26 @@ static void prepare_rows(void *given, const q8_block *block)
 static void run_panel(void *given, const q8_block *block, int64_t panel)
 {
     context *c = given;
-    const conv_state *state = c->state;
+    const q8_conv_state *state = c->state;
     const q8_product *product = &state->product;
-    const q8_conv_numbers *numbers = &state->numbers;
-    const int64_t at = panel * product->columns;
     const size_t y_step = (size_t)product->window.oc;
     const size_t y_at = (size_t)block->first * y_step + (size_t)q8_panel_first(product, panel);
-    const q8_panel job = {
-        .kernels = c->run->plan->kernels,
-        .product = product,
-        .output = &numbers->output,
-        .b = state->panels + (size_t)panel * state->panel_bytes,
-        .columns = q8_panel_width(product, panel),
-        .bias = numbers->bias + at,
-        .multiplier = numbers->multiplier ? numbers->multiplier + at : NULL,
-        .is_near = numbers->is_near,
-        .has_mantissas = state->has_mantissas,
-        .float_bias = numbers->float_bias ? numbers->float_bias + at : NULL,
-        .weight_zero_point = numbers->weight_zero_point ? numbers->weight_zero_point + at : NULL,
-        .has_one_zero_point = numbers->has_one_zero_point,
-        .over_floats = numbers->over_floats,
-        .row_sums = c->row_sums,
-        .residual = c->residual ? c->residual + y_at : NULL,
-        .addend = c->addend ? c->addend + y_at : NULL,
-        .step = c->step,
-        .range = c->range,
-        .y = c->y + y_at * q8_element_bytes(numbers->output.dtype),
-        .y_step = y_step,
-        .tile = (int32_t *)(c->run->scratch + state->tile_at),
-        .panel_bytes = state->panel_bytes,
-        .ahead = &c->ahead,
-    };
+    q8_panel job = q8_conv_panel(state, c->run, panel);
+    job.row_sums = c->row_sums;
+    job.residual = c->residual ? c->residual + y_at : NULL;
+    job.addend = c->addend ? c->addend + y_at : NULL;
+    job.step = c->step;
+    job.range = c->range;
+    job.y = c->y + y_at * q8_element_bytes(state->numbers.output.dtype);
+    job.y_step = y_step;
+    job.ahead = &c->ahead;
     q8_panel_run(&job, block);
 }
 
 static void run(const q8_step *step, const q8_run *run, int64_t part)
 {
-    const conv_state *state = step->state;
+    const q8_conv_state *state = step->state;
     const q8_conv_numbers *numbers = &state->numbers;
-    const q8_window *window = &state->product.window;
     float found[2] = {0.0f, 0.0f};
     context c = {
         .state = state,
@@ -230,11 +243,7 @@ static void run(const q8_step *step, const q8_run *run, int64_t part)
     const q8_product_walk walk = {
         .product = &state->product,
         .threads = run->threads,
-        .picture = {.x = q8_read(run, q8_tensor_of(run, numbers->x)),
-                    .padding = numbers->padding,
-                    .padding_byte = (uint8_t)numbers->x_zero_point,
-                    .pixel_bytes = (size_t)window->c,
-                    .channel_bytes = (size_t)(window->c / state->product.groups)},
+        .picture = q8_conv_picture(state, run),
         .scratch = run->scratch,
         .block = numbers->weight_zero_point || state->is_gated ? prepare_rows : NULL,
         .panel = run_panel,

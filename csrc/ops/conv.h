@@ -58,6 +58,23 @@ int q8_conv_now_append(q8_plan *plan, const q8_conv *conv, q8_conv_now **now);
 /* Tells it what to make; after the fold. */
 int q8_conv_now_of(q8_plan *plan, const q8_conv *conv, q8_conv_now *now, q8_conv_numbers *numbers);
 
+/* A convolution over panels. */
+typedef struct {
+    q8_product product;
+    q8_conv_numbers numbers;
+    const uint8_t *panels;
+    size_t panel_bytes;
+    bool is_gated, has_mantissas;
+    q8_gate gate;
+    size_t sums_at, tile_at, gated_at; /* in the scratch */
+} q8_conv_state;
+/* The state of a step that conv.c made, NULL of any other. */
+q8_conv_state *q8_conv_state_of(const q8_step *step);
+/* The picture that its product reads. */
+q8_picture q8_conv_picture(const q8_conv_state *state, const q8_run *run);
+/* What is the same for all blocks; y, y_step and what floats need are left to the caller. */
+q8_panel q8_conv_panel(const q8_conv_state *state, const q8_run *run, int64_t panel);
+
 /* gate.c */
 int q8_gate_check(q8_plan *plan, const q8_conv *conv, const q8_window *window);
 /* Writes a block's rows, gated, to `rows`, k codes each, and lets it point there. */

@@ -218,8 +218,7 @@ size_t q8_product_scratch(const q8_product *product)
     return total;
 }
 
-/* Makes rows first..first+rows-1 of one group ready. */
-static q8_block prepare(const q8_product_walk *walk, int64_t first, int64_t rows, int64_t group)
+q8_block q8_product_block(const q8_product_walk *walk, int64_t first, int64_t rows, int64_t group)
 {
     const q8_product *product = walk->product;
     const size_t a_step = (size_t)product->block_rows;
@@ -249,7 +248,7 @@ static void run_block(const q8_product_walk *walk, int64_t first, int64_t rows, 
     for (int64_t panel = panels.first; panel < panels.end;) {
         const int64_t group = panel / product->group_panels;
         const int64_t end = q8_least(panels.end, (group + 1) * product->group_panels);
-        const q8_block block = prepare(walk, first, rows, group);
+        const q8_block block = q8_product_block(walk, first, rows, group);
         if (walk->block)
             walk->block(walk->context, &block);
         for (; panel < end; panel++)

@@ -82,6 +82,8 @@ typedef struct {
     void *context;
 } q8_product_walk;
 void q8_product_run(const q8_product_walk *walk, int64_t part);
+/* Makes rows first..first+rows-1 of one group ready, block_rows at most. */
+q8_block q8_product_block(const q8_product_walk *walk, int64_t first, int64_t rows, int64_t group);
 /* The panels of a part. */
 q8_range q8_product_panels(const q8_product *product, int threads, int64_t part);
 /* The end of the panels of the parts that its thread is to do. */
@@ -109,6 +111,14 @@ typedef struct {
     const q8_binary_params *sum; /* of codes: how each is added to another before; NULL: it is not */
 } q8_output;
 
+/* Rows lie in lines of a picture that have gaps between them. */
+typedef struct {
+    int64_t rows;    /* of a line */
+    int64_t first;   /* where in its line the block's first row is */
+    size_t step;     /* elements from one line to the next */
+    size_t group;    /* and from 16 columns to the next 16 */
+} q8_lines;
+
 typedef struct {
     const q8_kernels *kernels;
     const q8_product *product;
@@ -130,6 +140,7 @@ typedef struct {
     const int32_t *row_sums;          /* of a - zero point; with weight_zero_point only */
     void *y;                          /* the block's first row in this panel */
     size_t y_step;                    /* elements */
+    const q8_lines *lines;            /* NULL, or where rows of floats go: y begins their line */
     int32_t *tile;                    /* room for most_rows * nr */
     size_t panel_bytes;
     q8_ahead *ahead;                  /* NULL: b and its like are in the cache anyway */

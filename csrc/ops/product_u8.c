@@ -139,19 +139,39 @@ void q8_store_sums(const q8_kernels *kernels, const q8_output *output, const q8_
     }
 }
 
-/* Floats of a tile, and what a function makes of them where the accumulators stood: rows behind one
- * another are one long row to it. */
-static void store_finished(const q8_panel *panel, q8_sums *sums, float *y)
+/* True if the floats of accumulators are all that their function sees. */
+static bool are_plain(const q8_panel *panel)
 {
-    const q8_kernels *kernels = panel->kernels;
-    float *tile = (float *)(void *)panel->tile;
-    sums->y = tile;
-    sums->y_step = sums->acc_step;
-    q8_store_sums(kernels, panel->output, sums);
-    q8_finish_floats(panel->step, kernels, sums->rows, sums->columns, tile, sums->y_step,
-                     panel->range);
-    for (size_t i = 0; i < sums->rows; i++)
-        memcpy(y + i * panel->y_step, tile + i * sums->y_step, sums->columns * sizeof *y);
+    const q8_output *output = panel->output;
+    return isinf(output->float_low) && isinf(output->float_high);
+}
+
+/* Floats of a tile, and what becomes of them on their way to y. */
+static void store_finished(const q8_panel *panel, q8_sums *sums, size_t first)
+{
+    const q8_lines *lines = panel->lines;
+    q8_finish_job job = {.columns = sums->columns, .acc = sums->acc, .scale = sums->multiplier,
+                         .bias = sums->float_bias, .x_step = sums->acc_step,
+                         .y_step = panel->y_step, .y_group = lines ? lines->group : 16};
+    if (!are_plain(panel)) {
+        sums->y = panel->tile;
+        sums->y_step = sums->acc_step;
+        q8_store_sums(panel->kernels, panel->output, sums);
+        job.x = sums->y;
+    }
+    for (size_t row = first, end = first + sums->rows; row < end; row += job.rows) {
+        size_t at = row * panel->y_step;
+        job.rows = end - row;
+        if (lines) {
+            const int64_t place = lines->first + (int64_t)row, column = place % lines->rows;
+            at = (size_t)(place / lines->rows) * lines->step + (size_t)column * panel->y_step;
+            job.rows = (size_t)q8_least((int64_t)job.rows, lines->rows - column);
+        }
+        job.y = (float *)panel->y + at;
+        q8_finish_rows(panel->step, panel->kernels, &job, panel->range);
+        job.acc += job.rows * job.x_step;
+        job.x += job.x ? job.rows * job.x_step : 0;
+    }
 }
 
 static void store_tile(const q8_panel *panel, size_t first, size_t rows)
@@ -175,8 +195,8 @@ static void store_tile(const q8_panel *panel, size_t first, size_t rows)
         .y_step = panel->y_step,
         .range = has_function ? NULL : panel->range,
     };
-    if (has_function && !panel->residual) {
-        store_finished(panel, &sums, y);
+    if (panel->lines || (has_function && !panel->residual)) {
+        store_finished(panel, &sums, first);
         return;
     }
     q8_store_sums(panel->kernels, panel->output, &sums);

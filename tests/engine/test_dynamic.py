@@ -217,3 +217,48 @@ def test_swish_behind_products_of_codes_and_of_floats() -> None:
         result = session.run({"x": x})["y"]
         np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
     assert not any(step.kernel.startswith("silu") for step in session.explain())
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "pads", "channels"),
+    [
+        ((30, 20), 3, 1, [1, 1, 1, 1], 6),
+        ((31, 22), 3, 2, [1, 1, 1, 1], 70),
+        ((32, 32), 3, 2, [0, 0, 1, 1], 33),
+        ((14, 14), 5, 1, [2, 2, 2, 2], 96),
+        ((9, 13), 5, 2, [1, 2, 2, 1], 130),
+        ((3, 3), 5, 1, [4, 4, 4, 4], 16),
+        ((200, 120), 5, 1, [2, 0, 2, 0], 64),
+    ],
+)
+def test_a_depthwise_convolution_is_fed_by_the_product_before_it(
+    size: tuple[int, int], kernel: int, stride: int, pads: list[int], channels: int
+) -> None:
+    codes, scale = int8_weights(numbers(channels, 5, 1, 1, low=-1, high=1), 0)
+    weights = {
+        "w": codes,
+        "w_scale": scale.reshape(1, -1, 1, 1),
+        "w_zero": np.asarray(0, np.int8),
+        "bias": numbers(channels).reshape(1, -1, 1, 1),
+        "taps": numbers(channels, 1, kernel, kernel, low=-0.3, high=0.3),
+        "shift": numbers(channels),
+    }
+    nodes = [
+        *chain("ConvInteger", weights, "add"),
+        *[node("Sigmoid", "biased", "gate"), node("Mul", "biased gate", "a")],
+        node("Conv", "a taps shift", "b", group=channels, pads=pads, strides=[stride] * 2),
+        *[node("Relu", "b", "c"), node("DynamicQuantizeLinear", "c", "y y_scale y_zero")],
+    ]
+    x = numbers(2, 5, *size)
+    model = model_of(nodes, {"x": x}, weights, ["c", "y_scale"])
+    expected = run_onnxruntime(model, {"x": x})
+    results = []
+    for isa in available_isas():
+        for threads in (1, 2, 3):
+            session = Session(model, threads, isa, strict=True)
+            results.append(session.run({"x": x}))
+            for name, wanted in zip(("c", "y_scale"), expected, strict=True):
+                np.testing.assert_allclose(results[-1][name], wanted, rtol=1e-4, atol=1e-4)
+            np.testing.assert_array_equal(results[-1]["c"], results[-threads]["c"])
+    kernels = [step.kernel for step in session.explain()]
+    assert any(k.startswith(f"conv 1x1, depthwise {kernel}x{kernel}") for k in kernels), kernels

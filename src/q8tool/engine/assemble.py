@@ -1,6 +1,7 @@
 """Builds the plan of a native segment: places in the arena, ids of tensors, calls in order."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -76,6 +77,11 @@ class _Builder:
         for index in indices:
             name, macs = self.plan.step_name(index), self.plan.step_macs(index)
             self.infos.append(native_info(step, name, macs))
+        if not indices and self.infos:
+            # The step before does something else now.
+            last = len(self.infos) - 1
+            name, macs = self.plan.step_name(last), self.plan.step_macs(last)
+            self.infos[last] = replace(self.infos[last], kernel=name, macs=macs)
 
     def finish(self) -> None:
         """Makes the plan ready to run."""

@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from q8tool.engine.assemble import RefusedStep, assembled
+from q8tool.engine.expanding import expanded
 from q8tool.engine.facts import Fact, known_facts
 from q8tool.engine.fusion import fused
 from q8tool.engine.graph import Graph, Node
@@ -75,7 +76,7 @@ def _compiled(
     lowering.run()
     results = {name: lowering.result(name) for name in wanted}
     steps = fused(without_unread(list(lowering.steps), results.values()), results.values())
-    ordered = segments(steps)
+    ordered = segments(expanded(steps, results.values()))
     outside = _shared_storages(ordered, [*inputs.values(), *results.values()])
     if journal is not None:
         journal.clear()

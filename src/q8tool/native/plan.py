@@ -319,14 +319,20 @@ class Plan(MovingPlan):
         bias: npt.ArrayLike | None = None,
         low: float = -INFINITY,
         high: float = INFINITY,
+        joins: int | None = None,
     ) -> range:
-        """Float convolution, and every product with constant weights [OC, KH, KW, C / groups]."""
+        """Float convolution, and every product with constant weights [OC, KH, KW, C / groups].
+
+        joins  what the step added last reads, if that is to keep x to itself and to do this
+               depthwise convolution, too; then no step is added: q8_plan_then_depthwise
+        """
         arguments = Arguments()
         descriptor = self._window("q8_conv_f32 *", x, y, weights, np.float32, arguments, groups)
         _fill_window(descriptor, stride, pad, dilation)
         descriptor.bias = arguments.pointer(bias, np.float32, [len(weights)], "bias")
         descriptor.low, descriptor.high = low, high
-        return self._add(lib.q8_plan_add_conv_f32, descriptor, writes=[y])
+        add = lib.q8_plan_add_conv_f32 if joins is None else lib.q8_plan_then_depthwise
+        return self._add(add, descriptor, writes=[y])
 
     def matmul_f32(self, a: int, b: int, y: int, *, alpha: float = 1.0) -> range:
         """Float product y = a @ b * alpha of [B, M, K] and [B or 1, K, N]."""

@@ -1,0 +1,298 @@
+/* expand.c - a convolution of codes whose floats go through a depthwise convolution at once.
+ *
+ *     x -> product -> function -> lines of floats, in the scratch -> depthwise -> function -> y
+ *
+ * A part is one panel of one picture: the channels of a panel, whose lines are made from top to
+ * bottom, a few at a time, so that they stay in the second cache. 16 channels lie together, pixels of
+ * a line behind one another, padding included. */
+#include <string.h>
+
+#include "conv.h"
+#include "depthwise.h"
+
+/* Lines of a panel, of what the depthwise convolution reads: a fraction of the second cache. */
+#define LINES_BYTES (192 * 1024)
+/* Results that stay in the first cache until they are finished. */
+#define RESULTS_BYTES (8 * 1024)
+enum { GROUP = 16 }; /* channels */
+
+typedef struct {
+    const q8_conv_state *conv; /* of the step before it became this one */
+    q8_step within;            /* what is done to the convolution's floats */
+    q8_window window;          /* of the depthwise convolution */
+    int32_t y;
+    float low, high;
+    const float *weights, *bias; /* [kw][kh][c] */
+    int64_t lines, x_lines;      /* of y and of x that are there at a time */
+    int64_t result_lines;        /* of y that are made before they are finished */
+    int64_t line_pixels;         /* of x, with padding */
+    size_t lines_at, results_at; /* in the scratch */
+} expand_state;
+
+/* ---- adding ---- */
+
+static bool is_window(const q8_window *w)
+{
+    return w->kernel_h == w->kernel_w && (w->kernel_h == 3 || w->kernel_h == 5) &&
+           w->stride_h == w->stride_w && (w->stride_h == 1 || w->stride_h == 2) &&
+           w->dilation_h == 1 && w->dilation_w == 1 && w->c == w->oc;
+}
+
+/* The step that can be followed by this convolution; NULL with the error set. */
+static q8_step *step_before(q8_plan *plan, const q8_conv_f32 *depthwise)
+{
+    const char *what = "then_depthwise";
+    q8_step *last = plan->step_count ? &plan->steps[plan->step_count - 1] : NULL;
+    const q8_conv_state *conv = last ? q8_conv_state_of(last) : NULL;
+    if (conv && last->ranged == depthwise->x && last->range < 0 && conv->numbers.residual < 0 &&
+        conv->product.groups == 1 && !conv->numbers.weight_zero_point && !conv->is_gated)
+        return last;
+    q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "%s: the last step cannot keep tensor %d to itself",
+                 what, depthwise->x);
+    return NULL;
+}
+
+static void lay_out(expand_state *state, q8_step *step)
+{
+    const q8_window *w = &state->window;
+    const int64_t least = state->window.kernel_h, stride = w->stride_h;
+    const int64_t seen = (w->ow - 1) * stride + w->kernel_w, given = w->pad_left + w->w;
+    const int64_t channels = q8_ceil_divide(state->conv->product.columns, GROUP) * GROUP;
+    state->line_pixels = seen > given ? seen : given;
+    const int64_t fitting = LINES_BYTES / (state->line_pixels * channels * (int64_t)sizeof(float));
+    const int64_t lines = fitting < least ? 1 : (fitting - least) / stride + 1;
+    state->lines = q8_least(lines, w->oh);
+    state->x_lines = (state->lines - 1) * stride + w->kernel_h;
+    const size_t pixel_bytes = (size_t)channels * sizeof(float);
+    state->lines_at = q8_reserve(&step->scratch_bytes,
+                                 (size_t)(state->x_lines * state->line_pixels) * pixel_bytes);
+    const int64_t line_bytes = w->ow * GROUP * (int64_t)sizeof(float);
+    state->result_lines = q8_least(q8_ceil_divide(RESULTS_BYTES, line_bytes), state->lines);
+    state->results_at =
+        q8_reserve(&step->scratch_bytes, (size_t)(state->result_lines * line_bytes));
+}
+
+static int copy_weights(q8_plan *plan, const q8_conv_f32 *depthwise, expand_state *state)
+{
+    const q8_window *w = &state->window;
+    float *weights = q8_plan_allocate(plan, w->kernel_h * w->kernel_w * w->c, sizeof(float));
+    float *bias = q8_plan_allocate(plan, w->c, sizeof(float));
+    if (plan->status)
+        return plan->status;
+    q8_depthwise_weights(w, sizeof(float), depthwise->weights, weights);
+    if (depthwise->bias)
+        memcpy(bias, depthwise->bias, (size_t)w->c * sizeof(float));
+    state->weights = weights;
+    state->bias = bias;
+    return Q8_OK;
+}
+
+static void run_expand(const q8_step *step, const q8_run *run, int64_t part);
+
+static int join(q8_plan *plan, q8_step *step, const q8_conv_f32 *depthwise,
+                const q8_window *window)
+{
+    expand_state *state = q8_plan_allocate(plan, 1, sizeof *state);
+    if (!state)
+        return plan->status;
+    *state = (expand_state){.conv = step->state, .within = *step, .window = *window,
+                            .y = depthwise->y, .low = depthwise->low, .high = depthwise->high};
+    if (copy_weights(plan, depthwise, state) != Q8_OK)
+        return plan->status;
+    lay_out(state, step);
+    step->run = run_expand;
+    step->state = state;
+    step->ranged = depthwise->y;
+    step->function = -1;
+    step->parts_for = NULL;
+    step->parts = window->n * state->conv->product.panels;
+    int64_t macs = 0;
+    if (q8_multiply(window->n * window->oh * window->ow * window->c,
+                    window->kernel_h * window->kernel_w, &macs))
+        step->macs += macs;
+    q8_step_name(step, "conv %lldx%lld, depthwise %lldx%lld %s",
+                 (long long)state->conv->product.window.kernel_h,
+                 (long long)state->conv->product.window.kernel_w, (long long)window->kernel_h,
+                 (long long)window->kernel_w, plan->kernels->gemm->name);
+    return Q8_OK;
+}
+
+int q8_plan_then_depthwise(q8_plan *plan, const q8_conv_f32 *depthwise)
+{
+    const char *what = "then_depthwise";
+    if (!depthwise)
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "%s: no descriptor", what);
+    const q8_tensor *x = q8_plan_operand(plan, depthwise->x, Q8_F32, 4, what);
+    const q8_tensor *y = q8_plan_result(plan, depthwise->y, Q8_F32, 4, what);
+    if (!x || !y)
+        return plan->status;
+    const q8_window window = Q8_CONV_WINDOW(depthwise, x, y);
+    if (q8_conv_check(plan, &window, depthwise->groups, x, y, what) != Q8_OK)
+        return plan->status;
+    if (!depthwise->weights || depthwise->groups != window.c || !is_window(&window))
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "%s: no such window", what);
+    q8_step *step = step_before(plan, depthwise);
+    if (!step)
+        return plan->status;
+    const q8_conv_numbers *numbers = &((const q8_conv_state *)step->state)->numbers;
+    if (q8_plan_apart(plan, &plan->tensors[numbers->x], y, false, what))
+        return plan->status;
+    return join(plan, step, depthwise, &window);
+}
+
+/* ---- running ---- */
+
+typedef struct {
+    const expand_state *state;
+    const q8_step *step;
+    const q8_run *run;
+    q8_product_walk walk;
+    q8_panel panel;
+    int64_t picture;
+    size_t first_channel, channels;
+    size_t line, group;                   /* elements of a line, and of all lines, of 16 channels */
+    float found[2];                       /* range */
+} context;
+
+static void clear_lines(const context *c, int64_t first, int64_t end, float *at)
+{
+    for (size_t channel = 0; channel < c->channels; channel += GROUP, at += c->group)
+        memset(at, 0, (size_t)(end - first) * c->line * sizeof *at);
+}
+
+/* Lines of x first .. end - 1, some of which may be outside, where there are zeros. */
+static void make_lines(const context *c, int64_t first, int64_t end, float *at)
+{
+    const expand_state *state = c->state;
+    const q8_window *w = &state->window;
+    const int64_t most = c->walk.product->block_rows, base = c->picture * w->h * w->w;
+    const int64_t begin = q8_least(first > 0 ? first : 0, end), inside = q8_least(end, w->h);
+    q8_lines places = {.rows = w->w, .step = c->line, .group = c->group};
+    q8_panel panel = c->panel;
+    panel.lines = &places;
+    clear_lines(c, first, begin, at);
+    for (int64_t row = begin * w->w, rows; row < inside * w->w; row += rows) {
+        rows = q8_least(most, inside * w->w - row);
+        const q8_block block = q8_product_block(&c->walk, base + row, rows, 0);
+        places.first = row % w->w;
+        panel.y = at + (size_t)(row / w->w - first) * c->line + (size_t)w->pad_left * GROUP;
+        q8_panel_run(&panel, &block);
+    }
+    const int64_t outside = begin > w->h ? begin : w->h;
+    if (outside < end)
+        clear_lines(c, outside, end, at + (size_t)(outside - first) * c->line);
+}
+
+/* `count` lines of y, from `first` on, of 16 channels, of the lines of x that are there. */
+static void make_results(context *c, int64_t first, int64_t count, size_t channel,
+                         const float *lines)
+{
+    const expand_state *state = c->state;
+    const q8_kernels *kernels = c->run->plan->kernels;
+    const q8_window *w = &state->window;
+    const size_t all = (size_t)w->c, at = c->first_channel + channel;
+    const size_t channels = c->channels - channel < GROUP ? c->channels - channel : GROUP;
+    float *results = (float *)(void *)(c->run->scratch + state->results_at);
+    const q8_depthwise_lines_f32_job job = {
+        .lines = (size_t)count,
+        .pixels = (size_t)w->ow,
+        .channels = channels,
+        .kernel = (size_t)w->kernel_h,
+        .stride = (size_t)w->stride_h,
+        .x = lines,
+        .x_line = c->line,
+        .w = state->weights + at,
+        .w_step = all,
+        .bias = state->bias + at,
+        .low = state->low,
+        .high = state->high,
+        .y = results,
+    };
+    kernels->f32.depthwise_lines(&job);
+    float *y = (float *)q8_write(c->run, q8_tensor_of(c->run, state->y)) + at +
+               (size_t)((c->picture * w->oh + first) * w->ow) * all;
+    q8_finish_rows(c->step, kernels,
+                   &(q8_finish_job){.rows = (size_t)(count * w->ow), .columns = channels,
+                                    .x = results, .x_step = GROUP, .y = y, .y_step = all,
+                                    .y_group = GROUP},
+                   c->found);
+}
+
+/* Lines first .. first + count - 1 of y. */
+static void finish_lines(context *c, int64_t first, int64_t count, const float *lines)
+{
+    const expand_state *state = c->state;
+    const size_t step = (size_t)state->window.stride_h * c->line;
+    for (size_t channel = 0; channel < c->channels; channel += GROUP, lines += c->group)
+        for (int64_t done = 0, some; done < count; done += some) {
+            some = q8_least(state->result_lines, count - done);
+            make_results(c, first + done, some, channel, lines + (size_t)done * step);
+        }
+}
+
+/* Lines that two strips of y see move up. */
+static void keep_lines(const context *c, int64_t kept, float *lines)
+{
+    const size_t gone = (size_t)(c->state->lines * c->state->window.stride_h) * c->line;
+    for (size_t channel = 0; channel < c->channels; channel += GROUP, lines += c->group)
+        memmove(lines, lines + gone, (size_t)kept * c->line * sizeof *lines);
+}
+
+/* What no line of x is written to. */
+static void clear_padding(const context *c, float *lines)
+{
+    const size_t before = (size_t)c->state->window.pad_left * GROUP;
+    const size_t given = before + (size_t)c->state->window.w * GROUP;
+    for (size_t channel = 0; channel < c->channels; channel += GROUP)
+        for (int64_t line = 0; line < c->state->x_lines; line++, lines += c->line) {
+            memset(lines, 0, before * sizeof *lines);
+            memset(lines + given, 0, (c->line - given) * sizeof *lines);
+        }
+}
+
+/* All lines, from top to bottom. */
+static void run_strips(context *c)
+{
+    const expand_state *state = c->state;
+    const q8_window *w = &state->window;
+    float *lines = (float *)(void *)(c->run->scratch + state->lines_at);
+    int64_t made = -w->pad_top; /* the next line of x */
+    clear_padding(c, lines);
+    for (int64_t first = 0, count; first < w->oh; first += count) {
+        count = q8_least(state->lines, w->oh - first);
+        const int64_t begin = first * w->stride_h - w->pad_top, kept = made - begin;
+        const int64_t end = begin + (count - 1) * w->stride_h + w->kernel_h;
+        if (first > 0)
+            keep_lines(c, kept, lines);
+        make_lines(c, begin + kept, end, lines + (size_t)kept * c->line);
+        made = end;
+        finish_lines(c, first, count, lines);
+    }
+}
+
+static void run_expand(const q8_step *step, const q8_run *run, int64_t part)
+{
+    const expand_state *state = step->state;
+    const q8_product *product = &state->conv->product;
+    const int64_t panel = part % product->panels;
+    context c = {
+        .state = state,
+        .step = step,
+        .run = run,
+        .walk = {.product = product,
+                 .threads = run->threads,
+                 .picture = q8_conv_picture(state->conv, run),
+                 .scratch = run->scratch},
+        .panel = q8_conv_panel(state->conv, run, panel),
+        .picture = part / product->panels,
+        .first_channel = (size_t)q8_panel_first(product, panel),
+        .channels = q8_panel_width(product, panel),
+    };
+    c.line = (size_t)state->line_pixels * GROUP;
+    c.group = (size_t)state->x_lines * c.line;
+    c.panel.step = &state->within;
+    c.panel.range = c.found;
+    c.panel.y_step = GROUP;
+    run_strips(&c);
+    q8_widen_range(step, run, c.found);
+}
