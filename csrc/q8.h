@@ -193,8 +193,9 @@ int q8_plan_find_range(q8_plan *plan, int y, int range);
  * steps; the range, asked for later, is then that of f. */
 int q8_plan_then_unary(q8_plan *plan, int y, int op, float alpha, float beta);
 /* ONNX DynamicQuantizeLinear: x f32 -> y u8 of the same size, scale f32 scalar, zero_point u8
- * scalar. range: -1, or the range of x as q8_plan_find_range leaves it. */
-int q8_plan_add_dynamic_quantize(q8_plan *plan, int x, int range, int y, int scale,
+ * scalar. range: -1, or the range of x as q8_plan_find_range leaves it. factor: -1, or f32
+ * [N, 1, 1, C] of x [N, H, W, C]: what is quantized, and has the range, is x * factor. */
+int q8_plan_add_dynamic_quantize(q8_plan *plan, int x, int range, int factor, int y, int scale,
                                  int zero_point);
 /* y[i] = table[x[i]]; x and y u8, 256 entries: requantize and every unary function. */
 int q8_plan_add_table(q8_plan *plan, int x, int y, const uint8_t *table);
@@ -278,6 +279,9 @@ int q8_plan_add_conv_f32(q8_plan *plan, const q8_conv_f32 *conv);
  * go through the depthwise convolution as soon as they are there. What is asked for later is done
  * with the depthwise convolution's y. */
 int q8_plan_then_depthwise(q8_plan *plan, const q8_conv_f32 *depthwise);
+/* That step also leaves what it finds of each channel of a picture of y, f32 [N, C] each: the least
+ * and the greatest value, or 0, and the sum. */
+int q8_plan_find_channels(q8_plan *plan, int y, int least, int greatest, int sums);
 /* y = a @ b * alpha: a f32 [B, M, K], b f32 [B or 1, K, N], y f32 [B, M, N]. */
 int q8_plan_add_matmul_f32(q8_plan *plan, int a, int b, int y, float alpha);
 

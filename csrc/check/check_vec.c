@@ -69,6 +69,21 @@ static void check_quantize(const q8_vec_table *vec, size_t n)
     check_u8(want, got, n, n);
 }
 
+static void check_quantize_scaled(const q8_vec_table *vec, size_t n)
+{
+    const float scale = draw_scale();
+    const int32_t zero_point = check_draw_zero_point();
+    const size_t rows = 1 + check_below(4);
+    check_case("rows=%zu n=%zu scale=%a zero_point=%d", rows, n, scale, zero_point);
+    float *x = float_row("x", rows * n), *factor = float_row("factor", n);
+    fill_quantizable(x, rows * n, scale);
+    check_fill_floats(factor, n, 2);
+    uint8_t *want = check_buffer("want", rows * n, 1), *got = check_buffer("y", rows * n, 1);
+    q8_vec_scalar.quantize_scaled(rows, n, x, factor, want, scale, zero_point);
+    CHECK_CALL(vec->quantize_scaled(rows, n, x, factor, got, scale, zero_point));
+    check_u8(want, got, rows * n, rows * n);
+}
+
 static void check_dequantize(const q8_vec_table *vec, size_t n)
 {
     float scale = draw_scale();
@@ -303,6 +318,8 @@ void check_vec(const q8_kernels *kernels, const q8_kernels *below)
         check_known_answers();
     if (check_begin("vec.quantize", vec->quantize != old->quantize))
         for_lengths(vec, check_quantize);
+    if (check_begin("vec.quantize_scaled", vec->quantize_scaled != old->quantize_scaled))
+        for_lengths(vec, check_quantize_scaled);
     if (check_begin("vec.dequantize", vec->dequantize != old->dequantize))
         for_lengths(vec, check_dequantize);
     if (check_begin("vec.requantize", vec->requantize != old->requantize))

@@ -106,6 +106,13 @@ static void maybe_then_depthwise(fuzz_case *c, int x, const int64_t dims[4])
                         .low = -fuzz_float(c), .high = fuzz_float(c)};
     q8_plan_then_depthwise(c->plan, fuzz_chance(c, 128) ? NULL : &conv);
     fuzz_maybe_finish(c, y);
+    if (!fuzz_chance(c, 2))
+        return;
+    const int64_t channels[2] = {dims[0], dims[3]};
+    int found[3];
+    for (int i = 0; i < 3; i++)
+        found[i] = fuzz_id(c, fuzz_new(c, Q8_F32, 2, channels));
+    q8_plan_find_channels(c->plan, fuzz_id(c, y), found[0], found[1], found[2]);
 }
 
 static void add_conv(fuzz_case *c, bool is_f32)

@@ -51,8 +51,16 @@ static void add_dynamic_quantize(fuzz_case *c)
     int scale = fuzz_new(c, Q8_F32, 0, NULL), zero_point = fuzz_new(c, Q8_U8, 0, NULL);
     const int64_t two = 2;
     int range = fuzz_chance(c, 2) ? fuzz_id(c, fuzz_new(c, Q8_F32, 1, &two)) : -1;
-    q8_plan_add_dynamic_quantize(c->plan, fuzz_id(c, x), range, fuzz_id(c, y), fuzz_id(c, scale),
-                                 fuzz_id(c, zero_point));
+    int64_t dims[4];
+    fuzz_shape(c, 4, dims);
+    if (fuzz_chance(c, 3)) {
+        x = fuzz_new(c, Q8_F32, 4, dims);
+        y = fuzz_new_like(c, Q8_U8, x);
+        dims[1] = dims[2] = 1;
+    }
+    int factor = fuzz_chance(c, 2) ? fuzz_id(c, fuzz_new(c, Q8_F32, 4, dims)) : -1;
+    q8_plan_add_dynamic_quantize(c->plan, fuzz_id(c, x), range, factor, fuzz_id(c, y),
+                                 fuzz_id(c, scale), fuzz_id(c, zero_point));
 }
 
 static void add_table(fuzz_case *c)

@@ -525,6 +525,8 @@ static void lerp(size_t n, const float *a, const float *b, float fraction, float
     q8_f32_scalar.lerp(n - i, a + i, b + i, fraction, y + i);
 }
 
+#include "finish_rows.inc"
+
 const q8_f32_table q8_f32_neon = {
     .gemm_name = "neon 8x8",
     .gemm_mr = MR,

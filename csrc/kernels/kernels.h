@@ -165,6 +165,9 @@ typedef struct {
 typedef struct {
     /* y = clamp code of x / scale, limits 0..255. Division, as the standard says. */
     void (*quantize)(size_t n, const float *x, uint8_t *y, float scale, int32_t zero_point);
+    /* The same of pixels times one factor per channel, the product rounded: x and y [rows][n] */
+    void (*quantize_scaled)(size_t rows, size_t n, const float *x, const float *factor, uint8_t *y,
+                            float scale, int32_t zero_point);
     /* y = (float)(x - zero_point) * scale */
     void (*dequantize)(size_t n, const uint8_t *x, float *y, float scale, int32_t zero_point);
     /* y[i] = clamp code of acc[i] * multiplier[i] */

@@ -8,6 +8,16 @@ static void quantize(size_t n, const float *x, uint8_t *y, float scale, int32_t 
         y[i] = (uint8_t)q8_round_to_code(x[i] / scale, zero_point, 0, 255);
 }
 
+static void quantize_scaled(size_t rows, size_t n, const float *x, const float *factor, uint8_t *y,
+                            float scale, int32_t zero_point)
+{
+    for (size_t row = 0; row < rows; row++)
+        for (size_t i = 0; i < n; i++, x++, y++) {
+            const float product = *x * factor[i];
+            quantize(1, &product, y, scale, zero_point);
+        }
+}
+
 static void dequantize(size_t n, const uint8_t *x, float *y, float scale, int32_t zero_point)
 {
     for (size_t i = 0; i < n; i++)
@@ -112,6 +122,7 @@ static void lerp(size_t n, const uint8_t *a, const uint8_t *b, float fraction, u
 
 const q8_vec_table q8_vec_scalar = {
     .quantize = quantize,
+    .quantize_scaled = quantize_scaled,
     .dequantize = dequantize,
     .requantize = requantize,
     .accumulators_to_f32 = accumulators_to_f32,

@@ -123,6 +123,7 @@ Q8_TARGET_END
 
 const q8_vec_table q8_vec_avx512 = {
     .quantize = quantize,
+    .quantize_scaled = quantize_scaled,
     .dequantize = dequantize,
     .requantize = requantize,
     .accumulators_to_f32 = accumulators_to_f32,

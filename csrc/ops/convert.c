@@ -114,7 +114,7 @@ typedef struct {
 } bounds;
 
 typedef struct {
-    int x, range, y, scale, zero_point;
+    int x, range, factor, y, scale, zero_point;
     bounds *partial; /* without a range: one per part of the first step, read by all of the second */
     int64_t parts, per_part;
 } dynamic_state;
@@ -154,6 +154,25 @@ static bounds bounds_of(const dynamic_state *state, const q8_run *run)
     return all;
 }
 
+/* Parts are pixels, each picture of which has factors of its own. */
+static void quantize_scaled(const dynamic_state *state, const q8_run *run, int64_t part,
+                            float scale, uint8_t zero_point)
+{
+    const q8_tensor *x = q8_tensor_of(run, state->x);
+    const int64_t channels = x->dims[3], pixels = x->dims[1] * x->dims[2];
+    const float *factors = q8_read(run, q8_tensor_of(run, state->factor));
+    const float *source = q8_read(run, x);
+    uint8_t *target = q8_write(run, q8_tensor_of(run, state->y));
+    const q8_range range = q8_part_range(part, state->per_part, x->dims[0] * pixels);
+    for (int64_t first = range.first, end; first < range.end; first = end) {
+        const int64_t picture = first / pixels, at = first * channels;
+        end = q8_least((picture + 1) * pixels, range.end);
+        run->plan->kernels->vec.quantize_scaled(
+            (size_t)(end - first), (size_t)channels, source + at, factors + picture * channels,
+            target + at, scale, zero_point);
+    }
+}
+
 static void run_dynamic_quantize(const q8_step *step, const q8_run *run, int64_t part)
 {
     const dynamic_state *state = step->state;
@@ -165,6 +184,10 @@ static void run_dynamic_quantize(const q8_step *step, const q8_run *run, int64_t
         *(uint8_t *)q8_write(run, q8_tensor_of(run, state->zero_point)) = zero_point;
     }
     const q8_tensor *x = q8_tensor_of(run, state->x);
+    if (state->factor >= 0) {
+        quantize_scaled(state, run, part, scale, zero_point);
+        return;
+    }
     q8_range range = q8_part_range(part, state->per_part, x->count);
     const float *source = (const float *)q8_read(run, x) + range.first;
     uint8_t *target = (uint8_t *)q8_write(run, q8_tensor_of(run, state->y)) + range.first;
@@ -213,7 +236,28 @@ static int check_range(q8_plan *plan, int range, int y, int scale, int zero_poin
     return Q8_OK;
 }
 
-int q8_plan_add_dynamic_quantize(q8_plan *plan, int x, int range, int y, int scale,
+/* One factor for each channel of each picture, where the range of the products is known. */
+static int check_factor(q8_plan *plan, int x, int range, int factor, int y)
+{
+    const char *what = "dynamic_quantize";
+    const q8_tensor *pixels = q8_plan_operand(plan, x, Q8_F32, 4, what);
+    const q8_tensor *given = q8_plan_operand(plan, factor, Q8_F32, 4, what);
+    if (!pixels || !given || q8_plan_apart(plan, given, &plan->tensors[y], false, what))
+        return plan->status;
+    if (range < 0 || given->dims[0] != pixels->dims[0] || given->dims[1] != 1 ||
+        given->dims[2] != 1 || given->dims[3] != pixels->dims[3] || !pixels->count)
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT,
+                            "%s: no range, or factors that are not [N, 1, 1, C]", what);
+    return Q8_OK;
+}
+
+static int64_t split_pixels(const q8_tensor *x, int64_t *per_part)
+{
+    const int64_t channels = x->dims[3];
+    return q8_split(x->count / channels, q8_ceil_divide(Q8_PART_ELEMENTS, channels), per_part);
+}
+
+int q8_plan_add_dynamic_quantize(q8_plan *plan, int x, int range, int factor, int y, int scale,
                                  int zero_point)
 {
     const char *what = "dynamic_quantize";
@@ -222,11 +266,15 @@ int q8_plan_add_dynamic_quantize(q8_plan *plan, int x, int range, int y, int sca
         return (int)count;
     if (check_scalar(plan, scale, Q8_F32, x, y) || check_scalar(plan, zero_point, Q8_U8, x, y) ||
         q8_plan_apart(plan, &plan->tensors[scale], &plan->tensors[zero_point], false, what) ||
-        (range >= 0 && check_range(plan, range, y, scale, zero_point)))
+        (range >= 0 && check_range(plan, range, y, scale, zero_point)) ||
+        (factor >= 0 && check_factor(plan, x, range, factor, y)))
         return plan->status;
-    dynamic_state state = {
-        .x = x, .range = range < 0 ? -1 : range, .y = y, .scale = scale, .zero_point = zero_point};
-    state.parts = q8_split_elements(count, &state.per_part);
+    dynamic_state state = {.x = x, .range = range < 0 ? -1 : range, .y = y, .scale = scale,
+                           .factor = factor < 0 ? -1 : factor, .zero_point = zero_point};
+    if (factor < 0)
+        state.parts = q8_split_elements(count, &state.per_part);
+    else
+        state.parts = split_pixels(&plan->tensors[x], &state.per_part);
     if (range < 0 && append_find_range(plan, &state))
         return plan->status;
     q8_step *quantize = q8_plan_append(plan, sizeof state, state.parts, run_dynamic_quantize);

@@ -21,6 +21,7 @@ typedef struct {
     q8_step within;            /* what is done to the convolution's floats */
     q8_window window;          /* of the depthwise convolution */
     int32_t y;
+    int32_t found[3];            /* least, greatest and sums of channels, or -1 */
     float low, high;
     const float *weights, *bias; /* [kw][kh][c] */
     int64_t lines, x_lines;      /* of y and of x that are there at a time */
@@ -96,7 +97,8 @@ static int join(q8_plan *plan, q8_step *step, const q8_conv_f32 *depthwise,
     if (!state)
         return plan->status;
     *state = (expand_state){.conv = step->state, .within = *step, .window = *window,
-                            .y = depthwise->y, .low = depthwise->low, .high = depthwise->high};
+                            .y = depthwise->y, .found = {-1, -1, -1}, .low = depthwise->low,
+                            .high = depthwise->high};
     if (copy_weights(plan, depthwise, state) != Q8_OK)
         return plan->status;
     lay_out(state, step);
@@ -140,6 +142,34 @@ int q8_plan_then_depthwise(q8_plan *plan, const q8_conv_f32 *depthwise)
     return join(plan, step, depthwise, &window);
 }
 
+int q8_plan_find_channels(q8_plan *plan, int y, int least, int greatest, int sums)
+{
+    const char *what = "find_channels";
+    const int found[3] = {least, greatest, sums};
+    const q8_tensor *written = q8_plan_operand(plan, y, Q8_F32, 4, what);
+    q8_step *last = plan->step_count ? &plan->steps[plan->step_count - 1] : NULL;
+    if (!written)
+        return plan->status;
+    if (!last || last->run != run_expand || last->ranged != y)
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT,
+                            "%s: the last step cannot do this to tensor %d", what, y);
+    expand_state *state = last->state;
+    const q8_tensor *x = &plan->tensors[state->conv->numbers.x];
+    for (int i = 0; i < 3; i++) {
+        const q8_tensor *tensor = q8_plan_result(plan, found[i], Q8_F32, 2, what);
+        if (!tensor || q8_plan_apart(plan, written, tensor, false, what) ||
+            q8_plan_apart(plan, x, tensor, false, what))
+            return plan->status;
+        if (tensor->dims[0] != written->dims[0] || tensor->dims[1] != written->dims[3])
+            return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "%s: not one number per channel", what);
+        for (int j = 0; j < i; j++)
+            if (q8_plan_apart(plan, &plan->tensors[found[j]], tensor, false, what))
+                return plan->status;
+    }
+    memcpy(state->found, found, sizeof found);
+    return Q8_OK;
+}
+
 /* ---- running ---- */
 
 typedef struct {
@@ -152,7 +182,18 @@ typedef struct {
     size_t first_channel, channels;
     size_t line, group;                   /* elements of a line, and of all lines, of 16 channels */
     float found[2];                       /* range */
+    float *channel_finds[3];              /* least, greatest, sums; or NULL */
 } context;
+
+/* Finds of the part's channels, which begin with 0. */
+static void clear_finds(context *c)
+{
+    for (int i = 0; i < 3 && c->state->found[i] >= 0; i++) {
+        float *all = q8_write(c->run, q8_tensor_of(c->run, c->state->found[i]));
+        c->channel_finds[i] = all + (size_t)(c->picture * c->state->window.c) + c->first_channel;
+        memset(c->channel_finds[i], 0, c->channels * sizeof *all);
+    }
+}
 
 static void clear_lines(const context *c, int64_t first, int64_t end, float *at)
 {
@@ -211,11 +252,14 @@ static void make_results(context *c, int64_t first, int64_t count, size_t channe
     kernels->f32.depthwise_lines(&job);
     float *y = (float *)q8_write(c->run, q8_tensor_of(c->run, state->y)) + at +
                (size_t)((c->picture * w->oh + first) * w->ow) * all;
-    q8_finish_rows(c->step, kernels,
-                   &(q8_finish_job){.rows = (size_t)(count * w->ow), .columns = channels,
-                                    .x = results, .x_step = GROUP, .y = y, .y_step = all,
-                                    .y_group = GROUP},
-                   c->found);
+    q8_finish_job finish = {.rows = (size_t)(count * w->ow), .columns = channels, .x = results,
+                            .x_step = GROUP, .y = y, .y_step = all, .y_group = GROUP};
+    if (c->channel_finds[0]) {
+        finish.least = c->channel_finds[0] + channel;
+        finish.greatest = c->channel_finds[1] + channel;
+        finish.sums = c->channel_finds[2] + channel;
+    }
+    q8_finish_rows(c->step, kernels, &finish, c->found);
 }
 
 /* Lines first .. first + count - 1 of y. */
@@ -293,6 +337,7 @@ static void run_expand(const q8_step *step, const q8_run *run, int64_t part)
     c.panel.step = &state->within;
     c.panel.range = c.found;
     c.panel.y_step = GROUP;
+    clear_finds(&c);
     run_strips(&c);
     q8_widen_range(step, run, c.found);
 }

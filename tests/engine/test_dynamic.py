@@ -262,3 +262,43 @@ def test_a_depthwise_convolution_is_fed_by_the_product_before_it(
             np.testing.assert_array_equal(results[-1]["c"], results[-threads]["c"])
     kernels = [step.kernel for step in session.explain()]
     assert any(k.startswith(f"conv 1x1, depthwise {kernel}x{kernel}") for k in kernels), kernels
+
+
+@pytest.mark.parametrize("extra", ["", "another reader"])
+def test_a_gated_picture_is_quantized_without_being_written(extra: str) -> None:
+    """Squeeze and excitation behind a depthwise convolution: mean and range come with it."""
+    channels = 70
+    codes, scale = int8_weights(numbers(channels, 5, 1, 1, low=-1, high=1), 0)
+    weights = {
+        "w": codes,
+        "w_scale": scale.reshape(1, -1, 1, 1),
+        "w_zero": np.asarray(0, np.int8),
+        "bias": numbers(channels).reshape(1, -1, 1, 1),
+        "taps": numbers(channels, 1, 3, 3, low=-0.3, high=0.3),
+        "excite": numbers(channels, channels, 1, 1, low=-0.5, high=0.5),
+    }
+    nodes = [
+        *chain("ConvInteger", weights, "add"),
+        node("Conv", "biased taps", "b", group=channels, pads=[1, 1, 1, 1]),
+        *[node("Sigmoid", "b", "gate"), node("Mul", "b gate", "c")],
+        *[node("GlobalAveragePool", "c", "mean"), node("Conv", "mean excite", "e")],
+        *[node("Mul", "e c", "gated"), node("DynamicQuantizeLinear", "gated", "y y_scale y_zero")],
+    ]
+    outputs = ["mean", "y", "y_scale", "y_zero", *(["gated"] if extra else [])]
+    x = numbers(2, 5, 19, 14)
+    model = model_of(nodes, {"x": x}, weights, outputs)
+    expected = dict(zip(outputs, run_onnxruntime(model, {"x": x}), strict=True))
+    for isa in available_isas():
+        results = []
+        for threads in (1, 2, 3):
+            session = Session(model, threads, isa, strict=True)
+            results.append(session.run({"x": x}))
+            for name in outputs:
+                got, wanted = results[-1][name].astype(float), expected[name].astype(float)
+                allowed = 1 if name in ("y", "y_zero") else 1e-4
+                np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=allowed)
+                np.testing.assert_array_equal(results[-1][name], results[0][name])
+    made = [step.op for step in session.explain() if step.kernel.startswith("dynamic_quantize")]
+    assert ("Mul+DynamicQuantizeLinear" in made) == (extra == "")
+    pools = [step for step in session.explain() if "pool" in step.kernel]
+    assert not pools

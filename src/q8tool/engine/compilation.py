@@ -18,6 +18,7 @@ from q8tool.engine.lowerings import COMPUTING, MOVING, new_lowering
 from q8tool.engine.plan_store import Journal
 from q8tool.engine.program import HostSegment, NativeSegment, Program, Signature
 from q8tool.engine.schedule import Segment, segments, without_unread
+from q8tool.engine.squeezing import squeezed
 from q8tool.engine.tensors import HostStep, Storage, Tensor
 from q8tool.engine.widen import widened
 from q8tool.errors import InputError
@@ -76,7 +77,8 @@ def _compiled(
     lowering.run()
     results = {name: lowering.result(name) for name in wanted}
     steps = fused(without_unread(list(lowering.steps), results.values()), results.values())
-    ordered = segments(expanded(steps, results.values()))
+    steps = squeezed(expanded(steps, results.values()), results.values())
+    ordered = segments(steps)
     outside = _shared_storages(ordered, [*inputs.values(), *results.values()])
     if journal is not None:
         journal.clear()

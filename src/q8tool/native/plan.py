@@ -247,14 +247,22 @@ class Plan(MovingPlan):
         return self._add(lib.q8_plan_add_dequantize, x, y, scale, zero_point, writes=[y])
 
     def dynamic_quantize(
-        self, x: int, y: int, scale: int, zero_point: int, *, x_range: int | None = None
+        self,
+        x: int,
+        y: int,
+        scale: int,
+        zero_point: int,
+        *,
+        x_range: int | None = None,
+        factor: int | None = None,
     ) -> range:
-        """ONNX DynamicQuantizeLinear: codes, scale and zero point of what x holds.
+        """ONNX DynamicQuantizeLinear: codes, scale and zero point of what x, or x * factor, holds.
 
         x_range  float32 [2] as find_range leaves it; None: x is read for it
+        factor   None, or float32 [N, 1, 1, C] for x [N, H, W, C]; x_range is that of the products
         """
-        add, given = lib.q8_plan_add_dynamic_quantize, _optional(x_range)
-        return self._add(add, x, given, y, scale, zero_point, writes=[y, scale, zero_point])
+        add, given = lib.q8_plan_add_dynamic_quantize, (_optional(x_range), _optional(factor))
+        return self._add(add, x, *given, y, scale, zero_point, writes=[y, scale, zero_point])
 
     def find_range(self, y: int, y_range: int) -> range:
         """The step added last also widens y_range by all that it writes to y: q8_plan_find_range.
@@ -264,6 +272,17 @@ class Plan(MovingPlan):
         Adds no step.
         """
         return self._add(lib.q8_plan_find_range, y, y_range, writes=[y_range])
+
+    def find_channels(self, y: int, joins: int, least: int, greatest: int, sums: int) -> range:
+        """The step that conv_f32 joined also leaves float32 [N, C] of y: q8_plan_find_channels.
+
+        joins  as of conv_f32
+
+        Adds no step.
+        """
+        self._dims(joins, 4)
+        found = (least, greatest, sums)
+        return self._add(lib.q8_plan_find_channels, y, *found, writes=found)
 
     def then_unary(self, y: int, op: str, *, alpha: float = 0.0, beta: float = 0.0) -> range:
         """The step added last puts f(value) where it would put a value of y: q8_plan_then_unary.
