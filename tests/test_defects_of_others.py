@@ -10,6 +10,7 @@ g  NaN in a sample: an error about scales
 """
 
 import ast
+import itertools
 import sys
 import tracemalloc
 from pathlib import Path
@@ -18,7 +19,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from q8tool import Session
 from q8tool.calibrate.collect import Sample, collect
 from q8tool.calibrate.observers import METHODS, Method
 from q8tool.calibrate.statistics import Statistics
@@ -62,6 +66,23 @@ def test_a_chunks_are_not_lost() -> None:
     assert whole["x"] == (float(np.min(values)), float(np.max(values)))
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.integers(0, 10), max_size=4), st.permutations(range(10)), st.sampled_from(METHODS)
+)
+def test_a_any_chunking_and_order_gives_the_same_ranges(
+    cuts: list[int], order: list[int], method: Method
+) -> None:
+    """Merged whatever the cuts, the order and the machine; the text of the file is the same."""
+    graph = model("g (float[N] x) => (float[N] y) { y = Relu(x) }")
+    samples = [Sample(f"{i}", {"x": random(8, seed=i) * (i + 1)}) for i in range(10)]
+    whole = collect(graph, samples, ["x", "y"], method).ranges()
+    mixed, ends = [samples[i] for i in order], sorted({0, *cuts, 10})
+    chunks = [mixed[a:b] for a, b in itertools.pairwise(ends)]
+    parts = [collect(graph, chunk, ["x", "y"], method) for chunk in chunks]
+    assert Statistics.merged(parts).ranges() == whole
+
+
 @pytest.mark.parametrize("words", [["--threads", "1"], ["--label-offset", "1"], ["--size", "8"]])
 def test_b_numbers_are_numbers(path: Path, words: list[str]) -> None:
     assert quantize(path, "--data", path.with_name("d.npz"), *words)[0] == 0
@@ -95,6 +116,20 @@ def test_d_flags_take_no_words_and_success_leaves_a_file(
         out.unlink()
 
 
+@pytest.mark.parametrize("command", ["freeze", "strip-conversions"])
+def test_d_nothing_to_do_leaves_a_file_as_well(path: Path, command: str) -> None:
+    source = path
+    if command == "strip-conversions":
+        assert quantize(path)[0] == 0
+        source = path.with_name("q.onnx")
+    x = random(2, 3, 8, 8)
+    for name in ("once.onnx", "twice.onnx"):
+        out = path.with_name(name)
+        assert main([command, "--input", str(source), "--output", str(out)]) == 0
+        np.testing.assert_allclose(run(out, x=x)[0], run(source, x=x)[0], rtol=1e-5, atol=1e-5)
+        source = out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -120,6 +155,37 @@ def test_e_typos_are_errors(
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ('calibraton = "minmax"', "calibration"),
+        ('calibration = "minmx"', "minmax"),
+        ('exclude = ["op:Cnov"]', "did you mean op:Conv?"),
+    ],
+)
+def test_e_typos_in_a_recipe_are_errors(
+    path: Path, recipe: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = path.with_name("r.toml")
+    file.write_text(recipe, encoding="utf-8")
+    code, out = quantize(path, "--recipe", file)
+    assert code == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_e_a_misspelt_node_gets_the_nearest_name(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph = conv_model()
+    graph.graph[0].name = "conv_first"
+    saved(graph, path)
+    code, out = quantize(path, "--exclude", "conv_firts")
+    assert code == 2
+    assert "did you mean conv_first?" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_e_quantizing_nothing_is_an_error(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out = quantize(path, "--exclude", "*")
     assert code == 2
@@ -127,7 +193,10 @@ def test_e_quantizing_nothing_is_an_error(path: Path, capsys: pytest.CaptureFixt
     assert not out.exists()
 
 
-@pytest.mark.parametrize("first", [[], ["--data", "d.npz"], ["--mode", "weights"]])
+@pytest.mark.parametrize(
+    "first",
+    [[], ["--data", "d.npz"], ["--mode", "weights"], ["--data", "d.npz", "--format", "qoperator"]],
+)
 def test_f_a_quantized_model_is_refused(
     path: Path,
     first: list[str],
@@ -248,6 +317,8 @@ def test_l_transposed_convolution_in_groups(tmp_path: Path, groups: int, with_da
     onnx.checker.check_model(str(out), full_check=True)
     assert op_counts(io.load(out))["DequantizeLinear"] >= 2
     wanted, got = run(path, x=x[0])[0], run(out, x=x[0])[0]
+    ours = Session(out, strict=True).run({"x": x[0]})["y"]
+    np.testing.assert_allclose(ours, got, rtol=0, atol=0.02 * np.abs(wanted).max())
     error = np.abs(got - wanted).max(axis=(0, 2, 3))
     size = np.abs(wanted).max(axis=(0, 2, 3))
     assert (error < 0.05 * size).all()

@@ -106,7 +106,17 @@ def test_rows_of_arrays(
     assert samples[0].feeds["x"].dtype == np.float32
 
 
-@pytest.mark.parametrize("shape", [(2, 3), (1, 4), (1, 3, 1)])
+def test_rows_of_a_model_that_takes_batches(tmp_path: Path) -> None:
+    """Seven rows are three batches of two; the last row is left over."""
+    rows = np.arange(21, dtype=np.float32).reshape(7, 3)
+    np.savez(tmp_path / "d.npz", x=rows)
+    found = load_arrays(tmp_path / "d.npz", [info(2, 3)])
+    assert len(found) == 3
+    [last] = found.at([2])
+    np.testing.assert_array_equal(last.feeds["x"], rows[4:6])
+
+
+@pytest.mark.parametrize("shape", [(8, 3), (2, 4), (1, 4), (1, 3, 1)])
 def test_rows_that_do_not_fit(tmp_path: Path, shape: tuple[int, ...]) -> None:
     np.savez(tmp_path / "d.npz", x=np.zeros((7, 3)))
     with pytest.raises(InputError, match="does not hold samples"):

@@ -121,9 +121,9 @@ def open_photos(
 def load_arrays(path: Path, inputs: Sequence[TensorInfo]) -> ArraySamples:
     """Reads an .npz with one array per input, or an .npy: (samples, *shape of the input).
 
-    An input whose first dimension is 1 or open may be given without it: (samples, channels, ...).
-    A single array serves a single input whatever its name. Raises InputError, naming the input, for
-    what is missing or does not fit.
+    The first dimension of the input may be left out: (samples, channels, ...). Where it is a batch
+    of n, every n rows are a sample. A single array serves a single input whatever its name. Raises
+    InputError, naming the input, for what is missing or does not fit.
     """
     try:
         found = _arrays_of(path)
@@ -154,9 +154,11 @@ def _rows(path: Path, info: TensorInfo, found: Mapping[str, NDArray[Any]]) -> ND
             f"{path}: no array for input '{info.name}'", f"it holds {', '.join(sorted(found))}"
         )
     array, shape = found[info.name], info.shape or ()
-    open_batch = bool(shape) and (not isinstance(shape[0], int) or shape[0] == 1)
-    if array.ndim == len(shape) and open_batch:
-        array = array[:, None]
+    batch = shape[0] if shape and isinstance(shape[0], int) else 1
+    if array.ndim == len(shape) and shape and 1 <= batch <= max(1, len(array)):
+        # What is left of the last batch is not looked at.
+        whole = len(array) // batch
+        array = array[: whole * batch].reshape(whole, batch, *array.shape[1:])
     fits = array.ndim == len(shape) + 1 and all(
         not isinstance(dim, int) or dim == size
         for dim, size in zip(shape, array.shape[1:], strict=False)
