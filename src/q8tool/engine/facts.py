@@ -6,7 +6,9 @@ shapes. The latter are computed when somebody asks, so that weights
 behind DequantizeLinear are not expanded for nothing, while shape arithmetic folds away.
 """
 
+import functools
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from q8tool.engine.evaluation import evaluated_simply
 from q8tool.engine.graph import Graph, Node
 from q8tool.engine.shape_rules import types_by_rule
+from q8tool.errors import UnsupportedError
 from q8tool.ops.registry import OWN_DOMAIN, RANDOM_OPS
 
 __all__ = ["Fact", "known_facts"]
@@ -109,10 +112,30 @@ def known_facts(
         results = _results(graph, node, folded, facts)
         for name, fact in zip(node.outputs, results, strict=True):
             if name:
+                _refuse_huge(node, name, fact)
                 facts[name] = fact
                 if folded is not None:
                     makers[name] = folded
     return facts
+
+
+def _refuse_huge(node: Node, name: str, fact: Fact) -> None:
+    """Raises UnsupportedError for a value that would drive this machine out of its memory."""
+    if fact.dtype is None or fact.shape is None:
+        return
+    size = math.prod(fact.shape) * fact.dtype.itemsize
+    if size > _most_bytes():
+        raise UnsupportedError(
+            f"node '{node.name}' ({node.op_type}): its result '{name}', {fact.dtype}"
+            f"{list(fact.shape)}, takes {size / 2**30:.0f} GiB, more than half of this machine's"
+            " memory"
+        )
+
+
+@functools.cache
+def _most_bytes() -> int:
+    """Half of the memory that this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def _results(

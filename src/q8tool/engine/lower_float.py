@@ -4,7 +4,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from ml_dtypes import bfloat16
 
 from q8tool.engine.epilogue import shared_codes
 from q8tool.engine.graph import Node
@@ -17,7 +16,8 @@ from q8tool.engine.values import Declined, Value
 
 __all__ = ["LOWERINGS", "lower_histogram"]
 
-_FLOATS = {np.dtype(t) for t in (np.float16, bfloat16, np.float32, np.float64)}
+# By name, because only ml_dtypes has bfloat16.
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
 _REDUCTIONS = {
     "ReduceSum": "sum",
     "ReduceMean": "mean",
@@ -225,7 +225,7 @@ def lower_cast(lowering: Lowering, node: Node) -> None:
         writes = {"y": lowering.new_form(y, layout)}
         lowering.emit("dequantize", reads, writes, scale=1.0, zero_point=128)
         return
-    from_float, to_float = (value.dtype in _FLOATS for value in (x, y))
+    from_float, to_float = (np.dtype(value.dtype).name in _FLOATS for value in (x, y))
     from_integer, to_integer = (value.dtype in INTEGERS for value in (x, y))
     # What a float beyond an integer's range becomes is open: the host's answer is kept.
     if not (from_float and to_float) and not (

@@ -35,6 +35,7 @@ _LARGE = 16384
 _OLDEST_IR_VERSION, _OLDEST_OPSET = 4, 7
 # More elements than any tensor of a usable model has.
 _MOST_ELEMENTS = 2**40
+_MOST_DIMENSIONS = 32
 _VARINT, _FIXED64, _FIXED32 = 0, 1, 5
 # Fields of ModelProto that say nothing of what runs.
 _UNREAD = {(2, LENGTH), (3, LENGTH), (4, LENGTH), (5, _VARINT), (6, LENGTH)}
@@ -259,6 +260,7 @@ def _tensor(
     dtype, shape = np.dtype(_TYPES[kind]), tuple(dims)
     elements = math.prod(shape)
     _require(min(dims, default=0) >= 0 and elements <= _MOST_ELEMENTS)
+    _require(len(dims) <= _MOST_DIMENSIONS)
     if place is None:
         _require(elements == len(numbers) + len(floats))
         array = np.asarray(numbers or floats, dtype).reshape(shape)
@@ -302,6 +304,7 @@ def _type(data: bytes) -> tuple[np.dtype[Any], tuple[int | str | None, ...]]:
                 dims = [_dim(data[a:b]) for _, _, a, b in places]
     _require(is_shaped and elements in _TYPES)
     _require(math.prod(d for d in dims if isinstance(d, int)) <= _MOST_ELEMENTS)
+    _require(len(dims) <= _MOST_DIMENSIONS)
     return np.dtype(_TYPES[elements]), tuple(dims)
 
 

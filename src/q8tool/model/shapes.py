@@ -18,6 +18,10 @@ __all__ = [
 
 # More elements than any tensor of a usable model has.
 _MOST_ELEMENTS = 2**40
+# numpy 1 has no more; numpy 2 has 64.
+_MOST_DIMENSIONS = 32
+# Of sizes, that inference may follow.
+_LONGEST_LIST = 1 << 20
 # Their results are no tensors.
 _SEQUENCE_OPS = frozenset(
     {
@@ -44,8 +48,8 @@ def infer_shapes(model: ir.Model, *, through_values: bool = True) -> None:
         if not value.is_graph_output():
             value.shape = None
     _infer(probe, through_values=False)
-    # onnx walks shapes element by element when it follows values: hours for an absurd one.
-    if through_values and not any(_is_absurd(value.shape) for value in _computed(probe)):
+    # onnx walks lists element by element when it follows values: hours for a long one.
+    if through_values and not any(_is_long(value.shape) for value in _computed(probe)):
         _infer(probe, through_values=True)
     names = frozenset(dimension_names(model))
     for value, inferred in zip(_computed(model), _computed(probe), strict=True):
@@ -77,7 +81,7 @@ def fill_output_shapes(proto: onnx.ModelProto) -> bool:
 def absurd_value(model: ir.Model) -> ir.Value | None:
     """A value whose declared or inferred shape no tensor can have; None if there is none.
 
-    That is a negative dimension, or more than 2**40 elements.
+    That is a negative dimension, more than 2**40 elements or more dimensions than numpy has.
     """
     values = [*model.graph.inputs, *_computed(model)]
     return next((value for value in values if _is_absurd(value.shape)), None)
@@ -103,9 +107,17 @@ def _is_sequence(value: ir.Value) -> bool:
     return producer is not None and producer.domain == "" and producer.op_type in _SEQUENCE_OPS
 
 
+def _is_long(shape: ir.Shape | None) -> bool:
+    """True for what no list of sizes is as long as, and for shapes that no tensor can have."""
+    is_list = shape is not None and len(shape) == 1
+    sizes = [dim for dim in shape or () if isinstance(dim, int)]
+    return _is_absurd(shape) or (is_list and math.prod(sizes) > _LONGEST_LIST)
+
+
 def _is_absurd(shape: ir.Shape | None) -> bool:
     sizes = [dim for dim in shape or () if isinstance(dim, int)]
-    return any(size < 0 for size in sizes) or math.prod(sizes) > _MOST_ELEMENTS
+    is_deep = shape is not None and len(shape) > _MOST_DIMENSIONS
+    return is_deep or any(size < 0 for size in sizes) or math.prod(sizes) > _MOST_ELEMENTS
 
 
 def _computed(model: ir.Model) -> Iterator[ir.Value]:

@@ -81,19 +81,22 @@ def _known_shape(node: ir.Node) -> Arrays | None:
 def _computed(model: ir.Model, node: ir.Node, max_growth: int) -> Arrays | None:
     if not _may_fold(node):
         return None
-    arrays = [constant(value) for value in node.inputs if value is not None]
+    named = [value for value in node.inputs if value is not None]
+    arrays = [constant(value) for value in named]
     if any(array is None for array in arrays):
         return None
     inputs = [array for array in arrays if array is not None]
     if any(array.dtype.kind in "OSU" for array in inputs):
         return None  # text stays text: nothing computes faster for it
-    allowed = sum(array.nbytes for array in inputs) + max_growth
+    # Each value once: what joins a constant with itself, again and again, grows without end.
+    distinct = {id(value): array for value, array in zip(named, inputs, strict=True)}
+    allowed = sum(array.nbytes for array in distinct.values()) + max_growth
     if _expected_bytes(node, inputs) > allowed:
         return None
     try:
         operator = HostOperator(
             ir.to_proto(node),
-            [value.name or "" for value in node.inputs if value is not None],
+            [value.name or "" for value in named],
             model.opset_imports,
         )
         results = operator.run(inputs)

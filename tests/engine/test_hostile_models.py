@@ -1,0 +1,109 @@
+"""Valid files that ask for too much: one error, in time, before memory is gone."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from q8tool import Session
+from q8tool.errors import InputError
+from q8tool.model import io, shapes
+from q8tool.ops import loop
+from q8tool.passes.fold_constants import fold_constants
+from tests.build import Array, model_of, node
+
+X = {"x": np.ones(1, np.float32)}
+
+
+def i64(*values: int) -> Array:
+    return np.array(values, np.int64)
+
+
+def model_with(nodes: list[onnx.NodeProto], weights: dict[str, Array]) -> onnx.ModelProto:
+    """Unchecked: nobody's shape inference may walk these."""
+    graph = helper.make_graph(
+        nodes,
+        "hostile",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+HUGE = {
+    "ConstantOfShape": ([node("ConstantOfShape", "s", "k")], {"s": i64(2**38)}),
+    "Range": (
+        [node("Range", "zero many one", "whole"), node("Cast", "whole", "k", to=1)],
+        {"zero": i64(0)[0], "many": i64(2**37)[0], "one": i64(1)[0]},
+    ),
+    "Expand": ([node("Expand", "x s", "k")], {"s": i64(2**19, 2**19)}),
+    "Conv": (
+        [
+            node("Reshape", "x s", "picture"),
+            node("Conv", "picture w", "k", pads=[200_000] * 4),
+        ],
+        {"s": i64(1, 1, 1, 1), "w": np.ones((4, 1, 1, 1), np.float32)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_a_value_larger_than_memory_is_refused(name: str) -> None:
+    nodes, weights = HUGE[name]
+    model = model_with([*nodes, node("Add", "x k", "y")], weights)
+    with pytest.raises(InputError, match="more than half of this machine's memory"):
+        Session(model, 1).run(X)
+
+
+@pytest.mark.parametrize("most", [i64(2**40)[0], None])
+def test_a_loop_without_end_is_refused(most: Array | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "MOST_TURNS", 300)
+    scalar = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [node("Identity", "goes", "goes_on"), node("Add", "a a", "b")],
+        "body",
+        [scalar("i", TensorProto.INT64, []), scalar("goes", TensorProto.BOOL, []),
+         scalar("a", TensorProto.FLOAT, [1])],
+        [scalar("goes_on", TensorProto.BOOL, []), scalar("b", TensorProto.FLOAT, [1])],
+    )  # fmt: skip
+    endless = helper.make_node(
+        "Loop", ["" if most is None else "most", "true", "x"], ["y"], body=body
+    )
+    weights = {"true": np.asarray(True)} | ({} if most is None else {"most": most})
+    with pytest.raises(InputError, match="goes on after 300 turns"):
+        Session(model_with([endless], weights), 1).run(X)
+
+
+def test_constants_that_double_are_not_folded_for_ever() -> None:
+    """Forty times Concat(k, k): a thousand numbers become 2 ** 50."""
+    nodes = [node("Concat", f"k{i} k{i}", f"k{i + 1}", axis=0) for i in range(40)]
+    nodes += [node("ReduceSum", "k40", "r", keepdims=0), node("Add", "x r", "y")]
+    proto = model_with(nodes, {"k0": np.ones(1024, np.float32)})
+    model = io.from_proto(proto)
+    fold_constants(model)
+    held = [value.const_value for value in model.graph.initializers.values()]
+    assert sum(tensor.nbytes for tensor in held if tensor is not None) < 1_000_000
+    shapes.infer_shapes(model)
+    with pytest.raises(InputError, match="memory"):
+        Session(proto, 1)
+
+
+def test_a_number_that_no_descriptor_holds() -> None:
+    x, w = np.ones((1, 3, 8, 8), np.float32), np.ones((4, 3, 3, 3), np.float32)
+    conv = node("Conv", "x w", "y", strides=[2**62, 2**62])
+    model = model_of([conv], {"x": x}, {"w": w}, ["y"])
+    np.testing.assert_array_equal(Session(model, 1).run({"x": x})["y"], np.full((1, 4, 1, 1), 27))
+
+
+def test_more_dimensions_than_arrays_have() -> None:
+    graph = helper.make_graph(
+        [node("Relu", "x", "y")],
+        "deep",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1] * 70)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1] * 70)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    found = shapes.absurd_value(io.from_proto(model))
+    assert found is not None
+    assert found.name == "x"
