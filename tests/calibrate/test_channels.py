@@ -22,5 +22,6 @@ def test_against_numpy(opset: int) -> None:
     np.testing.assert_allclose(found.low, wanted.min(axis=(0, 2)), atol=1e-6)
     np.testing.assert_allclose(found.high, wanted.max(axis=(0, 2)), atol=1e-6)
     np.testing.assert_allclose(np.stack(found.highs), wanted.max(axis=2), atol=1e-6)
+    np.testing.assert_allclose(found.sums, wanted.sum(axis=(0, 2)), rtol=1e-5)
     np.testing.assert_allclose(found.squares, np.square(wanted).sum(axis=(0, 2)), rtol=1e-5)
     assert found.count == 60

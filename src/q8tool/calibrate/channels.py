@@ -1,6 +1,6 @@
-"""Channel statistics: per channel lowest, highest and mean square of tensors over all samples.
+"""Channel statistics: per channel ends, sum and sum of squares of tensors over all samples.
 
-The reductions run inside the engine's plan: of each tensor three numbers per channel leave it.
+The reductions run inside the engine's plan: of each tensor four numbers per channel leave it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,9 +16,10 @@ from q8tool.model.graph import Names
 
 __all__ = ["Channels", "collect_channels"]
 
-_REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceSumSquare")
-# From this opset on axes are an input of all reductions.
+_REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceSum", "ReduceSumSquare")
+# From these opsets on axes are an input of the reductions, and of sums.
 _AXES_ARE_INPUT = 18
+_AXES_OF_SUMS_ARE_INPUT = 13
 
 Values = NDArray[np.float64]
 
@@ -29,19 +30,20 @@ class Channels:
 
     low, high   (channels,)
     highs       (samples, channels): each sample's highest
-    squares     sum of squares;  count  values of one channel
+    sums, squares  of all values and of their squares;  count  values of one channel
     """
 
     low: Values
     high: Values
+    sums: Values
     squares: Values
     count: int = 0
     highs: list[Values] = field(default_factory=list)
 
-    def update(self, low: Values, high: Values, squares: Values, count: int) -> None:
+    def update(self, low: Values, high: Values, sums: Values, squares: Values, count: int) -> None:
         """Takes one sample."""
         self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
-        self.squares = self.squares + squares
+        self.sums, self.squares = self.sums + sums, self.squares + squares
         self.count += count
         self.highs.append(high)
 
@@ -65,10 +67,10 @@ def collect_channels(
         results = session.run(sample.feeds, names)
         for name, outputs in watched.items():
             *rows, size = (np.asarray(results[output], np.float64).ravel() for output in outputs)
-            low, high, squares = rows
+            low, high, sums, squares = rows
             if name not in kept:
-                kept[name] = Channels(low, high, np.zeros_like(squares))
-            kept[name].update(low, high, squares, int(size[0]) // max(1, len(low)))
+                kept[name] = Channels(low, high, np.zeros_like(sums), np.zeros_like(squares))
+            kept[name].update(low, high, sums, squares, int(size[0]) // max(1, len(low)))
     return kept
 
 
@@ -96,7 +98,8 @@ def _watch(model: ir.Model, axes: Mapping[str, int]) -> dict[str, list[str]]:
 
 def _set_axes(graph: ir.Graph, names: Names, node: ir.Node, axes: list[int]) -> None:
     node.attributes["keepdims"] = ir.AttrInt64("keepdims", 0)
-    if graph.opset_imports.get("", 1) < _AXES_ARE_INPUT:
+    since = _AXES_OF_SUMS_ARE_INPUT if node.op_type == "ReduceSum" else _AXES_ARE_INPUT
+    if graph.opset_imports.get("", 1) < since:
         node.attributes["axes"] = ir.AttrInt64s("axes", axes)
         return
     name = names.new("axes")

@@ -76,18 +76,20 @@ def set_preprocess(model: "ir.Model", rules: Mapping[str, Any]) -> None:
     model.metadata_props[_PREPROCESS] = json.dumps(dict(rules), sort_keys=True)
 
 
-def scaled_values(model: Annotated) -> dict[str, int]:
-    """Name of every value whose channels quantize scaled, and their axis; empty without a note.
+def scaled_values(model: Annotated) -> dict[str, int | None]:
+    """Values whose channels quantize scaled, by name, and their axis; None: changed otherwise.
 
-    Raises InputError if the note is not a JSON object of integers.
+    Empty without a note. Raises InputError if the note is not a JSON object of integers.
     """
     found = _parsed(_SCALED, model.metadata_props.get(_SCALED, "{}"))
-    if not isinstance(found, dict) or not all(type(axis) is int for axis in found.values()):
+    if not isinstance(found, dict) or not all(
+        type(axis) in (int, type(None)) for axis in found.values()
+    ):
         raise InputError(f"metadata {_SCALED}: a JSON object of integers is needed")
     return found
 
 
-def set_scaled_values(model: "ir.Model", axes: Mapping[str, int]) -> None:
+def set_scaled_values(model: "ir.Model", axes: Mapping[str, int | None]) -> None:
     """Store which values have channels of another scale than in the model they come from."""
     model.metadata_props[_SCALED] = json.dumps(dict(axes), sort_keys=True)
 

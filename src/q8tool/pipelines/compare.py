@@ -197,9 +197,11 @@ def _shared_values(
 ) -> list[SharedValue]:
     """Noise of every float value that both models compute under one name."""
     made = [_float_results(model) for model in models]
-    names = [name for name in made[0] if name in made[1]]
+    noted = {**metadata.scaled_values(models[0]), **metadata.scaled_values(models[1])}
+    # What something was subtracted from is another value under the same name.
+    scaled = {name: axis for name, axis in noted.items() if axis is not None}
+    names = [name for name in made[0] if name in made[1] and (name not in noted or name in scaled)]
     sessions = [Session(model, threads=threads, observe=names) for model in models]
-    scaled = {**metadata.scaled_values(models[0]), **metadata.scaled_values(models[1])}
     found: dict[str, _Energies] = {}
     for done, (one, two) in enumerate(zip(samples[0](), samples[1](), strict=True), 1):
         wanted, actual = sessions[0].run(one.feeds), sessions[1].run(two.feeds)
