@@ -239,7 +239,7 @@ def _emit_sums(
     }
     reads: dict[str, Tensor | None] = {"x": x, "x_zero_point_tensor": zero_point.tensor}
     picture = as_row if layout is Layout.PLAIN else as_picture
-    dynamic = _find_dynamic(lowering, node, len(weights.codes))
+    dynamic = _find_dynamic(lowering, node, len(weights.scale))
     if dynamic is None:
         y = picture(lowering.new_form(lowering.output(node), layout))
         lowering.emit("conv", reads, {"y": y}, **arguments)

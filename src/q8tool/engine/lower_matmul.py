@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 
 from q8tool.engine.affine import following_affine, scaled
 from q8tool.engine.epilogue import find_epilogue, find_residual
+from q8tool.engine.facts import Fact
 from q8tool.engine.graph import Node
 from q8tool.engine.lower_attention import begins_attention
 from q8tool.engine.lower_elementwise import broadcast_form
 from q8tool.engine.lowering import Lowering, LoweringFunction, constant_tensor
 from q8tool.engine.products import (
+    LateCodes,
     bias_codes,
     code_weights,
     emit_code_product,
@@ -42,6 +44,14 @@ class _Product:
         """Weights as [N, 1, 1, K]."""
         columns = array if self.is_transposed else array.T
         return np.ascontiguousarray(columns[:, None, None, :])
+
+    def late_codes(self, codes: Fact) -> LateCodes:
+        """The weights' codes, arranged when they are read."""
+        shape = self.w.shape if self.is_transposed else self.w.shape[::-1]
+        assert codes.dtype is not None
+        return LateCodes(
+            (shape[0], 1, 1, shape[1]), codes.dtype, lambda: self.arranged(codes.array())
+        )
 
     def float_weights(self, factor: Array | None) -> Array:
         """The constant weights times alpha and a factor per output."""
@@ -138,11 +148,11 @@ def _lower_codes(lowering: Lowering, product: _Product) -> None:
     codes, constant = lowering.affine_codes(product.x), product.w.quantized
     assert codes is not None
     assert constant is not None
-    array = product.arranged(constant.codes.array())
-    weights = code_weights(array, constant.scale, constant.zero_point)
+    late = product.late_codes(constant.codes)
+    weights = code_weights(late, constant.scale, constant.zero_point)
     name = product.node.outputs[0]
     if product.bias is None:
-        affine = following_affine(lowering, name, len(array), -1, scales=False)
+        affine = following_affine(lowering, name, late.shape[0], -1, scales=False)
         scale = np.float32(codes.grid.scale) * weights.scale
         bias = rounded_bias(affine.offset, scale) if affine.nodes else None
         name, nodes = affine.name, affine.nodes

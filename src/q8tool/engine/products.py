@@ -3,6 +3,7 @@
 x is a picture [N, H, W, C]; a matrix is one row of pixels. Weights are [OC, KH, KW, C / groups].
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,33 +15,51 @@ from q8tool.engine.lowering import Lowering
 from q8tool.engine.tensors import Tensor
 from q8tool.engine.values import CodeParams, Value
 
-__all__ = ["CodeWeights", "bias_codes", "code_weights", "emit_code_product"]
+__all__ = ["CodeWeights", "LateCodes", "bias_codes", "code_weights", "emit_code_product"]
 
 _BIAS_LIMIT = 2.0**31 - 1
+
+
+@dataclass(eq=False)
+class LateCodes:
+    """Weights that are read when their step is added to the plan: never all are in memory."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    read: Callable[[], NDArray[Any]]
+
+    def __call__(self) -> NDArray[np.int8]:
+        """The weights as C takes them."""
+        return _signed(self.read())
 
 
 @dataclass(eq=False)
 class CodeWeights:
     """int8 weights [OC, KH, KW, C / groups] with scale and zero point per output channel."""
 
-    codes: NDArray[np.int8]
+    codes: NDArray[np.int8] | LateCodes
     scale: NDArray[np.float32]
     zero_point: NDArray[np.int32] | None
 
 
 def code_weights(
-    codes: NDArray[Any], scale: NDArray[Any], zero_point: NDArray[Any] | None
+    codes: NDArray[Any] | LateCodes, scale: NDArray[Any], zero_point: NDArray[Any] | None
 ) -> CodeWeights:
     """Weights as C takes them: uint8 moved down by 128, one scale and zero point per channel."""
-    outputs = len(codes)
+    outputs = codes.shape[0]
     offsets = np.zeros(outputs, np.int32)
     if zero_point is not None:
         offsets = np.array(np.broadcast_to(zero_point.ravel().astype(np.int32), (outputs,)))
     if codes.dtype == np.uint8:
-        codes = (np.ascontiguousarray(codes) ^ np.uint8(0x80)).view(np.int8)
         offsets = offsets - 128
     scales = np.array(np.broadcast_to(scale.ravel(), (outputs,)), np.float32)
-    return CodeWeights(np.ascontiguousarray(codes), scales, offsets if offsets.any() else None)
+    kept = codes if isinstance(codes, LateCodes) else _signed(codes)
+    return CodeWeights(kept, scales, offsets if offsets.any() else None)
+
+
+def _signed(codes: NDArray[Any]) -> NDArray[np.int8]:
+    codes = np.ascontiguousarray(codes)
+    return (codes ^ np.uint8(0x80)).view(np.int8) if codes.dtype == np.uint8 else codes
 
 
 def bias_codes(
