@@ -169,6 +169,19 @@ def test_many_writers_at_once(folder: Path, tmp_path: Path) -> None:
     assert not [file for file in folder.iterdir() if file.suffix == ".tmp"]
 
 
+def test_a_full_disk_keeps_nothing(folder: Path, tmp_path: Path) -> None:
+    path = saved(convolution(2), tmp_path / "m.onnx")
+    code = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600));" + CODE
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not any(file.stat().st_size > 600 for file in folder.iterdir())
+    assert not list(folder.glob("*.tmp"))
+    assert json.loads(done.stdout)["bytes"] == in_new_process(path)["bytes"]
+
+
 def test_off_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("Q8_CACHE", "off")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))

@@ -10,18 +10,19 @@ Q8_CACHE names the folder ("off": nothing is kept); else it is q8tool/ in the us
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
 
 import q8tool
-from q8tool.engine.plan_store import Journal, read_described, read_program, write_described
+from q8tool.engine.plan_store import Journal, read_described, read_program
 from q8tool.engine.program import Program, Signature
 from q8tool.engine.summary import Summary
 from q8tool.errors import Q8Error
 from q8tool.model.files import file_sha256, user_cache_folder
+from q8tool.model.open_file import OpenFile
 from q8tool.native import cpu
 
 __all__ = ["PlanCache", "cache_folder", "cached_plans"]
@@ -33,9 +34,11 @@ _LARGEST_FOLDER = 512 << 20
 
 # What reading leads to where a file is whole, yet not ours: somebody else's of that name.
 _NOT_OURS = (
-    Q8Error, ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError,
-    ValueError,
+    Q8Error, ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RecursionError,
+    TypeError, ValueError,
 )  # fmt: skip
+# A file written so long ago has other times when it is written again.
+_SETTLED_NS = 2_000_000_000
 
 
 def cache_folder() -> Path | None:
@@ -61,20 +64,20 @@ class PlanCache:
     def __init__(self, folder: Path, path: Path) -> None:
         self._folder = folder
         self._path = path
+        self._state = _state(path)
         self._model = file_sha256(path)
 
     def is_current(self) -> bool:
         """Whether the file still is what it was when this object was made."""
         try:
-            return file_sha256(self._path) == self._model
+            return _state(self._path) == self._state or file_sha256(self._path) == self._model
         except OSError:
             return False
 
     def summary(self) -> Summary | None:
         """The model's summary, if it is kept."""
-        data = self._read(self._place("summary"))
         try:
-            described = read_described(data)
+            described = read_described(self._opened(self._place("summary")))
             return None if described is None else Summary.from_json(described)
         except _NOT_OURS:
             return None
@@ -82,15 +85,14 @@ class PlanCache:
     def keep_summary(self, summary: Summary) -> None:
         """Keeps it; types that numpy itself does not have are left."""
         if all(info.dtype.kind in "biufO" for info in (*summary.inputs, *summary.outputs)):
-            with self._written(self._place("summary")) as file:
-                if file is not None:
-                    write_described(file, summary.to_json())
+            with self._written(self._place("summary")) as journal:
+                if journal is not None:
+                    journal.end(summary.to_json())
 
     def program(self, fed: Signature, wanted: Sequence[str], isa: str | None) -> Program | None:
         """The program for these inputs, if it is kept."""
-        data = self._read(self._program_place(fed, wanted, isa))
         try:
-            return read_program(data, isa)
+            return read_program(self._opened(self._program_place(fed, wanted, isa)), isa)
         except _NOT_OURS:
             return None
 
@@ -99,8 +101,8 @@ class PlanCache:
         self, fed: Signature, wanted: Sequence[str], isa: str | None
     ) -> Iterator[Journal | None]:
         """Keeps the program whose making the journal sees; None where that is impossible."""
-        with self._written(self._program_place(fed, wanted, isa)) as file:
-            yield None if file is None else Journal(file)
+        with self._written(self._program_place(fed, wanted, isa)) as journal:
+            yield journal
 
     # ---- inside ----
 
@@ -111,17 +113,13 @@ class PlanCache:
     def _program_place(self, fed: Signature, wanted: Sequence[str], isa: str | None) -> Path:
         return self._place(json.dumps([_plain(fed), list(wanted), cpu.check_isa(isa)]))
 
-    def _read(self, place: Path) -> bytes:
-        """A file's bytes, none if there is no such file."""
-        try:
-            data = place.read_bytes()
-            os.utime(place)  # it was used: others go first
-        except OSError:
-            return b""
-        return data
+    def _opened(self, place: Path) -> OpenFile:
+        file = OpenFile(place)
+        os.utime(place)  # it is used: others go first
+        return file
 
     @contextmanager
-    def _written(self, place: Path) -> Iterator[BinaryIO | None]:
+    def _written(self, place: Path) -> Iterator[Journal | None]:
         """A file that gets its name when it is complete; None where none can be written."""
         temporary = place.with_name(f"{place.name}.{os.urandom(4).hex()}.tmp")
         try:
@@ -131,20 +129,29 @@ class PlanCache:
             yield None
             return
         try:
-            with file:
-                yield file
-            self._accept(temporary, place)
+            journal = Journal(file)
+            yield journal
+            if journal.is_complete:
+                self._accept(temporary, place)
         finally:
+            with suppress(OSError):
+                file.close()
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
     def _accept(self, temporary: Path, place: Path) -> None:
         with suppress(OSError):
-            size = temporary.stat().st_size
-            is_whole = read_described(temporary.read_bytes()) is not None
-            if is_whole and size <= _LARGEST_ENTRY:
+            if temporary.stat().st_size <= _LARGEST_ENTRY:
                 temporary.replace(place)
                 _make_room(self._folder)
+
+
+def _state(path: Path) -> object:
+    """Equal for a file that nobody has written in between; unequal to itself if nobody knows."""
+    found = path.stat()
+    is_settled = time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > _SETTLED_NS
+    times = (found.st_mtime_ns, found.st_ctime_ns) if is_settled else object()
+    return found.st_dev, found.st_ino, found.st_size, times
 
 
 @cache

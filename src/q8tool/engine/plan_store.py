@@ -9,8 +9,8 @@ valid for the very package and instruction set that wrote it; plan_cache.py sees
 
 import hashlib
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from q8tool.engine.explain import StepInfo
 from q8tool.engine.program import NativeSegment, Program
 from q8tool.engine.tensors import Storage, Tensor
+from q8tool.model.open_file import OpenFile
 from q8tool.native import Plan
 
 __all__ = ["Journal", "read_described", "read_program", "write_described"]
@@ -27,6 +28,7 @@ _MAGIC = b"q8tool plan\n".ljust(64, b"\0")
 _ALIGNMENT = 64
 _DIGEST_BYTES = 32
 _LENGTH_BYTES = 8
+_PIECE = 1 << 20
 
 
 class Journal:
@@ -41,14 +43,15 @@ class Journal:
 
     def clear(self) -> None:
         """Starts again with an empty file."""
-        self._file.seek(0)
-        self._file.truncate()
+        self._is_sound = True
+        with self._failing():
+            self._file.seek(0)
+            self._file.truncate()
         self._digest = hashlib.sha256()
         self._calls: list[list[Any]] = []
         self._storages: dict[Storage, int] = {}
         self._place = self._arena_bytes = 0
         self.is_complete = False
-        self._is_sound = True
         self._write(_MAGIC)
 
     def tensor(self, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int | None) -> None:
@@ -85,14 +88,17 @@ class Journal:
             ],
         }
         if self._is_sound:
-            self._end(described)
-            self.is_complete = True
+            self.end(described)
 
-    def _end(self, described: Mapping[str, Any]) -> None:
+    def end(self, described: Mapping[str, Any]) -> None:
+        """Writes what describes the arrays, or all that there is to a file without any."""
         text = json.dumps(described).encode()
         self._write(text)
         self._write(len(text).to_bytes(_LENGTH_BYTES, "little"))
-        self._file.write(self._digest.digest())
+        with self._failing():
+            self._file.write(self._digest.digest())
+            self._file.flush()
+        self.is_complete = self._is_sound
 
     def _tensor(self, tensor: Tensor) -> list[Any]:
         self._is_sound &= tensor.dtype.isbuiltin == 1  # numpy knows no others by name
@@ -121,31 +127,44 @@ class Journal:
         return place
 
     def _write(self, data: bytes | memoryview) -> None:
-        self._file.write(data)
-        self._digest.update(data)
+        if self._is_sound:
+            with self._failing():
+                self._file.write(data)
+            self._digest.update(data)
         self._place += len(data)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """A full disk costs the file, not the program."""
+        try:
+            yield
+        except OSError:
+            self._is_sound = False
 
 
 def write_described(file: BinaryIO, described: Mapping[str, Any]) -> None:
     """A file that holds nothing but JSON values."""
-    Journal(file)._end(described)
+    Journal(file).end(described)
 
 
-def read_described(data: bytes) -> dict[str, Any] | None:
-    """The JSON values of a file's bytes; None if these are not whole."""
-    end = len(data) - _DIGEST_BYTES
-    if end < len(_MAGIC) + _LENGTH_BYTES or not data.startswith(_MAGIC):
+def read_described(file: OpenFile) -> dict[str, Any] | None:
+    """The JSON values of a file; None if it is not whole."""
+    end = file.size() - _DIGEST_BYTES
+    if end < len(_MAGIC) + _LENGTH_BYTES or file.read(0, len(_MAGIC)) != _MAGIC:
         return None
-    if hashlib.sha256(memoryview(data)[:end]).digest() != data[end:]:
+    digest = hashlib.sha256()
+    for place in range(0, end, _PIECE):
+        digest.update(file.read(place, min(_PIECE, end - place)))
+    if digest.digest() != file.read(end, _DIGEST_BYTES):
         return None
     end -= _LENGTH_BYTES
-    length = int.from_bytes(data[end : end + _LENGTH_BYTES], "little")
-    described: dict[str, Any] = json.loads(data[end - length : end])
+    length = int.from_bytes(file.read(end, _LENGTH_BYTES), "little")
+    described: dict[str, Any] = json.loads(file.read(end - length, length))
     return described
 
 
-def read_program(data: bytes, isa: str | None) -> Program | None:
-    """The program that a journal wrote; None if the bytes are not whole."""
+def read_program(data: OpenFile, isa: str | None) -> Program | None:
+    """The program that a journal wrote; None if the file is not whole."""
     described = read_described(data)
     if described is None:
         return None
@@ -178,14 +197,12 @@ def read_program(data: bytes, isa: str | None) -> Program | None:
     return Program([segment], inputs, results, storages.values())
 
 
-def _decoded(value: Any, data: bytes) -> Any:
-    """What was encoded; arrays are views of the file's bytes, those of rank 0 numbers."""
+def _decoded(value: Any, data: OpenFile) -> Any:
+    """What was encoded; arrays are read from the file, those of rank 0 are numbers."""
     if isinstance(value, list):
         return tuple(_decoded(item, data) for item in value)
     if not isinstance(value, dict):
         return value
     if "by name" in value:
         return {name: _decoded(item, data) for name, item in value["by name"].items()}
-    shape = value["shape"]
-    flat = np.frombuffer(data, np.dtype(value["dtype"]), math.prod(shape), value["at"])
-    return flat.reshape(shape)[()]
+    return data.array(value["at"], np.dtype(value["dtype"]), value["shape"])[()]
