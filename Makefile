@@ -186,6 +186,39 @@ wheel-test: wheel ## this machine's wheel -> clean environment without the dev t
 	build/wheel-test/bin/python -m pip --quiet install dist/q8tool-*_$$(uname -m).whl
 	cd build/wheel-test && bin/q8tool selftest && bin/q8tool demo
 
+# An aarch64 Python: FOLDER/python runs it, emulated. `make arm-python` unpacks one there.
+ARM_PYTHON := build/arm-python
+RECORDED := build/recorded
+arm-python: .venv/.stamp ## an emulated aarch64 Python into ARM_PYTHON, by apt-get and pip
+	.venv/bin/python tools/arm_python.py $(ARM_PYTHON)
+
+# Machines of CI have none unless they are given one: the C kernels are emulated there all the same.
+define with-arm-wheel
+	@if [[ ! -x $(ARM_PYTHON)/python ]]; then \
+	    echo "$@: skipped, no aarch64 Python in $(ARM_PYTHON) (make arm-python)"; \
+	else \
+	    $(MAKE) --no-print-directory .venv/.wheel && \
+	    .venv/bin/python tools/build_wheels.py aarch64 --dist build/arm-wheel && \
+	    rm -rf $(ARM_PYTHON)/site/q8tool && \
+	    .venv/bin/python -m zipfile -e build/arm-wheel/*.whl $(ARM_PYTHON)/site && \
+	    $(1); \
+	fi
+endef
+# Every eight-bit model that a Session runs in these tests, with what it gave.
+TESTS_OF_MODELS := tests/engine tests/pipelines/test_quantize_models.py
+
+check-arm-python: .venv/.stamp ## every eight-bit model of the tests: emulated as three Arm CPUs, same bytes
+	$(call with-arm-wheel,rm -rf $(RECORDED) && \
+	    .venv/bin/python -m pytest -p tests.recorder --record $(RECORDED) $(TESTS_OF_MODELS) && \
+	    for cpu in $(ARM_CPUS); do \
+	        echo "QEMU_CPU=$$cpu $(ARM_PYTHON)/python -m tests.replay $(RECORDED)"; \
+	        QEMU_CPU=$$cpu $(ARM_PYTHON)/python -m tests.replay $(RECORDED); \
+	    done)
+
+test-arm-python: .venv/.stamp ## the engine's Python tests emulated on Arm; takes most of an hour
+	$(call with-arm-wheel,QEMU_CPU=neoverse-n1 $(ARM_PYTHON)/python -m pytest --timeout 6000 \
+	    -p no:cacheprovider tests/native tests/numerics tests/engine)
+
 sdist-test: .venv/.stamp ## source archive -> clean environment without the dev tools -> selftest
 	rm -rf build/sdist
 	.venv/bin/python -m build --sdist --outdir build/sdist
@@ -198,4 +231,4 @@ clean: ## everything built, but not .venv
 
 .PHONY: help check check-clang check-arm check-asan check-tsan check-symbols bench-kernels \
 	fuzz fuzz-plan fuzz-files demo ext test lint docs bench check-text fmt wheel wheel-test \
-	sdist-test clean
+	arm-python check-arm-python test-arm-python sdist-test clean
