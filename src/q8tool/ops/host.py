@@ -18,6 +18,7 @@ from q8tool.ops.normalization import BatchNormalization
 from q8tool.ops.optional import Optional
 from q8tool.ops.products import MatMulInteger, QLinearMatMul
 from q8tool.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
+from q8tool.ops.recurrent import GRU, LSTM, RNN
 from q8tool.ops.scatter import Scatter
 
 __all__ = ["HostOperator", "shared_operator"]
@@ -28,8 +29,10 @@ _OWN_OPERATORS: list[type[OpRun]] = [
     ConvInteger,
     DequantizeLinear,
     DynamicQuantizeLinear,
+    GRU,
     GatherElements,
     Histogram,
+    LSTM,
     Loop,
     MatMulInteger,
     NonMaxSuppression,
@@ -37,6 +40,7 @@ _OWN_OPERATORS: list[type[OpRun]] = [
     QLinearConv,
     QLinearMatMul,
     QuantizeLinear,
+    RNN,
     Scatter,
 ]
 
