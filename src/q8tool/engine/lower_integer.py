@@ -16,9 +16,9 @@ from q8tool.engine.affine import following_affine
 from q8tool.engine.epilogue import Epilogue, find_epilogue, find_residual
 from q8tool.engine.graph import Node
 from q8tool.engine.lower_conv import channels_last_weights, conv_picture
-from q8tool.engine.lower_matmul import as_row, batches, repeated
+from q8tool.engine.lower_matmul import as_row, batches, repeated, turned
 from q8tool.engine.lowering import Lowering, LoweringFunction, scalar
-from q8tool.engine.products import CodeWeights, code_weights, emit_code_product
+from q8tool.engine.products import CodeWeights, LateCodes, code_weights, emit_code_product
 from q8tool.engine.tensors import Layout, Tensor
 from q8tool.engine.values import CodeParams, Declined, Value
 from q8tool.engine.windows import as_picture
@@ -180,8 +180,7 @@ def lower_matmul_integer(lowering: Lowering, node: Node) -> None:
     a, b = lowering.input(node, 0), lowering.input(node, 1)
     a_zero = _zero_point(lowering, a, lowering.optional(node, 2))
     if b.is_constant and b.rank == 2:
-        array = np.ascontiguousarray(_array(b).T[:, None, None, :])
-        weights = _integer_weights(lowering, array, lowering.optional(node, 3))
+        weights = _integer_weights(lowering, _late_columns(b), lowering.optional(node, 3))
         source = as_row(lowering.form(a, Layout.PLAIN))
         _emit_sums(lowering, node, source, a_zero, weights, Layout.PLAIN, {})
         return
@@ -194,6 +193,15 @@ def lower_matmul_integer(lowering: Lowering, node: Node) -> None:
         {"a_zero_point_tensor": a_zero.tensor, "b_zero_point_tensor": b_zero.tensor},
         a_zero_point=a_zero.constant,
         b_zero_point=b_zero.constant,
+    )
+
+
+def _late_columns(b: Value) -> LateCodes:
+    """Constant codes (K, N) as [N, 1, 1, K]."""
+    depth, columns = b.shape
+    assert b.dtype is not None
+    return LateCodes(
+        (columns, 1, 1, depth), b.dtype, lambda: turned(b.fact.array())[:, None, None, :]
     )
 
 
@@ -212,12 +220,12 @@ def _zero_point(lowering: Lowering, codes: Value, given: Value | None) -> _ZeroP
 
 
 def _integer_weights(
-    lowering: Lowering, array: NDArray[Any], zero_point: Value | None
+    lowering: Lowering, array: NDArray[Any] | LateCodes, zero_point: Value | None
 ) -> CodeWeights:
     if zero_point is not None and not zero_point.is_constant:
         raise Declined("the zero point of its weights is not constant")
     given = None if zero_point is None else zero_point.fact.array()
-    if given is not None and given.size not in (1, len(array)):
+    if given is not None and given.size not in (1, array.shape[0]):
         raise Declined("the zero points of its weights are not per output channel")
     return code_weights(array, np.ones(1, np.float32), given)
 

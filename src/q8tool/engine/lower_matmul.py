@@ -24,7 +24,7 @@ from q8tool.engine.strided import expanded
 from q8tool.engine.tensors import Layout, Tensor, new_tensor
 from q8tool.engine.values import Declined, Value
 
-__all__ = ["LOWERINGS", "as_row", "batches", "repeated"]
+__all__ = ["LOWERINGS", "as_row", "batches", "repeated", "turned"]
 
 Array = NDArray[Any]
 _SQUARE = 128
@@ -43,7 +43,7 @@ class _Product:
 
     def arranged(self, array: Array) -> Array:
         """Weights as [N, 1, 1, K]."""
-        columns = array if self.is_transposed else _turned(array)
+        columns = array if self.is_transposed else turned(array)
         return np.ascontiguousarray(columns[:, None, None, :])
 
     def late_codes(self, codes: Fact) -> LateCodes:
@@ -60,15 +60,15 @@ class _Product:
         return array if self.alpha == 1.0 else array * np.float32(self.alpha)
 
 
-def _turned(matrix: Array) -> Array:
-    """The transpose, made in squares that fit the first cache: half the time of numpy's copy."""
+def turned(matrix: Array) -> Array:
+    """The transpose, contiguous: in squares that fit the first cache, half the time of numpy's."""
     rows, columns = matrix.shape
-    turned = np.empty((columns, rows), matrix.dtype)
+    result = np.empty((columns, rows), matrix.dtype)
     for row in range(0, rows, _SQUARE):
         for column in range(0, columns, _SQUARE):
             square = matrix[row : row + _SQUARE, column : column + _SQUARE]
-            turned[column : column + _SQUARE, row : row + _SQUARE] = square.T
-    return turned
+            result[column : column + _SQUARE, row : row + _SQUARE] = square.T
+    return result
 
 
 def lower_gemm(lowering: Lowering, node: Node) -> None:
