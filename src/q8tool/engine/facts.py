@@ -60,7 +60,8 @@ class Fact:
         read: Callable[[], Array] | None = None,
     ) -> None:
         self.dtype = dtype
-        self.shape = shape
+        # Inference follows absurd attributes to negative sizes: the node itself will refuse them.
+        self.shape = None if shape and min(shape) < 0 else shape
         self._read = read
         self._array: Array | None = None
 

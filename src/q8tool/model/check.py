@@ -25,6 +25,7 @@ def check(model: ir.Model, where: str = "model") -> None:
         onnx.checker.ValidationError,
         onnx.shape_inference.InferenceError,
         RuntimeError,
+        TypeError,
         ValueError,
     ) as error:
         raise InputError(f"{where}: is not valid ONNX: {first_line(error)}") from error
