@@ -192,3 +192,41 @@ def test_mean_and_deviation() -> None:
         results_in_c(model, {"x": x}), ReferenceEvaluator(model).run(None, {"x": x}), strict=True
     ):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+# ---- conversions in parts ----
+
+
+def conversion_case(dtype: Any, axis: int | None, block: int = 0) -> onnx.ModelProto:
+    """x to codes and back."""
+    shape: tuple[int, ...] = () if axis is None else (6,)
+    if block:
+        shape = (4, 6 // block, 5)
+    scale = np.random.default_rng(1).uniform(0.01, 0.05, shape).astype(np.float32)
+    limits = np.iinfo(dtype)
+    zero = np.random.default_rng(2).integers(limits.min, limits.max, shape, dtype)
+    attributes = {} if axis is None else {"axis": axis}
+    if block:
+        attributes["block_size"] = block
+    nodes = [
+        node("QuantizeLinear", "x s z", "q", **attributes),
+        node("DequantizeLinear", "q s z", "y", **attributes),
+    ]
+    x = numbers(4, 6, 5)
+    return model_of(nodes, {"x": x}, {"s": scale, "z": np.asarray(zero)}, ["q", "y"], opset=21)
+
+
+@pytest.mark.parametrize(("axis", "block"), [(None, 0), (1, 0), (-2, 0), (1, 3)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16])
+def test_conversions_of_any_codes_run_in_c(dtype: Any, axis: int | None, block: int) -> None:
+    if axis is None and np.dtype(dtype).itemsize == 1:
+        pytest.skip("a kernel of its own")
+    model = conversion_case(dtype, axis, block)
+    x = 2000 * numbers(4, 6, 5)
+    x.ravel()[:4] = np.nan, np.inf, -np.inf, 0
+    wide = numbers(4, 6, 5)
+    for feeds in ({"x": wide}, {"x": x}):
+        y, back = results_in_c(model, feeds)
+        expected = run_onnxruntime(model, {"x": np.nan_to_num(feeds["x"], nan=-np.inf)})
+        np.testing.assert_array_equal(y, expected[0])
+        np.testing.assert_array_equal(back, expected[1])

@@ -8,6 +8,7 @@ import numpy as np
 
 from q8tool.engine.finishing import found_range
 from q8tool.engine.graph import Node
+from q8tool.engine.lower_conversion import dequantize_in_parts, quantize_in_parts
 from q8tool.engine.lowering import Lowering, LoweringFunction
 from q8tool.engine.tensors import new_tensor
 from q8tool.engine.values import Codes, Declined, QuantizedConstant
@@ -46,7 +47,8 @@ def lower_dequantize(lowering: Lowering, node: Node) -> None:
     source, value = lowering.input(node, 0), lowering.output(node)
     params = lowering.code_params(node)
     if params is None:
-        raise Declined("its scale or zero point is not one constant for the whole tensor")
+        dequantize_in_parts(lowering, node)
+        return
     if not value.is_float:
         raise Declined("its result is not float32")
     value.codes = Codes(source, params.floats(), params, True)
@@ -57,7 +59,8 @@ def lower_quantize(lowering: Lowering, node: Node) -> None:
     x, y = lowering.input(node, 0), lowering.output(node)
     params = lowering.code_params(node)
     if params is None:
-        raise Declined("its scale or zero point is not one constant for the whole tensor")
+        quantize_in_parts(lowering, node)
+        return
     if not x.is_float:
         raise Declined("its input is not float32")
     codes = x.codes
