@@ -49,6 +49,7 @@ def _keeping_model(begin: Any) -> Any:
         data = _bytes_of(model)
         begin(self, model, *arguments, **options)
         self.recorded, self.observed = data, list(options.get("observe", ()))
+        self.recordings = 0
 
     return init
 
@@ -58,7 +59,9 @@ def _keeping_results(run: Any, folder: Path) -> Any:
         self: Any, feeds: Mapping[str, npt.ArrayLike], outputs: Sequence[str] | None = None
     ) -> Any:
         results = run(self, feeds, outputs)
-        if self.recorded is not None:
+        # Later runs are left alone: somebody may take their time.
+        if self.recorded is not None and self.recordings < _MOST_RUNS:
+            self.recordings += 1
             arrays = {name: np.asarray(array) for name, array in feeds.items()}
             _keep(folder, self.recorded, self.observed, arrays, results)
         return results
