@@ -95,8 +95,8 @@ static double depthwise_lines(const q8_kernels *kernels, size_t size, size_t str
                                   .x = (const uint8_t *const *)data.rows, .width = PIXELS * stride,
                                   .x_step = CHANNELS, .first = -1, .padding = data.y,
                                   .w = (const int8_t *)data.b, .bias = data.acc,
-                                  .multiplier = data.multiplier, .high = 255, .y = data.y,
-                                  .y_line = PIXELS * CHANNELS, .y_step = CHANNELS};
+                                  .multiplier = data.multiplier, .is_small = 1, .high = 255,
+                                  .y = data.y, .y_line = PIXELS * CHANNELS, .y_step = CHANNELS};
     kernels->conv.depthwise_lines(&job);
     return 2.0 * LINES * PIXELS * CHANNELS * (double)(size * size);
 }
