@@ -165,6 +165,8 @@ typedef struct {
     int64_t n, h, w, c, oh, ow, oc;
     int64_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
 } q8_window;
+/* Of a pooling from x to y. */
+q8_window q8_window_of_pool(const q8_pool *pool, const q8_tensor *x, const q8_tensor *y);
 /* Checks ranges and overflow; sets the plan's error. */
 int q8_window_check(q8_plan *plan, const q8_window *window, const char *what);
 

@@ -186,14 +186,7 @@ static int prepare(q8_plan *plan, const q8_pool *pool, pool_state *state)
     if (x->dims[0] != y->dims[0] || x->dims[3] != y->dims[3])
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "pool: N or C differs");
     *state = (pool_state){.pool = *pool, .is_u8 = x->dtype == Q8_U8};
-    state->window = (q8_window){
-        .n = x->dims[0], .h = x->dims[1], .w = x->dims[2], .c = x->dims[3],
-        .oh = y->dims[1], .ow = y->dims[2], .oc = y->dims[3],
-        .kernel_h = pool->kernel_h, .kernel_w = pool->kernel_w,
-        .stride_h = pool->stride_h, .stride_w = pool->stride_w,
-        .pad_top = pool->pad_top, .pad_left = pool->pad_left,
-        .dilation_h = pool->dilation_h, .dilation_w = pool->dilation_w,
-    };
+    state->window = q8_window_of_pool(pool, x, y);
     if (q8_window_check(plan, &state->window, "pool"))
         return plan->status;
     state->taps = state->window.kernel_h * state->window.kernel_w;

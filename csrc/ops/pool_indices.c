@@ -73,14 +73,7 @@ int q8_plan_add_max_pool_indices(q8_plan *plan, const q8_pool *pool, int column_
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "pool indices: N or C differs");
     indices_state state = {.x = pool->x, .y = pool->y, .is_u8 = x->dtype == Q8_U8,
                            .is_column_major = column_major != 0};
-    state.window = (q8_window){
-        .n = x->dims[0], .h = x->dims[1], .w = x->dims[2], .c = x->dims[3],
-        .oh = y->dims[1], .ow = y->dims[2], .oc = y->dims[3],
-        .kernel_h = pool->kernel_h, .kernel_w = pool->kernel_w,
-        .stride_h = pool->stride_h, .stride_w = pool->stride_w,
-        .pad_top = pool->pad_top, .pad_left = pool->pad_left,
-        .dilation_h = pool->dilation_h, .dilation_w = pool->dilation_w,
-    };
+    state.window = q8_window_of_pool(pool, x, y);
     if (q8_window_check(plan, &state.window, "pool indices"))
         return plan->status;
     if (state.window.kernel_h * state.window.kernel_w > INT32_MAX / 255)

@@ -16,6 +16,18 @@ static bool all_within(const int64_t *values, size_t count, int64_t low, int64_t
     return true;
 }
 
+q8_window q8_window_of_pool(const q8_pool *pool, const q8_tensor *x, const q8_tensor *y)
+{
+    return (q8_window){
+        .n = x->dims[0], .h = x->dims[1], .w = x->dims[2], .c = x->dims[3],
+        .oh = y->dims[1], .ow = y->dims[2], .oc = y->dims[3],
+        .kernel_h = pool->kernel_h, .kernel_w = pool->kernel_w,
+        .stride_h = pool->stride_h, .stride_w = pool->stride_w,
+        .pad_top = pool->pad_top, .pad_left = pool->pad_left,
+        .dilation_h = pool->dilation_h, .dilation_w = pool->dilation_w,
+    };
+}
+
 int q8_window_check(q8_plan *plan, const q8_window *window, const char *what)
 {
     const q8_window *w = window;
