@@ -256,3 +256,12 @@ def test_find_photos(
 def test_sources_without_photos(folder: Path, source: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         find_photos([folder / source])
+
+
+def test_few_bytes_of_many_pixels(tmp_path: Path) -> None:
+    """48 million white pixels: a megabyte of zeros deflates to a kilobyte."""
+    path = tmp_path / "bomb.png"
+    Image.new("L", (8000, 6000), 255).save(path)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(InputError, match=r"48,000,000 pixels in [\d,]+ bytes"):
+        load_photo(path)

@@ -20,6 +20,9 @@ from q8tool.errors import InputError
 
 __all__ = ["Image", "decode_photo", "find_photos", "load_photo", "readable_suffixes"]
 
+# From so many pixels on a photo must have a byte for so many of them.
+_LARGE, _MOST_PER_BYTE = 1 << 25, 50
+_ORIENTATION = 0x0112  # of EXIF
 SUFFIXES = frozenset({".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
@@ -102,12 +105,15 @@ def _decoded(content: IO[bytes], name: str, least: tuple[int, int] | None) -> Im
             # About broken notes inside the file, and about large photos, which are welcome.
             warnings.simplefilter("ignore")
             with PIL.Image.open(content) as image:
+                _refuse_bomb(image, content, name)
                 if least is not None:
                     # Twice as much as is needed, so that what is left is resized with all care.
                     side = 2 * max(least)
                     image.draft("RGB", (side, side))
                 image.load()
                 return _as_rgb(_upright(image))
+    except InputError:
+        raise
     except UnidentifiedImageError as error:
         raise InputError(f"{name}: not a photo") from error
     except PIL.Image.DecompressionBombError as error:
@@ -117,8 +123,20 @@ def _decoded(content: IO[bytes], name: str, least: tuple[int, int] | None) -> Im
         raise InputError(f"{name}: cannot be decoded: {reason}") from error
 
 
+def _refuse_bomb(image: Image, content: IO[bytes], name: str) -> None:
+    """Refuses a few bytes that decode to gigabytes; photos have a byte for some ten pixels."""
+    pixels = image.width * image.height
+    place = content.tell()
+    size = content.seek(0, io.SEEK_END)
+    content.seek(place)
+    if pixels > _LARGE and pixels > _MOST_PER_BYTE * size:
+        raise InputError(f"{name}: {pixels:,} pixels in {size:,} bytes: this is no photo")
+
+
 def _upright(image: Image) -> Image:
     try:
+        if image.getexif().get(_ORIENTATION, 1) == 1:
+            return image  # not a copy of it, which large photos have no memory for
         return ImageOps.exif_transpose(image)
     except Exception:  # a broken note says nothing about which way is up; the picture is there
         return image
@@ -133,4 +151,4 @@ def _as_rgb(image: Image) -> Image:
         image = image.convert("RGBA")
         white = PIL.Image.new("RGBA", image.size, "white")
         image = PIL.Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
