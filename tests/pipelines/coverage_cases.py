@@ -360,6 +360,15 @@ def float_by_design() -> list[Case]:
     branches = """s = ReduceSum<keepdims=0>(a) z = Greater(s, k)
         b = If(z) <then_branch = t () => (float[6,10,16] u) { u = MatMul(a, wt) },
                    else_branch = e () => (float[6,10,16] v) { v = MatMul(a, we) }>"""
+    loop = """l = Loop(n, t, a) <body = step (int64 i, bool c, float[6,10,16] h)
+        => (bool d, float[6,10,16] g) { d = Identity(c) m = MatMul(h, w) g = Tanh(m) }>
+        b = Reshape(l, s)"""
+    turns: Weights = {
+        "n": i64(3),
+        "t": np.asarray(True),
+        "s": i64([6, 10, 16]),
+        "w": numbers(16, 16, scale=0.3),
+    }
     inside: Weights = {
         "k": f32(0),
         "wt": numbers(16, 80, scale=0.2)[:, :16],
@@ -395,6 +404,7 @@ def float_by_design() -> list[Case]:
             **recurrent,
         ),
         rows("If", branches, **inside, host=True),
+        rows("Loop", loop, **turns, host=True),
     ]
 
 
