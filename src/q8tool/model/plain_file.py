@@ -13,7 +13,7 @@ Field numbers are those of onnx.proto; a field that is not among them makes a fi
 import math
 import mmap
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,17 @@ from numpy.typing import NDArray
 from q8tool.model.open_file import OpenFile
 from q8tool.model.schema_table import NEWEST_IR_VERSION, NEWEST_OPSET
 from q8tool.model.schemas import is_regular, schema
-from q8tool.model.wire import GRAPH, INITIALIZER, LENGTH, RAW_DATA
+from q8tool.model.wire import (
+    FIXED32,
+    GRAPH,
+    INITIALIZER,
+    LENGTH,
+    RAW_DATA,
+    VARINT,
+    fields,
+    integers,
+    signed,
+)
 
 __all__ = ["PlainInput", "PlainModel", "PlainNode", "PlainTensor", "read_plain"]
 
@@ -36,9 +46,8 @@ _OLDEST_IR_VERSION, _OLDEST_OPSET = 4, 7
 # More elements than any tensor of a usable model has.
 _MOST_ELEMENTS = 2**40
 _MOST_DIMENSIONS = 32
-_VARINT, _FIXED64, _FIXED32 = 0, 1, 5
 # Fields of ModelProto that say nothing of what runs.
-_UNREAD = {(2, LENGTH), (3, LENGTH), (4, LENGTH), (5, _VARINT), (6, LENGTH)}
+_UNREAD = {(2, LENGTH), (3, LENGTH), (4, LENGTH), (5, VARINT), (6, LENGTH)}
 # TensorProto.DataType
 _TYPES = {
     1: "<f4", 2: "u1", 3: "i1", 4: "<u2", 5: "<i2", 6: "<i4", 7: "<i8", 9: "?", 10: "<f2",
@@ -110,8 +119,8 @@ def _model(data: mmap.mmap, file: OpenFile) -> PlainModel:
     ir_version, graph = 0, None
     opsets: dict[str, int] = {}
     metadata: dict[str, str] = {}
-    for number, kind, start, stop in _fields(data, 0, len(data)):
-        if number == 1 and kind == _VARINT:
+    for number, kind, start, stop in fields(data, 0, len(data)):
+        if number == 1 and kind == VARINT:
             ir_version = start
         elif number == GRAPH and kind == LENGTH and graph is None:
             graph = start, stop
@@ -138,7 +147,7 @@ def _model(data: mmap.mmap, file: OpenFile) -> PlainModel:
 
 def _read_graph(model: PlainModel, data: mmap.mmap, place: tuple[int, int], file: OpenFile) -> None:
     is_named = False
-    for number, kind, start, stop in _fields(data, *place):
+    for number, kind, start, stop in fields(data, *place):
         _require(kind == LENGTH)
         if number == 1:
             model.nodes.append(_node(data[start:stop], model.opsets[""]))
@@ -173,7 +182,7 @@ def _check_names(model: PlainModel) -> None:
 def _node(data: bytes, opset: int) -> PlainNode:
     inputs, outputs, given = [], [], []
     name = op_type = domain = ""
-    for number, kind, start, stop in _fields(data, 0, len(data)):
+    for number, kind, start, stop in fields(data, 0, len(data)):
         _require(kind == LENGTH)
         if number == 1:
             inputs.append(data[start:stop].decode())
@@ -202,23 +211,23 @@ def _attribute(data: bytes) -> tuple[str, str, Any]:
     """Name, kind and value."""
     name, kind = "", ""
     values: dict[str, list[Any]] = {kind: [] for kind in _KINDS.values()}
-    for number, wire, start, stop in _fields(data, 0, len(data)):
+    for number, wire, start, stop in fields(data, 0, len(data)):
         if number == 1 and wire == LENGTH:
             name = data[start:stop].decode()
-        elif number == 20 and wire == _VARINT:
+        elif number == 20 and wire == VARINT:
             kind = _KINDS.get(start, "")
-        elif number == 2 and wire == _FIXED32:
+        elif number == 2 and wire == FIXED32:
             values["f"] += _floats(data[start:stop])
-        elif number == 3 and wire == _VARINT:
-            values["i"].append(_signed(start))
+        elif number == 3 and wire == VARINT:
+            values["i"].append(signed(start))
         elif number == 4 and wire == LENGTH:
             values["s"].append(data[start:stop].decode())
         elif number == 5 and wire == LENGTH:
             values["t"].append(_tensor(data, start, stop, None)[1].read())
-        elif number == 7 and wire in (LENGTH, _FIXED32):
+        elif number == 7 and wire in (LENGTH, FIXED32):
             values["F"] += _floats(data[start:stop])
         elif number == 8:
-            values["I"] += _numbers(data, wire, start, stop)
+            values["I"] += integers(data, wire, start, stop)
         elif number == 9 and wire == LENGTH:
             values["S"].append(data[start:stop].decode())
         else:
@@ -239,20 +248,20 @@ def _tensor(
     kind, name, place = 0, "", None
     numbers: list[int] = []
     floats: list[float] = []
-    for number, wire, begin, end in _fields(data, start, stop):
+    for number, wire, begin, end in fields(data, start, stop):
         if number == 1:
-            dims += _numbers(data, wire, begin, end)
-        elif number == 2 and wire == _VARINT:
+            dims += integers(data, wire, begin, end)
+        elif number == 2 and wire == VARINT:
             kind = begin
         elif number == 8 and wire == LENGTH:
             name = data[begin:end].decode()
         elif number == RAW_DATA and wire == LENGTH and place is None:
             place = begin, end
-        elif number == 4 and wire in (LENGTH, _FIXED32) and kind == 1:
+        elif number == 4 and wire in (LENGTH, FIXED32) and kind == 1:
             floats += _floats(data[begin:end])
         elif (number, kind) in ((5, 2), (5, 3), (5, 6), (7, 7)):
-            numbers += _numbers(data, wire, begin, end)
-        elif number == 14 and wire == _VARINT:
+            numbers += integers(data, wire, begin, end)
+        elif number == 14 and wire == VARINT:
             _require(begin == 0)  # the data are here, not in another file
         else:
             _require(number in (12, 16) and wire == LENGTH)  # documentation, notes
@@ -275,7 +284,7 @@ def _tensor(
 
 def _input(data: bytes) -> PlainInput:
     name, found = "", None
-    for number, kind, start, stop in _fields(data, 0, len(data)):
+    for number, kind, start, stop in fields(data, 0, len(data)):
         _require(kind == LENGTH)
         if number == 1:
             name = data[start:stop].decode()
@@ -291,15 +300,15 @@ def _input(data: bytes) -> PlainInput:
 def _type(data: bytes) -> tuple[np.dtype[Any], tuple[int | str | None, ...]]:
     """Element type and shape of a TypeProto, which must be that of a tensor."""
     elements, dims, is_shaped = 0, list[int | str | None](), False
-    for number, kind, start, stop in _fields(data, 0, len(data)):
+    for number, kind, start, stop in fields(data, 0, len(data)):
         _require(number in (1, 6) and kind == LENGTH)  # 6 says what the tensor stands for
-        for inner, wire, begin, end in _fields(data, start, stop) if number == 1 else ():
-            if inner == 1 and wire == _VARINT:
+        for inner, wire, begin, end in fields(data, start, stop) if number == 1 else ():
+            if inner == 1 and wire == VARINT:
                 elements = begin
             else:
                 _require(inner == 2 and wire == LENGTH and not is_shaped)
                 is_shaped = True
-                places = list(_fields(data, begin, end))
+                places = list(fields(data, begin, end))
                 _require(all(place[:2] == (1, LENGTH) for place in places))
                 dims = [_dim(data[a:b]) for _, _, a, b in places]
     _require(is_shaped and elements in _TYPES)
@@ -310,9 +319,9 @@ def _type(data: bytes) -> tuple[np.dtype[Any], tuple[int | str | None, ...]]:
 
 def _dim(data: bytes) -> int | str | None:
     dim: int | str | None = None
-    for number, kind, start, stop in _fields(data, 0, len(data)):
-        if number == 1 and kind == _VARINT:
-            dim = _signed(start)
+    for number, kind, start, stop in fields(data, 0, len(data)):
+        if number == 1 and kind == VARINT:
+            dim = signed(start)
             _require(dim >= 0)
         elif number == 2 and kind == LENGTH:
             dim = data[start:stop].decode() or None
@@ -323,11 +332,11 @@ def _dim(data: bytes) -> int | str | None:
 
 def _opset(data: bytes) -> tuple[str, int]:
     domain, version = "", 0
-    for number, kind, start, stop in _fields(data, 0, len(data)):
+    for number, kind, start, stop in fields(data, 0, len(data)):
         if number == 1 and kind == LENGTH:
             domain = data[start:stop].decode()
         else:
-            _require(number == 2 and kind == _VARINT)
+            _require(number == 2 and kind == VARINT)
             version = start
     return "" if domain == "ai.onnx" else domain, version
 
@@ -335,72 +344,13 @@ def _opset(data: bytes) -> tuple[str, int]:
 def _entry(data: bytes) -> tuple[str, str]:
     """Key and value of a note."""
     texts = {1: "", 2: ""}
-    for number, kind, start, stop in _fields(data, 0, len(data)):
+    for number, kind, start, stop in fields(data, 0, len(data)):
         _require(number in texts and kind == LENGTH)
         texts[number] = data[start:stop].decode()
     return texts[1], texts[2]
 
 
 # ---- the wire ----
-
-
-def _fields(
-    data: mmap.mmap | bytes, position: int, end: int
-) -> Iterator[tuple[int, int, int, int]]:
-    """Number, kind, and where the content begins and ends; of a varint its value instead."""
-    while position < end:
-        tag = data[position]
-        position += 1
-        if tag > 127:
-            tag, position = _varint(data, position - 1, end)
-        kind = tag & 7
-        if kind == LENGTH:
-            length = data[position] if position < end else 128
-            position += 1
-            if length > 127:
-                length, position = _varint(data, position - 1, end)
-            start, position = position, position + length
-            _require(position <= end)
-            yield tag >> 3, kind, start, position
-        elif kind == _VARINT:
-            value, position = _varint(data, position, end)
-            yield tag >> 3, kind, value, position
-        else:
-            _require(kind in (_FIXED32, _FIXED64))
-            start, position = position, position + (4 if kind == _FIXED32 else 8)
-            _require(position <= end)
-            yield tag >> 3, kind, start, position
-
-
-def _varint(data: mmap.mmap | bytes, position: int, end: int) -> tuple[int, int]:
-    """The number at position and where it ends."""
-    value = shift = 0
-    while position < end and shift < 70:
-        byte = data[position]
-        position += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, position
-        shift += 7
-    raise _NotPlainError
-
-
-def _numbers(data: mmap.mmap | bytes, kind: int, start: int, stop: int) -> list[int]:
-    """A field of repeated integers: one, or several packed behind a length."""
-    if kind == _VARINT:
-        return [_signed(start)]
-    _require(kind == LENGTH)
-    numbers = []
-    while start < stop:
-        number, start = _varint(data, start, stop)
-        numbers.append(_signed(number))
-    return numbers
-
-
-def _signed(number: int) -> int:
-    """What the 64 bits of a varint mean as int64 or, extended, int32."""
-    number &= 2**64 - 1
-    return number - 2**64 if number >= 2**63 else number
 
 
 def _floats(data: bytes) -> list[float]:

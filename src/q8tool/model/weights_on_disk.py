@@ -11,17 +11,27 @@ Field numbers are those of onnx.proto: TensorProto.dims 1, name 8, and those of 
 
 import math
 import mmap
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
 from q8tool.errors import InputError
-from q8tool.model.wire import GRAPH, INITIALIZER, LENGTH, RAW_DATA, message
+from q8tool.model.open_file import OpenFile
+from q8tool.model.wire import (
+    GRAPH,
+    INITIALIZER,
+    LENGTH,
+    RAW_DATA,
+    WireError,
+    fields,
+    integers,
+    message,
+)
 
 __all__ = ["CutModel", "cut_large_weights", "restore_weights"]
 
@@ -42,7 +52,6 @@ _AS_NUMPY = frozenset(
         ir.DataType.INT64,
     }
 )
-_VARINT, _FIXED64, _FIXED32 = 0, 1, 5
 
 
 @dataclass(frozen=True)
@@ -60,38 +69,15 @@ class CutModel:
 
     data: bytes
     places: dict[str, _Place]
-    file: "_OpenFile"
+    file: OpenFile
 
 
-class _OpenFile:
-    """A file that is closed when nothing reads from it any more."""
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY)
-
-    def read(self, offset: int, length: int) -> bytes:
-        data = os.pread(self._descriptor, length, offset)
-        if len(data) != length:
-            raise InputError("a model file became shorter while it was read")
-        return data
-
-    def __del__(self) -> None:
-        descriptor = getattr(self, "_descriptor", None)
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-@dataclass(frozen=True)
-class _Field:
+class _Field(NamedTuple):
     number: int
     kind: int
     start: int  # of the tag
-    content: int  # of the content, behind tag and length
+    content: int  # behind tag and length; of a varint its value
     end: int
-
-
-class _DamagedError(ValueError):
-    """The bytes are not protobuf."""
 
 
 def cut_large_weights(path: Path) -> CutModel | None:
@@ -99,24 +85,24 @@ def cut_large_weights(path: Path) -> CutModel | None:
 
     Raises OSError if the file cannot be read.
     """
-    file = _OpenFile(path)
+    file = OpenFile(path)
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             return _cut(data, file)
-        except (_DamagedError, UnicodeDecodeError):
+        except (WireError, UnicodeDecodeError):
             return None
 
 
-def _cut(data: mmap.mmap, file: _OpenFile) -> CutModel | None:
-    fields = list(_fields(data, 0, len(data)))
-    graphs = [field for field in fields if field.number == GRAPH and field.kind == LENGTH]
+def _cut(data: mmap.mmap, file: OpenFile) -> CutModel | None:
+    found = list(_fields(data, 0, len(data)))
+    graphs = [field for field in found if field.number == GRAPH and field.kind == LENGTH]
     if len(graphs) != 1:
         return None
     places: dict[str, _Place] = {}
     graph = b"".join(_graph_pieces(data, graphs[0], places))
     pieces = [
         message(GRAPH, graph) if field is graphs[0] else data[field.start : field.end]
-        for field in fields
+        for field in found
     ]
     return CutModel(b"".join(pieces), places, file)
 
@@ -136,7 +122,7 @@ def _without_data(data: mmap.mmap, tensor: _Field, places: dict[str, _Place]) ->
     found: list[_Field] = []
     for field in _fields(data, tensor.content, tensor.end):
         if field.number == _DIMS:
-            dims += _numbers(data, field)
+            dims += integers(data, field.kind, field.content, field.end)
         elif field.number == RAW_DATA and field.kind == LENGTH:
             found.append(field)
         else:
@@ -147,17 +133,6 @@ def _without_data(data: mmap.mmap, tensor: _Field, places: dict[str, _Place]) ->
         return data[tensor.content : tensor.end]
     places[name] = _Place(found[0].content, found[0].end - found[0].content, tuple(dims))
     return b"".join(kept) + message(RAW_DATA, bytes(_SCALAR_BYTES))
-
-
-def _numbers(data: mmap.mmap, field: _Field) -> list[int]:
-    """A repeated int64: one number, or several packed behind a length."""
-    if field.kind == _VARINT:
-        return [_varint(data, field.content, field.end)[0]]
-    numbers, position = [], field.content
-    while position < field.end:
-        number, position = _varint(data, position, field.end)
-        numbers.append(number)
-    return numbers
 
 
 def restore_weights(model: ir.Model, cut: CutModel) -> None:
@@ -181,12 +156,12 @@ def restore_weights(model: ir.Model, cut: CutModel) -> None:
             value.shape = ir.Shape(place.shape)
 
 
-def _lazy(file: _OpenFile, name: str, dtype: ir.DataType, place: _Place) -> ir.LazyTensor:
+def _lazy(file: OpenFile, name: str, dtype: ir.DataType, place: _Place) -> ir.LazyTensor:
     def read() -> ir.TensorProtocol:
-        data = file.read(place.offset, place.length)
         if dtype in _AS_NUMPY:  # a message would copy them twice
-            array = np.frombuffer(data, dtype.numpy()).reshape(place.shape)
+            array = file.array(place.offset, np.dtype(dtype.numpy()), place.shape)
             return ir.Tensor(array, dtype=dtype, name=name)
+        data = file.read(place.offset, place.length)
         return ir.serde.deserialize_tensor(
             onnx.TensorProto(name=name, data_type=int(dtype), dims=place.shape, raw_data=data)
         )
@@ -195,33 +170,6 @@ def _lazy(file: _OpenFile, name: str, dtype: ir.DataType, place: _Place) -> ir.L
 
 
 def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[_Field]:
-    position = start
-    while position < end:
-        tag, content = _varint(data, position, end)
-        number, kind = tag >> 3, tag & 7
-        if kind == LENGTH:
-            length, content = _varint(data, content, end)
-            stop = content + length
-        elif kind == _VARINT:
-            _, stop = _varint(data, content, end)
-        elif kind in (_FIXED64, _FIXED32):
-            stop = content + (8 if kind == _FIXED64 else 4)
-        else:
-            raise _DamagedError
-        if stop > end or number == 0:
-            raise _DamagedError
-        yield _Field(number, kind, position, content, stop)
-        position = stop
-
-
-def _varint(data: mmap.mmap, position: int, end: int) -> tuple[int, int]:
-    """The number at position and where it ends."""
-    value = shift = 0
-    while position < end and shift < 70:
-        byte = data[position]
-        position += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, position
-        shift += 7
-    raise _DamagedError
+    for number, kind, content, stop in fields(data, start, end):
+        yield _Field(number, kind, start, content, stop)
+        start = stop
