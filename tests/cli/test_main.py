@@ -145,8 +145,13 @@ def test_a_bug_is_one_line_and_a_traceback_on_demand(
     assert "Traceback (most recent call last)" in capsys.readouterr().err
 
 
-def test_out_of_memory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    raising(monkeypatch, MemoryError())
+@pytest.mark.parametrize(
+    "problem", [MemoryError(), ImportError("_philox.so: failed to map segment from shared object")]
+)
+def test_out_of_memory(
+    problem: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(monkeypatch, problem)
     assert main(["freeze"]) == 5
     assert capsys.readouterr().err == "error: not enough memory\n"
 

@@ -83,7 +83,7 @@ def failure(problem: BaseException) -> int:
         message, _, hint = _usage_text(problem).partition("\n")
         error(message, hint)
         return 2
-    if isinstance(problem, MemoryError):
+    if _is_out_of_memory(problem):
         error("not enough memory")
         return InputError.exit_code
     if isinstance(problem, OSError) and problem.errno == errno.ENOSPC and not problem.filename:
@@ -94,6 +94,12 @@ def failure(problem: BaseException) -> int:
         return 2
     error(f"{type(problem).__name__}: {problem}", "this is a bug; --debug shows where")
     return 1
+
+
+def _is_out_of_memory(problem: BaseException) -> bool:
+    """Also what the system says where a library's file finds no room in memory."""
+    is_lost = isinstance(problem, ImportError) and "failed to map segment" in str(problem)
+    return isinstance(problem, MemoryError) or is_lost
 
 
 def _usage_text(problem: click.ClickException) -> str:
