@@ -16,7 +16,7 @@ ARM_CPUS := max neoverse-n1 cortex-a57
 CFLAGS := $(or $(shell cat csrc/CFLAGS),$(error csrc/CFLAGS is missing))
 WARNINGS := -Wall -Wextra -Werror
 , := ,
-SANITIZE := -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
+SANITIZE := -O1 -g -fPIC -fno-omit-frame-pointer -fno-sanitize-recover=all
 
 ENGINE := $(wildcard csrc/*.c csrc/ops/*.c csrc/kernels/*.c)
 KERNELS := csrc/cpu.c csrc/dispatch.c csrc/pack.c $(wildcard csrc/kernels/*.c)
@@ -25,7 +25,10 @@ CHECKQ8 := $(KERNELS) $(wildcard csrc/check/check*.c) $(addprefix csrc/check/,me
 FUZZ := $(ENGINE) $(wildcard csrc/check/fuzz*.c)
 THREADS := $(ENGINE) csrc/check/test_threads.c
 
-# $(call configuration,NAME,COMPILER,FLAGS): rules for build/NAME/*.o and its three programs.
+PYTHON_INCLUDE := .venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("include"))'
+
+# $(call configuration,NAME,COMPILER,FLAGS): rules for build/NAME/*.o, its three programs, and the
+# Python package with an extension of them.
 define configuration
 build/$(1)/%.o: csrc/%.c csrc/CFLAGS Makefile
 	@mkdir -p $$(@D)
@@ -36,6 +39,10 @@ build/$(1)/fuzz_plan: $(FUZZ:csrc/%.c=build/$(1)/%.o)
 	$(2) $(CFLAGS) $(3) $$^ -lm -o $$@
 build/$(1)/test_threads: $(THREADS:csrc/%.c=build/$(1)/%.o)
 	$(2) $(CFLAGS) $(3) $$^ -lm -o $$@
+build/$(1)/package: build/_q8.c $(ENGINE:csrc/%.c=build/$(1)/%.o) $(shell find src/q8tool -name '*.py')
+	rm -rf $$@ && mkdir -p $$@ && cp -r src/q8tool $$@ && rm -f $$@/q8tool/native/*.so
+	$(2) $(CFLAGS) $(3) -fPIC -shared -Icsrc -I$$$$($(PYTHON_INCLUDE)) \
+	    $$(filter %.c %.o,$$^) -lm -o $$@/q8tool/native/_q8.abi3.so
 -include $$(wildcard build/$(1)/*.d build/$(1)/*/*.d)
 endef
 $(eval $(call configuration,gcc,$(CC),))
@@ -86,6 +93,27 @@ check-asan: $(addprefix build/asan/,checkq8 test_threads fuzz_plan) ## under ASa
 # Without setarch -R, a kernel that randomizes addresses more than gcc 12 expects stops it.
 check-tsan: build/tsan/test_threads ## the pool and the executor under ThreadSanitizer
 	$$(setarch -R true 2>/dev/null && echo setarch -R) build/tsan/test_threads
+
+build/_q8.c: csrc/q8.h build_ffi.py .venv/.package
+	@mkdir -p build
+	.venv/bin/python -c 'import build_ffi; build_ffi.ffibuilder.emit_c_code("$@")'
+
+# What a sanitizer brings must be there before Python is. Python itself and numpy leave memory behind
+# at the end, which is theirs.
+sanitized = env LD_PRELOAD="$$($(CC) -print-file-name=lib$(1)san.so) $$($(CC) -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0:allocator_may_return_null=1 \
+	UBSAN_OPTIONS=print_stacktrace=1 \
+	PYTHONPATH=$(CURDIR)/build/$(1)san/package Q8_TESTS_SANITIZED=1
+ASAN_TESTS := tests/native tests/engine
+
+test-asan: build/asan/package .venv/.stamp ## the engine's Python tests under ASan and UBSan
+	$(call sanitized,a) .venv/bin/python -m pytest -p no:cacheprovider --timeout 6000 $(ASAN_TESTS)
+
+# setarch: see check-tsan.
+test-tsan: build/tsan/package .venv/.stamp ## eight threads, one session: under ThreadSanitizer
+	$$(setarch -R true 2>/dev/null && echo setarch -R) $(call sanitized,t) \
+	    TSAN_OPTIONS=ignore_noninstrumented_modules=1 .venv/bin/python -m pytest \
+	    -p no:cacheprovider --timeout 6000 tests/engine/test_long_life.py -k eight_threads
 
 # Seconds for each fuzzer; what it finds stays in build/fuzz.
 FUZZ_SECONDS := 60
@@ -229,6 +257,6 @@ sdist-test: .venv/.stamp ## source archive -> clean environment without the dev 
 clean: ## everything built, but not .venv
 	rm -rf build dist src/*.egg-info src/q8tool/native/_q8.c src/q8tool/native/*.so .venv/.package
 
-.PHONY: help check check-clang check-arm check-asan check-tsan check-symbols bench-kernels \
+.PHONY: help check check-clang check-arm check-asan check-tsan test-asan test-tsan check-symbols bench-kernels \
 	fuzz fuzz-plan fuzz-files demo ext test lint docs bench check-text fmt wheel wheel-test \
 	arm-python check-arm-python test-arm-python sdist-test clean
