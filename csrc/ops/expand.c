@@ -2,7 +2,7 @@
  *
  *     x -> product -> function -> lines of floats, in the scratch -> depthwise -> function -> y
  *
- * A part is one panel of one picture: the channels of a panel, whose lines are made from top to
+ * A part is some channels of a picture, a panel or a piece of one, whose lines are made from top to
  * bottom, a few at a time, so that they stay in the second cache. 16 channels lie together, pixels of
  * a line behind one another, padding included. */
 #include <string.h>
@@ -90,6 +90,30 @@ static int copy_weights(q8_plan *plan, const q8_conv_f32 *depthwise, expand_stat
 
 static void run_expand(const q8_step *step, const q8_run *run, int64_t part);
 
+/* How many channels a part has: a panel, or half or a quarter of one, which takes a little longer per
+ * channel, where threads would else wait for each other. */
+static int64_t part_channels(const expand_state *state, int threads)
+{
+    const int64_t panel = state->conv->product.columns, all = state->window.c;
+    int64_t best = panel, least = INT64_MAX;
+    for (int64_t pieces = 1; pieces <= 4 && panel / pieces % GROUP == 0; pieces *= 2) {
+        const int64_t width = panel / pieces;
+        const int64_t rounds = q8_ceil_divide(q8_ceil_divide(all, width), threads);
+        const int64_t time = rounds * width * (15 + pieces);
+        if (time < least) {
+            least = time;
+            best = width;
+        }
+    }
+    return best;
+}
+
+static int64_t parts_for(const q8_step *step, int threads)
+{
+    const expand_state *state = step->state;
+    return state->window.n * q8_ceil_divide(state->window.c, part_channels(state, threads));
+}
+
 static int join(q8_plan *plan, q8_step *step, const q8_conv_f32 *depthwise,
                 const q8_window *window)
 {
@@ -106,8 +130,7 @@ static int join(q8_plan *plan, q8_step *step, const q8_conv_f32 *depthwise,
     step->state = state;
     step->ranged = depthwise->y;
     step->function = -1;
-    step->parts_for = NULL;
-    step->parts = window->n * state->conv->product.panels;
+    step->parts_for = parts_for;
     int64_t macs = 0;
     if (q8_multiply(window->n * window->oh * window->ow * window->c,
                     window->kernel_h * window->kernel_w, &macs))
@@ -314,11 +337,29 @@ static void run_strips(context *c)
     }
 }
 
+/* `channels` of a panel, from `first` on. */
+static q8_panel piece_of(const expand_state *state, const q8_run *run, int64_t panel, int64_t first,
+                         int64_t channels)
+{
+    const q8_gemm_table *gemm = run->plan->kernels->gemm;
+    q8_panel piece = q8_conv_panel(state->conv, run, panel);
+    piece.columns = (size_t)channels;
+    piece.b = (const uint8_t *)piece.b + (size_t)first * gemm->kr * (size_t)gemm->weight_bytes;
+    piece.bias += first;
+    piece.multiplier += first;
+    piece.float_bias = piece.float_bias ? piece.float_bias + first : NULL;
+    piece.step = &state->within;
+    piece.y_step = GROUP;
+    return piece;
+}
+
 static void run_expand(const q8_step *step, const q8_run *run, int64_t part)
 {
     const expand_state *state = step->state;
     const q8_product *product = &state->conv->product;
-    const int64_t panel = part % product->panels;
+    const int64_t width = part_channels(state, run->threads), all = state->window.c;
+    const int64_t pieces = q8_ceil_divide(all, width), first = part % pieces * width;
+    const int64_t channels = q8_least(width, all - first);
     context c = {
         .state = state,
         .step = step,
@@ -327,16 +368,15 @@ static void run_expand(const q8_step *step, const q8_run *run, int64_t part)
                  .threads = run->threads,
                  .picture = q8_conv_picture(state->conv, run),
                  .scratch = run->scratch},
-        .panel = q8_conv_panel(state->conv, run, panel),
-        .picture = part / product->panels,
-        .first_channel = (size_t)q8_panel_first(product, panel),
-        .channels = q8_panel_width(product, panel),
+        .panel = piece_of(state, run, first / product->columns, first % product->columns,
+                          channels),
+        .picture = part / pieces,
+        .first_channel = (size_t)first,
+        .channels = (size_t)channels,
+        .line = (size_t)state->line_pixels * GROUP,
     };
-    c.line = (size_t)state->line_pixels * GROUP;
     c.group = (size_t)state->x_lines * c.line;
-    c.panel.step = &state->within;
     c.panel.range = c.found;
-    c.panel.y_step = GROUP;
     clear_finds(&c);
     run_strips(&c);
     q8_widen_range(step, run, c.found);
