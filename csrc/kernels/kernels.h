@@ -223,7 +223,8 @@ typedef struct {
 } q8_conv_f32_job;
 
 /* Rows of floats on their way to where they stay: y[i][j] = f(x[i][j]), or, of accumulators,
- * f((float)acc[i][j] * scale[j] + bias[j]), product and sum rounded separately. */
+ * f((float)acc[i][j] * scale[j] + bias[j]), product and sum rounded separately where f is nothing,
+ * else perhaps once. */
 typedef struct {
     size_t rows, columns;
     const float *x;            /* NULL: acc */
