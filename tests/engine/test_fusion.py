@@ -130,7 +130,9 @@ def test_gate_on_the_way_into_a_convolution(batch: int, channels: int) -> None:
         assert any("mul" in info.kernel for info in apart.explain())
 
 
-def residual_model(is_first: bool, relu: bool, other: str) -> tuple[Case, onnx.ModelProto]:
+def residual_model(
+    is_first: bool, relu: bool, other: str, size: tuple[int, int] = (9, 11)
+) -> tuple[Case, onnx.ModelProto]:
     """Codes of a convolution added to those of its input, of another one, or to themselves."""
     nodes = [
         node("Conv", "x f", "before"),
@@ -156,7 +158,7 @@ def residual_model(is_first: bool, relu: bool, other: str) -> tuple[Case, onnx.M
         "zero": np.asarray(120, np.uint8),
         "none": np.asarray(0, np.uint8),
     }
-    case = Case("residual", nodes, {"x": numbers(2, 70, 9, 11)}, weights, {"w": 0, "v": 0, "f": 0})
+    case = Case("residual", nodes, {"x": numbers(2, 70, *size)}, weights, {"w": 0, "v": 0, "f": 0})
     return case, quantized_model(case, "uint8")
 
 
@@ -172,3 +174,9 @@ def test_addition_on_the_way_of_a_convolution(is_first: bool, relu: bool, other:
         # One code of q is up to two of the result.
         assert np.abs(result.astype(int) - expected).max() <= (2 if other != "d" else 4)
         assert not any(info.kernel.startswith("add") for info in together.explain())
+
+
+def test_addition_of_more_than_a_cache_is_a_step_of_its_own() -> None:
+    case, model = residual_model(True, True, "rd", size=(86, 88))
+    together, _, _ = same_bytes_apart(case, model, available_isas()[-1])
+    assert any(info.kernel.startswith("add") for info in together.explain())

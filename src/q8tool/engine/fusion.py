@@ -19,6 +19,9 @@ __all__ = ["fused"]
 # Of q8_gate and q8_addend: products of two codes, and sums of them, then stay within int32.
 _MOST_GATE_MULTIPLIER = 1024.0
 _MOST_SUM_MULTIPLIER = 2.0**20
+# Tiles read an addend in pieces far from each other: beyond the second cache a pass of its own,
+# over neighbours, is faster.
+_MOST_ADDEND_BYTES = 2**20
 
 
 def fused(steps: Sequence[Step], wanted: Iterable[Tensor]) -> list[Step]:
@@ -105,6 +108,7 @@ def _conv_add(conv: NativeStep, add: NativeStep) -> NativeStep | None:
         or conv.reads.get("addend") is not None
         or _is_depthwise(conv)
         or addend.storage is before.storage
+        or int(np.prod(addend.shape)) > _MOST_ADDEND_BYTES
         or not summand.shape == addend.shape == add.outputs[0].shape
         or not all(abs(numbers[f"{name}_multiplier"]) < _MOST_SUM_MULTIPLIER for name in "ab")
     ):
