@@ -109,6 +109,8 @@ def _document(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
     except RecursionError as error:
         raise InputError(f"{path}: not a ranges file: it is nested too deeply") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not a ranges file: a number is too long") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(
             f"{path}: not a ranges file", f'it must hold "format": "{FORMAT}" and "ranges"'

@@ -65,6 +65,6 @@ class Statistics:
         for name, kept in dict(values["tensors"]).items():
             try:
                 tensors[name] = restored_observer(method, kept)
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, OverflowError, TypeError, ValueError) as error:
                 raise ValueError(f"tensor '{name}': {error}") from error
         return Statistics(method, samples, tensors)

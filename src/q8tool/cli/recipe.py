@@ -66,6 +66,8 @@ def _load(ctx: click.Context, param: click.Parameter, path: Path | None) -> None
         raise click.BadParameter(f"{path}: {reason.lower()}", ctx, param) from error
     except tomllib.TOMLDecodeError as error:
         raise click.BadParameter(f"{path}: is not TOML: {error}", ctx, param) from error
+    except (RecursionError, ValueError) as error:  # nested too deeply, a number too long
+        raise click.BadParameter(f"{path}: is no recipe: {error}", ctx, param) from error
     known = {key: found for found in ctx.command.params for key in _keys(found)}
     defaults = {}
     for key, value in document.items():

@@ -160,7 +160,7 @@ class _Search:
             document = json.loads(self.task.state.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return 0
-        except (OSError, ValueError) as error:
+        except (OSError, RecursionError, ValueError) as error:
             raise _no_state(self.task.state) from error
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise _no_state(self.task.state)
@@ -172,7 +172,7 @@ class _Search:
                 frozenset(map(str, trial["float"])): {key: trial[key] for key in _TRIAL}
                 for trial in document["tried"]
             }
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise _no_state(self.task.state) from error
         return len(self.tried)
 
