@@ -20,7 +20,7 @@ from q8tool.errors import InputError
 
 __all__ = ["Image", "decode_photo", "find_photos", "load_photo", "readable_suffixes"]
 
-# From so many pixels on a photo must have a byte for so many of them: a JPEG of one colour does.
+# From so many pixels on a photo must have a byte for so many of them. A JPEG of one colour has.
 _LARGE, _MOST_PER_BYTE = 1 << 25, 200
 _ORIENTATION = 0x0112  # of EXIF
 SUFFIXES = frozenset({".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -124,7 +124,7 @@ def _decoded(content: IO[bytes], name: str, least: tuple[int, int] | None) -> Im
 
 
 def _refuse_bomb(image: Image, content: IO[bytes], name: str) -> None:
-    """Refuses a few bytes that decode to gigabytes; JPEG needs a byte for 170 pixels at the least."""
+    """Refuses a few bytes that decode to gigabytes; a JPEG has one for 170 pixels at the least."""
     pixels = image.width * image.height
     place = content.tell()
     size = content.seek(0, io.SEEK_END)
