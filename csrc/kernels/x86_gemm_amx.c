@@ -332,7 +332,9 @@ static fetching fetching_of(const q8_gemm_job *job)
 {
     const size_t units = (job->m + UNIT_ROWS - 1) / UNIT_ROWS * ((job->n + 31) / 32);
     const size_t step = (TILE_BYTES * PANEL_COLUMNS + units - 1) / units;
-    return (fetching){job->next, job->next ? (step + TILE_BYTES - 1) / TILE_BYTES * TILE_BYTES : 0};
+    if (!job->next) /* a place, since 0 may not even be moved by 0 */
+        return (fetching){(const char *)job->b, 0};
+    return (fetching){job->next, (step + TILE_BYTES - 1) / TILE_BYTES * TILE_BYTES};
 }
 
 static void run_tiles(const q8_gemm_job *job)
