@@ -1,6 +1,7 @@
 """What all tests share: the real models and photos, instruction sets, reproducible numbers."""
 
 import inspect
+import math
 import os
 from collections.abc import Generator
 from importlib.metadata import version
@@ -32,6 +33,16 @@ def plan_cache(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
     """Plans are kept in a folder of the test run, not in the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("Q8_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def never_slower() -> Generator[None]:
+    """No outcome depends on how fast this machine is: no eight-bit model is called slower."""
+    from q8tool.pipelines import timing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timing, "CLEARLY", math.inf)
         yield
 
 

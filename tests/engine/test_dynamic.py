@@ -219,6 +219,17 @@ def test_swish_behind_products_of_codes_and_of_floats() -> None:
     assert not any(step.kernel.startswith("silu") for step in session.explain())
 
 
+def product_weights(channels: int, results: int) -> dict[str, Array]:
+    """Of a 1 x 1 convolution in eight bits, and its bias, as the nodes of chain() name them."""
+    codes, scale = int8_weights(numbers(results, channels, 1, 1, low=-1, high=1), 0)
+    return {
+        "w": codes,
+        "w_scale": scale.reshape(1, -1, 1, 1),
+        "w_zero": np.asarray(0, np.int8),
+        "bias": numbers(results).reshape(1, -1, 1, 1),
+    }
+
+
 @pytest.mark.parametrize(
     ("size", "kernel", "stride", "pads", "channels"),
     [
@@ -234,12 +245,8 @@ def test_swish_behind_products_of_codes_and_of_floats() -> None:
 def test_a_depthwise_convolution_is_fed_by_the_product_before_it(
     size: tuple[int, int], kernel: int, stride: int, pads: list[int], channels: int
 ) -> None:
-    codes, scale = int8_weights(numbers(channels, 5, 1, 1, low=-1, high=1), 0)
     weights = {
-        "w": codes,
-        "w_scale": scale.reshape(1, -1, 1, 1),
-        "w_zero": np.asarray(0, np.int8),
-        "bias": numbers(channels).reshape(1, -1, 1, 1),
+        **product_weights(5, channels),
         "taps": numbers(channels, 1, kernel, kernel, low=-0.3, high=0.3),
         "shift": numbers(channels),
     }
@@ -268,12 +275,8 @@ def test_a_depthwise_convolution_is_fed_by_the_product_before_it(
 def test_a_gated_picture_is_quantized_without_being_written(extra: str) -> None:
     """Squeeze and excitation behind a depthwise convolution: mean and range come with it."""
     channels = 70
-    codes, scale = int8_weights(numbers(channels, 5, 1, 1, low=-1, high=1), 0)
     weights = {
-        "w": codes,
-        "w_scale": scale.reshape(1, -1, 1, 1),
-        "w_zero": np.asarray(0, np.int8),
-        "bias": numbers(channels).reshape(1, -1, 1, 1),
+        **product_weights(5, channels),
         "taps": numbers(channels, 1, 3, 3, low=-0.3, high=0.3),
         "excite": numbers(channels, channels, 1, 1, low=-0.5, high=0.5),
     }

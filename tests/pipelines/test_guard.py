@@ -80,7 +80,11 @@ def test_refuse_slower() -> None:
     assert "--allow-slower" in caught.value.hint
 
 
-def test_a_model_with_more_to_do_is_slower_and_its_equal_is_not() -> None:
+def test_a_model_with_more_to_do_is_slower_and_its_equal_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(timing, "CLEARLY", 1.5)
+
     def graph(products: int) -> Any:
         steps = " ".join(f"p{i} = MatMul({f'p{i - 1}' if i else 'x'}, w)" for i in range(products))
         text = f"g (float[64,400] x) => (float[64,400] y) {{ {steps} y = Relu(p{products - 1}) }}"
@@ -93,6 +97,7 @@ def test_a_model_with_more_to_do_is_slower_and_its_equal_is_not() -> None:
 
 
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "CLEARLY", 1.1)
     monkeypatch.setattr(timing, "_fastest", lambda *rest: (1.0, 2.0))
 
 

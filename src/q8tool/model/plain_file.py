@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from q8tool.model.limits import MOST_DIMENSIONS, MOST_ELEMENTS
 from q8tool.model.open_file import OpenFile
 from q8tool.model.schema_table import NEWEST_IR_VERSION, NEWEST_OPSET
 from q8tool.model.schemas import is_regular, schema
@@ -43,9 +44,6 @@ Array = NDArray[Any]
 # From this size on a tensor's bytes stay in the file.
 _LARGE = 16384
 _OLDEST_IR_VERSION, _OLDEST_OPSET = 4, 7
-# More elements than any tensor of a usable model has.
-_MOST_ELEMENTS = 2**40
-_MOST_DIMENSIONS = 32
 # Fields of ModelProto that say nothing of what runs.
 _UNREAD = {(2, LENGTH), (3, LENGTH), (4, LENGTH), (5, VARINT), (6, LENGTH)}
 # TensorProto.DataType
@@ -268,8 +266,8 @@ def _tensor(
     _require(kind in _TYPES and (place is not None) + bool(numbers) + bool(floats) <= 1)
     dtype, shape = np.dtype(_TYPES[kind]), tuple(dims)
     elements = math.prod(shape)
-    _require(min(dims, default=0) >= 0 and elements <= _MOST_ELEMENTS)
-    _require(len(dims) <= _MOST_DIMENSIONS)
+    _require(min(dims, default=0) >= 0 and elements <= MOST_ELEMENTS)
+    _require(len(dims) <= MOST_DIMENSIONS)
     if place is None:
         _require(elements == len(numbers) + len(floats))
         array = np.asarray(numbers or floats, dtype).reshape(shape)
@@ -312,8 +310,8 @@ def _type(data: bytes) -> tuple[np.dtype[Any], tuple[int | str | None, ...]]:
                 _require(all(place[:2] == (1, LENGTH) for place in places))
                 dims = [_dim(data[a:b]) for _, _, a, b in places]
     _require(is_shaped and elements in _TYPES)
-    _require(math.prod(d for d in dims if isinstance(d, int)) <= _MOST_ELEMENTS)
-    _require(len(dims) <= _MOST_DIMENSIONS)
+    _require(math.prod(d for d in dims if isinstance(d, int)) <= MOST_ELEMENTS)
+    _require(len(dims) <= MOST_DIMENSIONS)
     return np.dtype(_TYPES[elements]), tuple(dims)
 
 

@@ -7,6 +7,8 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
+from q8tool.model.limits import MOST_DIMENSIONS, MOST_ELEMENTS
+
 __all__ = [
     "absurd_value",
     "dimension_names",
@@ -16,10 +18,6 @@ __all__ = [
     "static_shape",
 ]
 
-# More elements than any tensor of a usable model has.
-_MOST_ELEMENTS = 2**40
-# numpy 1 has no more; numpy 2 has 64.
-_MOST_DIMENSIONS = 32
 # Of sizes, that inference may follow.
 _LONGEST_LIST = 1 << 20
 # Their results are no tensors.
@@ -116,8 +114,8 @@ def _is_long(shape: ir.Shape | None) -> bool:
 
 def _is_absurd(shape: ir.Shape | None) -> bool:
     sizes = [dim for dim in shape or () if isinstance(dim, int)]
-    is_deep = shape is not None and len(shape) > _MOST_DIMENSIONS
-    return is_deep or any(size < 0 for size in sizes) or math.prod(sizes) > _MOST_ELEMENTS
+    is_deep = shape is not None and len(shape) > MOST_DIMENSIONS
+    return is_deep or any(size < 0 for size in sizes) or math.prod(sizes) > MOST_ELEMENTS
 
 
 def _computed(model: ir.Model) -> Iterator[ir.Value]:
