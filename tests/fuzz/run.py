@@ -11,8 +11,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 # Before numpy: a fork has only the thread that forked.
@@ -21,9 +22,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 from tests.fuzz.targets import TARGETS, Target, prepare
-from tests.fuzz.worker import Answer, ask
+from tests.fuzz.worker import Answer, ask, ask_each
 
 __all__ = ["main", "try_case", "working_folder"]
+
+# Cases that one process runs, if none ends it.
+AT_ONCE = 64
 
 
 @contextmanager
@@ -43,8 +47,18 @@ def working_folder() -> Iterator[Path]:
                 os.environ["Q8_CACHE"] = cache
 
 
-def try_case(name: str, number: int, made: dict[str, bytes]) -> tuple[Path, Answer]:
+def try_case(name: str, number: int, made: dict[str, bytes]) -> Answer:
     """Case number of a target, in the working folder; made: seeds that exist already."""
+    return ask(partial(_case, name, number, made), Path("case.log"))
+
+
+def _case(name: str, number: int, made: dict[str, bytes]) -> tuple[int, int]:
+    path, run = _damaged(name, number, made)
+    return run(), path.stat().st_size
+
+
+def _damaged(name: str, number: int, made: dict[str, bytes]) -> tuple[Path, Callable[[], int]]:
+    """The damaged file of a case, and what reads it."""
     target: Target = TARGETS[name]
     random = np.random.default_rng([number, *name.encode()])
     names = sorted(target.seeds)
@@ -53,9 +67,8 @@ def try_case(name: str, number: int, made: dict[str, bytes]) -> tuple[Path, Answ
     if key not in made:
         made[key] = target.seeds[chosen]()
     path = Path(f"case{Path(chosen).suffix}")
-    data = target.damage(random, made[key])
-    path.write_bytes(data)
-    return path, ask(lambda: target.run(path, random), len(data), Path("case.log"))
+    path.write_bytes(target.damage(random, made[key]))
+    return path, lambda: target.run(path, random)
 
 
 def main() -> int:
@@ -76,20 +89,23 @@ def main() -> int:
 
 
 def _fuzz(name: str, first: int, count: int, seconds: float, keep: Path | None) -> int:
-    # Before any damage, since plans share a folder.
-    made = {f"plan/{chosen}": make() for chosen, make in TARGETS["plan"].seeds.items()}
+    # Before any damage, since plans share a folder, and before any fork, which would make its own.
+    made = {f"{name}/{chosen}": make() for chosen, make in TARGETS[name].seeds.items()}
     codes, findings = Counter[int](), Counter[str]()
     end, number = time.monotonic() + seconds, first
     while number < first + count and time.monotonic() < end:
-        path, answer = try_case(name, number, made)
-        codes[answer.code] += 1
-        if answer.finding:
-            if not findings[answer.finding]:
-                print(f"{name} case {number}: {answer.finding}", flush=True)
-            findings[answer.finding] += 1
-            if keep:
-                keep.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path, keep / f"{name}-{number}{path.suffix}")
+        numbers = range(number, min(number + AT_ONCE, first + count))
+        cases = [partial(_case, name, number, made) for number in numbers]
+        for number, answer in zip(numbers, ask_each(cases, Path("case.log")), strict=True):
+            codes[answer.code] += 1
+            if answer.finding:
+                if not findings[answer.finding]:
+                    print(f"{name} case {number}: {answer.finding}", flush=True)
+                findings[answer.finding] += 1
+                if keep:
+                    path, _ = _damaged(name, number, made)
+                    keep.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(path, keep / f"{name}-{number}{path.suffix}")
         number += 1
     counts = ", ".join(f"{times} with code {code}" for code, times in sorted(codes.items()))
     print(f"{name}: {number - first} cases: {counts}; {findings.total()} findings", flush=True)

@@ -20,7 +20,7 @@ from q8tool.errors import InputError
 from tests.fuzz import seeds
 from tests.fuzz.mutate import Random, damaged_bytes, damaged_model, damaged_text
 
-__all__ = ["MODEL_RUNS", "TARGETS", "Target", "prepare"]
+__all__ = ["MODEL_RUNS", "TARGETS", "Run", "Target", "prepare"]
 
 Damage = Callable[[Random, bytes], bytes]
 Run = Callable[[Path, Random], int]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.fuzz.run import try_case, working_folder
-from tests.fuzz.targets import MODEL_RUNS, TARGETS
+from tests.fuzz.targets import MODEL_RUNS, TARGETS, Run
 from tests.fuzz.worker import ask
 
 FEW = 12
@@ -21,6 +21,10 @@ FEW = 12
 # does not take.
 FOUND = {"model": [13, 38, 1025]}
 FILES = sorted((Path(__file__).parent / "found").glob("*.onnx"))
+
+
+def _read_by(run: Run, file: Path) -> tuple[int, int]:
+    return run(file, np.random.default_rng(0)), file.stat().st_size
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,7 @@ def made() -> Iterator[dict[str, bytes]]:
 @pytest.mark.parametrize("name", sorted(TARGETS))
 def test_damage_gets_an_answer(made: dict[str, bytes], name: str) -> None:
     for number in [*range(FEW), *FOUND.get(name, [])]:
-        answer = try_case(name, number, made)[1]
+        answer = try_case(name, number, made)
         assert not answer.finding, f"{name} case {number}: {answer.finding}\n{answer.text}"
 
 
@@ -43,6 +47,6 @@ def test_damage_gets_an_answer(made: dict[str, bytes], name: str) -> None:
 def test_damaged_models_get_an_answer(made: dict[str, bytes], file: Path) -> None:
     copy = Path(shutil.copy(file, "case.onnx"))
     for number, run in enumerate(MODEL_RUNS):
-        case = partial(run, copy, np.random.default_rng(0))
-        answer = ask(case, copy.stat().st_size, Path("case.log"))
+        case = partial(_read_by, run, copy)
+        answer = ask(case, Path("case.log"))
         assert not answer.finding, f"run {number}: {answer.finding}\n{answer.text}"

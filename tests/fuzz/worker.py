@@ -1,9 +1,12 @@
-"""One case in a process of its own: what it answered, and whether that is allowed.
+"""Cases in processes of their own: what each answered, and whether that is allowed.
 
-The process is a fork, so that nothing is imported again; it has 10 seconds of processor time and
-may use four times the file and 500 MB.
+A process is a fork, so that nothing is imported again. It runs one case after the other, for a fork
+takes longer than most cases; one that dies is followed by a fresh one for the cases behind. A case
+has 10 seconds of processor time and may use four times the file and 500 MB.
 """
 
+import json
+import math
 import os
 import resource
 import select
@@ -11,11 +14,12 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 
-__all__ = ["Answer", "ask"]
+__all__ = ["Answer", "Case", "ask", "ask_each"]
 
 SECONDS = 10
 # Of the wall clock, for what waits instead of computing; other processes may slow a case down.
@@ -24,6 +28,9 @@ FREE_BYTES = 500 << 20
 # Where a case is stopped before it takes the machine down.
 MOST_BYTES = 6 << 30
 ALLOWED = (0, 2, 5)
+
+# Writes its file and lets it be read: the exit code, and the file's size.
+Case = Callable[[], tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -39,53 +46,108 @@ class Answer:
     text: str
 
 
-def ask(case: Callable[[], int], file_bytes: int, log: Path) -> Answer:
-    """Runs case, which returns an exit code, in a child; log receives what it prints."""
+def ask(case: Case, log: Path) -> Answer:
+    """Runs one case in a child; log receives what it prints."""
+    return next(ask_each([case], log))
+
+
+def ask_each(cases: Sequence[Case], log: Path) -> Iterator[Answer]:
+    """The answer of each case in turn."""
+    done = 0
+    while done < len(cases):
+        for answer in _of_one_child(cases[done:], log):
+            done += 1
+            yield answer
+
+
+def _of_one_child(cases: Sequence[Case], log: Path) -> Iterator[Answer]:
+    """Answers of the first cases, up to the one that the child died of."""
     sys.stdout.flush()
     sys.stderr.flush()
+    reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        _run(case, log)
-    ended = os.pidfd_open(child)
-    if not select.select([ended], [], [], MOST_SECONDS)[0]:
-        os.kill(child, signal.SIGKILL)
-    os.close(ended)
-    _, status, usage = os.wait4(child, 0)
-    text = log.read_text(encoding="utf-8", errors="replace")
-    code = os.waitstatus_to_exitcode(status)
-    return Answer(code, _finding(code, usage.ru_maxrss << 10, file_bytes, text), text)
+        os.close(reading)
+        _run_all(cases, log, writing)
+    os.close(writing)
+    answered = 0
+    with os.fdopen(reading, "rb", buffering=0) as lines:  # for select knows of no buffer
+        while answered < len(cases) and (line := _line(lines)).endswith(b"\n"):
+            yield _judged(**json.loads(line))
+            answered += 1
+    if answered < len(cases):
+        os.kill(child, signal.SIGKILL)  # it may be dead already, and is there until waited for
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if answered < len(cases):
+        text = log.read_text(encoding="utf-8", errors="replace")
+        yield Answer(code, _death(code), text)
 
 
-def _finding(code: int, used: int, file_bytes: int, text: str) -> str:
+def _line(lines: RawIOBase) -> bytes:
+    """What the child says of its next case; nothing if it died or takes too long."""
+    ready = select.select([lines], [], [], MOST_SECONDS)[0]
+    return lines.readline() if ready else b""
+
+
+def _death(code: int) -> str:
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
         return f"hangs: longer than {SECONDS} s"
-    if code < 0:
-        return f"crashes: {signal.Signals(-code).name}"
+    return f"crashes: {signal.Signals(-code).name}" if code < 0 else f"exits with {code}"
+
+
+def _judged(code: int, used: int, size: int, text: str) -> Answer:
     lines = [line for line in text.splitlines() if line.startswith(("error: ", "Traceback"))]
+    finding = ""
     if code not in ALLOWED or any(line.startswith("Traceback") for line in lines):
-        return f"code {code}: {lines[-1] if lines else text.strip()[-200:]}"
-    if used > 4 * file_bytes + FREE_BYTES:
-        return f"takes {used >> 20} MB for a file of {file_bytes} bytes"
-    if code and len(lines) != 1:
-        return f"code {code} with {len(lines)} messages"
-    return ""
+        finding = f"code {code}: {lines[-1] if lines else text.strip()[-200:]}"
+    elif used > 4 * size + FREE_BYTES:
+        finding = f"takes {used >> 20} MB for a file of {size} bytes"
+    elif code and len(lines) != 1:
+        finding = f"code {code} with {len(lines)} messages"
+    return Answer(code, finding, text)
 
 
-def _run(case: Callable[[], int], log: Path) -> None:
-    code = 99
+# ---- in the child ----
+
+
+def _run_all(cases: Sequence[Case], log: Path, writing: int) -> None:
     try:
         warnings.simplefilter("ignore")  # as errors, in a test, they would end the case
-        sys.stdout = sys.stderr = log.open("w", encoding="utf-8")
-        os.dup2(sys.stdout.fileno(), 1)
-        os.dup2(sys.stdout.fileno(), 2)
+        output = log.open("w", encoding="utf-8")
+        sys.stdout = sys.stderr = output
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
         resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
-        code = case()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        empty = _memory("VmRSS")
+        for case in cases:
+            os.write(writing, json.dumps(_run(case, log, empty)).encode() + b"\n")
+    finally:
+        os._exit(0)
+
+
+def _run(case: Case, log: Path, empty: int) -> dict[str, int | str]:
+    """empty: bytes of a process that has run nothing."""
+    os.truncate(log, 0)
+    sys.stdout.seek(0)
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = math.ceil(spent.ru_utime + spent.ru_stime) + SECONDS
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+    Path("/proc/self/clear_refs").write_text("5")  # the most memory so far is forgotten
+    before, code, size = _memory("VmRSS"), 99, 0
+    try:
+        code, size = case()
     except BaseException:
         traceback.print_exc()
-        sys.stderr.flush()
-    finally:
-        os._exit(code)
+    sys.stdout.flush()
+    used = _memory("VmHWM") - before + empty
+    text = log.read_text(encoding="utf-8", errors="replace")
+    return {"code": code, "used": used, "size": size, "text": text}
+
+
+def _memory(name: str) -> int:
+    """Bytes, of /proc/self/status."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name + ":"):
+            return int(line.split()[1]) << 10
+    return 0

@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -76,7 +77,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--debug" in words:
             traceback.print_exc()
         # A library that was interrupted may have made another error of it.
-        return _interrupted() if interrupts.came else report.failure(error)
+        return _interrupted() if interrupts.came else report.failure(_cause(error, words))
+
+
+def _cause(error: Exception, words: list[str]) -> Exception:
+    """The error; of one that nobody foresaw, what is wrong with a model among the words."""
+    if isinstance(error, Q8Error | click.ClickException | OSError | MemoryError):
+        return error
+    from q8tool.pipelines.soundness import fault
+
+    found = (fault(Path(word.partition("=")[2] or word)) for word in words)
+    return next((reason for reason in found if reason is not None), error)
 
 
 def _interrupted() -> int:

@@ -6,9 +6,7 @@ shapes. The latter are computed when somebody asks, so that weights
 behind DequantizeLinear are not expanded for nothing, while shape arithmetic folds away.
 """
 
-import functools
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -20,6 +18,7 @@ from q8tool.engine.evaluation import evaluated_simply
 from q8tool.engine.graph import Graph, Node
 from q8tool.engine.shape_rules import types_by_rule
 from q8tool.errors import UnsupportedError
+from q8tool.model.limits import most_bytes
 from q8tool.ops.registry import OWN_DOMAIN, RANDOM_OPS
 
 __all__ = ["Fact", "known_facts"]
@@ -108,35 +107,35 @@ def known_facts(
     for name, read in graph.constants.items():
         if name not in facts:
             facts[name] = Fact(*graph.constant_types[name], read)
+    most = most_bytes(sum(_size(fact.dtype, fact.shape) for fact in facts.values()))
     for node in graph.nodes:
         folded = _folded(graph, node, facts, makers)
         results = _results(graph, node, folded, facts)
         for name, fact in zip(node.outputs, results, strict=True):
             if name:
-                _refuse_huge(node, name, fact)
+                _refuse_huge(node, name, fact, most)
                 facts[name] = fact
                 if folded is not None:
                     makers[name] = folded
     return facts
 
 
-def _refuse_huge(node: Node, name: str, fact: Fact) -> None:
-    """Raises UnsupportedError for a value that would drive this machine out of its memory."""
-    if fact.dtype is None or fact.shape is None:
-        return
-    size = math.prod(fact.shape) * fact.dtype.itemsize
-    if size > _most_bytes():
+def _refuse_huge(node: Node, name: str, fact: Fact, most: int) -> None:
+    """Raises UnsupportedError for a value of more than so many bytes."""
+    size = _size(fact.dtype, fact.shape)
+    if size > most:
         raise UnsupportedError(
             f"node '{node.name}' ({node.op_type}): its result '{name}', {fact.dtype}"
-            f"{list(fact.shape)}, takes {size / 2**30:.0f} GiB, more than half of this machine's"
-            " memory"
+            f"{list(fact.shape or ())}, would take {size:,} bytes; at most {most:,} may come of "
+            "this input, these weights and this machine's memory"
         )
 
 
-@functools.cache
-def _most_bytes() -> int:
-    """Half of the memory that this machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+def _size(dtype: np.dtype[Any] | None, shape: tuple[int, ...] | None) -> int:
+    """Bytes of a tensor, 0 where nobody knows. Empty dimensions count as 1, as numpy counts."""
+    if dtype is None or shape is None:
+        return 0
+    return math.prod(max(dim, 1) for dim in shape) * dtype.itemsize
 
 
 def _results(
@@ -262,7 +261,7 @@ def _output_fact(described: Described, folded: _Folded | None, position: int) ->
     dtype, shape = described
     if folded is None:
         return Fact(dtype, shape)
-    if dtype is None or shape is None:
+    if dtype is None or shape is None or min(shape, default=0) < 0:
         array = folded.output(position)
         return Fact(array.dtype, array.shape, lambda: array)
     return Fact(dtype, shape, lambda: folded.output(position))

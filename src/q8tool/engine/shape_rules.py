@@ -70,6 +70,13 @@ def _numbers(inputs: Inputs, position: int) -> list[Any]:
     return list(fact.array().tolist())
 
 
+def _integers(inputs: Inputs, position: int) -> list[int]:
+    """The same of an input that says sizes, axes or places."""
+    fact = inputs[position]
+    _require(fact is not None and fact.dtype is not None and fact.dtype.kind in "iu")
+    return _numbers(inputs, position)
+
+
 def _axis(axis: int, rank: int) -> int:
     _require(-rank <= axis < rank)
     return axis % rank
@@ -239,7 +246,7 @@ def _flatten(node: Node, inputs: Inputs) -> list[Typed]:
 
 def _reshape(node: Node, inputs: Inputs) -> list[Typed]:
     dtype, shape = _typed(inputs, 0)
-    wanted = _numbers(inputs, 1)
+    wanted = _integers(inputs, 1)
     _require(not node.attributes.get("allowzero", 0) and wanted.count(-1) <= 1)
     dims = [shape[i] if size == 0 else size for i, size in enumerate(wanted)]
     known = math.prod(dim for dim in dims if dim != -1)
@@ -276,7 +283,7 @@ def _given_axes(node: Node, inputs: Inputs) -> list[int]:
     """The attribute, or the second input of newer versions; empty if there is neither."""
     if "axes" in node.attributes:
         return list(node.attributes["axes"])
-    return _numbers(inputs, 1) if _optional(inputs, 1) is not None else []
+    return _integers(inputs, 1) if _optional(inputs, 1) is not None else []
 
 
 def _split(node: Node, inputs: Inputs) -> list[Typed]:
@@ -286,7 +293,7 @@ def _split(node: Node, inputs: Inputs) -> list[Typed]:
     if "split" in node.attributes:
         sizes = list(node.attributes["split"])
     elif _optional(inputs, 1) is not None:
-        sizes = _numbers(inputs, 1)
+        sizes = _integers(inputs, 1)
     else:
         _require(size % count == 0 and node.attributes.get("num_outputs", count) == count)
         sizes = [size // count] * count
@@ -296,13 +303,13 @@ def _split(node: Node, inputs: Inputs) -> list[Typed]:
 
 def _slice(node: Node, inputs: Inputs) -> list[Typed]:
     dtype, shape = _typed(inputs, 0)
-    starts, ends = _numbers(inputs, 1), _numbers(inputs, 2)
+    starts, ends = _integers(inputs, 1), _integers(inputs, 2)
     axes = list(range(len(starts)))
     if _optional(inputs, 3) is not None:
-        axes = [_axis(axis, len(shape)) for axis in _numbers(inputs, 3)]
+        axes = [_axis(axis, len(shape)) for axis in _integers(inputs, 3)]
     steps = [1] * len(starts)
     if _optional(inputs, 4) is not None:
-        steps = _numbers(inputs, 4)
+        steps = _integers(inputs, 4)
     _require(node.version >= 10 and len(set(axes)) == len(axes))
     dims = list(shape)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
@@ -318,13 +325,13 @@ def _gather(node: Node, inputs: Inputs) -> list[Typed]:
 
 def _expand(node: Node, inputs: Inputs) -> list[Typed]:
     dtype, shape = _typed(inputs, 0)
-    return [(dtype, np.broadcast_shapes(shape, tuple(_numbers(inputs, 1))))]
+    return [(dtype, np.broadcast_shapes(shape, tuple(_integers(inputs, 1))))]
 
 
 def _pad(node: Node, inputs: Inputs) -> list[Typed]:
     dtype, shape = _typed(inputs, 0)
     _require(_optional(inputs, 3) is None)
-    pads = node.attributes["pads"] if "pads" in node.attributes else _numbers(inputs, 1)
+    pads = node.attributes["pads"] if "pads" in node.attributes else _integers(inputs, 1)
     _require(len(pads) == 2 * len(shape))
     sides = zip(shape, pads[: len(shape)], pads[len(shape) :], strict=True)
     dims = tuple(size + before + after for size, before, after in sides)
@@ -336,7 +343,7 @@ def _resize(node: Node, inputs: Inputs) -> list[Typed]:
     dtype, shape = _typed(inputs, 0)
     _require(node.version >= 11 and not {"axes", "keep_aspect_ratio_policy"} & set(node.attributes))
     if _optional(inputs, 3) is not None:
-        sizes = _numbers(inputs, 3)
+        sizes = _integers(inputs, 3)
     else:
         scales = np.asarray(_numbers(inputs, 2), np.float32)
         sizes = np.floor(np.asarray(shape, np.float32) * scales).astype(np.int64).tolist()

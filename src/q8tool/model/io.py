@@ -24,6 +24,7 @@ from q8tool.model.weights_on_disk import CutModel, cut_large_weights, restore_we
 
 __all__ = [
     "EXTERNAL_LIMIT",
+    "MODEL_ENDINGS",
     "file_bytes",
     "files_of",
     "from_proto",
@@ -43,7 +44,7 @@ _CUT_FROM = 1_000_000
 
 _OTHER_FILES = "q8tool.other_files"
 
-_STRING = ir.AttributeType.STRING
+_STRING, _TENSOR = ir.AttributeType.STRING, ir.AttributeType.TENSOR
 
 _TEXT_FORMATS = {
     ".json": "json",
@@ -53,6 +54,9 @@ _TEXT_FORMATS = {
     ".textproto": "textproto",
     ".txtpb": "textproto",
 }
+
+MODEL_ENDINGS = frozenset({".onnx", *_TEXT_FORMATS})
+"""Of the names of model files."""
 
 
 def load(path: str | os.PathLike[str]) -> ir.Model:
@@ -83,6 +87,7 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     _check_texts(model, path)
     if cut is not None:
         _restore(model, cut, path)
+    _check_weights(model, path)
     if has_external:
         ir.external_data.set_base_dir(model.graph, Path(path).resolve().parent)
         settle_external_tensors(model)
@@ -99,6 +104,29 @@ def _check_texts(model: ir.Model, path: str | os.PathLike[str]) -> None:
     for value in (*model.graph.inputs, *model.graph.outputs):
         if isinstance(value.type, ir.TensorType) and value.dtype == ir.DataType.UNDEFINED:
             raise InputError(f"{path}: is damaged: value '{value.name}' has no type")
+
+
+def _check_weights(model: ir.Model, path: str | os.PathLike[str]) -> None:
+    """Weights have the bytes that their shape asks for, which onnx does not insist on."""
+    for graph in model.graphs():
+        tensors = [value.const_value for value in graph.initializers.values()]
+        attributes = [attr for node in graph for attr in node.attributes.values()]
+        tensors += [attr.value for attr in attributes if attr.type == _TENSOR]
+        for tensor in tensors:
+            if isinstance(tensor, ir.TensorProtoTensor) and not _is_whole(tensor):
+                raise InputError(
+                    f"{path}: is damaged: weight '{tensor.name}' does not have the bytes of "
+                    f"{tensor.dtype.name.lower()}{list(tensor.shape.numpy())}"
+                )
+
+
+def _is_whole(tensor: ir.TensorProtoTensor) -> bool:
+    if tensor.raw.HasField("raw_data"):
+        return len(tensor.raw.raw_data) == tensor.nbytes
+    try:
+        return tensor.numpy().size == tensor.size
+    except (TypeError, ValueError):
+        return False
 
 
 def reads_other_files(model: ir.Model) -> bool:

@@ -1,6 +1,7 @@
 """How far two tensors of answers are apart: the figures that every report quotes."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ __all__ = [
     "top_k",
 ]
 
+_PIECE = 1 << 20
+
 
 def sqnr_db(reference: NDArray[Any], other: NDArray[Any]) -> float:
     """Signal to quantization noise in decibels: 10 log10(sum reference^2 / sum difference^2).
@@ -22,9 +25,11 @@ def sqnr_db(reference: NDArray[Any], other: NDArray[Any]) -> float:
     inf if both are equal, -inf if the reference is all zeros and the other is not. NaN counts as
     the worst: -inf.
     """
-    signal = float(np.sum(np.square(reference, dtype=np.float64)))
-    with np.errstate(invalid="ignore"):  # inf - inf is NaN, and counts as such
-        noise = float(np.sum(np.square(reference.astype(np.float64) - other)))
+    signal = noise = 0.0
+    for wanted, got in _pieces(reference, other):
+        signal += float(np.sum(np.square(wanted)))
+        with np.errstate(invalid="ignore"):  # inf - inf is NaN, and counts as such
+            noise += float(np.sum(np.square(wanted - got)))
     if noise == 0.0:
         return float("inf")
     if not np.isfinite(noise) or signal == 0.0:
@@ -34,13 +39,7 @@ def sqnr_db(reference: NDArray[Any], other: NDArray[Any]) -> float:
 
 def max_abs_difference(reference: NDArray[Any], other: NDArray[Any]) -> float:
     """The largest difference of two arrays of one shape; 0 for empty ones, inf where one is NaN."""
-    if reference.size == 0:
-        return 0.0
-    a, b = reference.astype(np.float64), other.astype(np.float64)
-    with np.errstate(invalid="ignore"):  # inf - inf
-        difference = np.abs(a - b)
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
-    return float(np.where(same, 0.0, np.nan_to_num(difference, nan=np.inf)).max())
+    return max((_largest_difference(a, b) for a, b in _pieces(reference, other)), default=0.0)
 
 
 def relative_difference(reference: NDArray[Any], other: NDArray[Any]) -> float:
@@ -54,13 +53,14 @@ def relative_difference(reference: NDArray[Any], other: NDArray[Any]) -> float:
         return 0.0
     if reference.dtype.kind in "iubOSU":
         return float(np.mean(reference != other))
-    wanted, got = reference.astype(np.float64), other.astype(np.float64)
-    differs = (wanted != got) & ~(np.isnan(wanted) & np.isnan(got))
-    if not np.isfinite(wanted[differs]).all() or not np.isfinite(got[differs]).all():
-        return math.inf
-    apart = np.abs(wanted[differs] - got[differs]).max(initial=0.0)
-    largest = np.abs(wanted[np.isfinite(wanted)]).max(initial=np.finfo(np.float32).tiny)
-    return float(apart / largest)
+    apart, largest = 0.0, float(np.finfo(np.float32).tiny)
+    for wanted, got in _pieces(reference, other):
+        differs = (wanted != got) & ~(np.isnan(wanted) & np.isnan(got))
+        if not np.isfinite(wanted[differs]).all() or not np.isfinite(got[differs]).all():
+            return math.inf
+        apart = max(apart, float(np.abs(wanted[differs] - got[differs]).max(initial=0.0)))
+        largest = max(largest, float(np.abs(wanted[np.isfinite(wanted)]).max(initial=0.0)))
+    return apart / largest
 
 
 def top_k(scores: NDArray[Any], k: int) -> NDArray[np.intp]:
@@ -97,3 +97,18 @@ def expected_agreement(reference: NDArray[Any], other: NDArray[Any]) -> float:
     if deviation == 0.0:
         return 1.0
     return float(np.mean([0.5 * (1.0 + math.erf(m / deviation / math.sqrt(2.0))) for m in margins]))
+
+
+def _largest_difference(a: NDArray[Any], b: NDArray[Any]) -> float:
+    with np.errstate(invalid="ignore"):  # inf - inf
+        difference = np.abs(a - b)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    return float(np.where(same, 0.0, np.nan_to_num(difference, nan=np.inf)).max())
+
+
+def _pieces(a: NDArray[Any], b: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Both as float64, some entries at a time: answers may be as large as memory allows."""
+    flat = a.reshape(-1), b.reshape(-1)
+    for start in range(0, a.size, _PIECE):
+        first, second = (part[start : start + _PIECE].astype(np.float64) for part in flat)
+        yield first, second

@@ -10,6 +10,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from q8tool.errors import InputError, UnsupportedError
+from q8tool.ops.budget import OverBudget, allowed_seconds, within
 from q8tool.ops.convolution import Conv, ConvInteger, QLinearConv
 from q8tool.ops.detection import GatherElements, NonMaxSuppression
 from q8tool.ops.histogram import Histogram
@@ -59,6 +60,7 @@ class HostOperator:
         self._node = node
         self._names = list(names)
         self._opsets = dict(opsets)
+        self._node_bytes = node.ByteSize()
         # Made without input types first, which is enough to learn that an operator is unknown.
         self._evaluator = self._make([ValueInfoProto(name=name) for name in names])
         self._is_typed = False
@@ -66,7 +68,8 @@ class HostOperator:
     def run(self, inputs: Sequence[Any]) -> list[Any]:
         """Outputs for the inputs, in the order of `names`; arrays, or lists for sequences.
 
-        Raises InputError if the operator refuses these inputs.
+        Raises InputError if the operator refuses these inputs, UnsupportedError if it takes longer
+        than what it reads is worth (budget.py).
         """
         if not self._is_typed:
             self._evaluator = self._make(
@@ -74,9 +77,15 @@ class HostOperator:
             )
             self._is_typed = True
         feeds = dict(zip(self._names, inputs, strict=True))
+        nbytes = self._node_bytes + sum(_nbytes(value) for value in inputs)
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), within(allowed_seconds(nbytes)):
                 return list(self._evaluator.run(None, feeds))
+        except OverBudget:
+            raise UnsupportedError(
+                f"node '{self._node.name}' ({self._node.op_type}) takes too long: more than "
+                f"{allowed_seconds(nbytes):.0f} s for the {nbytes} bytes that it reads"
+            ) from None
         except Exception as error:
             raise InputError(
                 f"node '{self._node.name}' ({self._node.op_type}) failed: {_first_line(error)}"
@@ -138,6 +147,13 @@ def _described(name: str, value: Any) -> ValueInfoProto:
     return helper.make_tensor_value_info(
         name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
     )
+
+
+def _nbytes(value: Any) -> int:
+    """Bytes of an array, or of those in a sequence."""
+    if isinstance(value, list | tuple):
+        return sum(map(_nbytes, value))
+    return value.nbytes if isinstance(value, np.ndarray) else 0
 
 
 def _first_line(error: Exception) -> str:

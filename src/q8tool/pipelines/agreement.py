@@ -1,5 +1,6 @@
 """Whether two models give the same answers, on seeded random input."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -8,6 +9,7 @@ import onnx_ir as ir
 
 from q8tool.engine.session import Session
 from q8tool.errors import InputError, Q8Error
+from q8tool.model.limits import FREE_BYTES
 from q8tool.model.shapes import dimension_names
 from q8tool.numerics.compare import relative_difference
 
@@ -17,6 +19,8 @@ __all__ = ["TOLERANCE", "compare_on_random_input", "first_run", "random_feeds"]
 TOLERANCE = 1e-3
 # What symbolic dimensions other than the first are tried with, until the model runs.
 _TRIED_SIZES = (64, 16, 224, 1)
+# Bytes of an input that is made up: what a model makes of them takes many times as much.
+_MOST_MADE_UP = FREE_BYTES // 2
 
 Array = npt.NDArray[np.generic]
 
@@ -51,8 +55,8 @@ def first_run(
     open_dims = dimension_names(model)
     failure = None
     for size in _TRIED_SIZES if open_dims else _TRIED_SIZES[:1]:
-        feeds = random_feeds(model, size)
         try:
+            feeds = random_feeds(model, size)
             return size, feeds, run(feeds)
         except InputError as error:
             failure = failure or error
@@ -65,6 +69,7 @@ def random_feeds(model: ir.Model, open_size: int = 1, seed: int = 0) -> dict[str
     """One seeded random array per graph input that has no initializer.
 
     open_size   of symbolic dimensions; the first dimension of an input, when symbolic, is 1
+    Raises InputError for shapes that nobody has input for.
     Floats are normal with variance 1, integers 0 or 1 (valid as index of anything), bytes 0..255.
     """
     generator = np.random.default_rng(seed)
@@ -81,6 +86,12 @@ def random_feeds(model: ir.Model, open_size: int = 1, seed: int = 0) -> dict[str
             dim if isinstance(dim, int) else 1 if dim.value in first else open_size
             for dim in value.shape or ()
         ]
+        size = math.prod(dims) * np.dtype(np.float32).itemsize
+        if size > _MOST_MADE_UP:
+            raise InputError(
+                f"input '{value.name}' of shape {dims} would take {size:,} bytes, too many to try "
+                "the model with"
+            )
         feeds[value.name or ""] = _random(generator, value.dtype or ir.DataType.FLOAT, dims)
     return feeds
 
