@@ -1,8 +1,8 @@
 """quantize: a float model becomes an eight-bit one, measured against the float one before saving.
 
 load -> prepare -> ranges (file, operators, photos; else at run time) -> equalize
--> rewrite (fewer layers until the drop is small enough) -> check -> compare on held-back samples
--> time both -> note -> save -> report
+-> share scales -> rewrite (fewer layers until the drop is small enough) -> check
+-> compare on held-back samples -> time both -> note -> save -> report
 """
 
 import json
@@ -27,6 +27,7 @@ from q8tool.model.select import select_nodes
 from q8tool.passes.choose_precision import Choice
 from q8tool.passes.quantize_weights import zipped_share
 from q8tool.passes.raise_opset import OPSET_FOR_EIGHT_BIT
+from q8tool.passes.share_scales import share_scales
 from q8tool.pipelines.answers import Comparison, Referee, Truth
 from q8tool.pipelines.damage import Damage, measure_damage
 from q8tool.pipelines.equalizing import Equalized, equalized
@@ -170,12 +171,16 @@ class _Run:
         self.truth = _truth(self.original, options, self.ranging)
         self.even = Equalized(self.float_model, self.ranging.ranges)
         self.refitting = refitting_with(self.float_model, self.ranging, options.threads, progress)
-        if self.refitting is not None and self.is_eightbit and options.ranges is None:
+        may_change = self.is_eightbit and options.ranges is None
+        if self.refitting is not None and may_change:
             self.even = equalized(
                 self.float_model, self.ranging, self.refitting, options.calibration
             )
             self.changes += self.even.changes
         self.basis, self.ranges = self.even.model, self.even.ranges
+        if may_change:
+            self.ranges, did = share_scales(self.basis, self.ranges, self.excluded)
+            self.changes += did
 
     def _written(self, left_out: frozenset[str]) -> Rewritten:
         """The eight-bit model in which these nodes, too, are float."""

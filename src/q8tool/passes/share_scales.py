@@ -1,0 +1,138 @@
+"""Share scales: additions whose inputs and sum have one scale, so that adding rounds nothing.
+
+    a, scale 0.21 --+                              a --+
+    b, scale 0.24 --+--> Add --> c, scale 0.27     b --+--> Add --> c, all of scale 0.27
+
+On one grid c's codes are sums of a's and b's, shifted by zero points. Of three roundings two are
+left, a little coarser: with the scales above .21^2 + .24^2 + .27^2 = 0.175 becomes 2 x .27^2 =
+0.146. A chain of additions, a residual network's stage, is one group as long as that pays. And an
+engine that fuses the convolution and the addition and leaves out the rounding between them, as
+OpenVINO does, computes the same codes.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from q8tool.model.change import Change
+from q8tool.model.graph import constant, node_name
+from q8tool.numerics.qparams import from_range
+from q8tool.passes.choose_precision import Choice, Unit, choose_precision
+
+__all__ = ["share_scales"]
+
+Range = tuple[float, float]
+_SUMS = frozenset({"Add", "Sub"})
+_STEPS = 255
+
+
+@dataclass
+class _Group:
+    """Values of one scale; all but the exact ones, sums within the group, are rounded."""
+
+    scale: float
+    names: list[str] = field(default_factory=list)
+    exact: int = 0
+
+    @property
+    def rounded(self) -> int:
+        return len(self.names) - self.exact
+
+
+def share_scales(
+    model: ir.Model, ranges: Mapping[str, Range], excluded: Collection[str] = ()
+) -> tuple[dict[str, Range], list[Change]]:
+    """Ranges, some wider than before: where that lowers the sum of squared steps.
+
+    model     prepared float model, not changed
+    ranges    value name -> (low, high), real units
+    excluded  names of nodes that stay float
+
+    The ranges of the model's inputs stay, and of what a Clip delivers: its end is the code's end.
+    """
+    left_out = [node for node in model.graph if node_name(node) in excluded]
+    choice = choose_precision(model, lambda value: value.name in ranges, left_out)
+    groups = _Groups(choice, ranges, _fixed(model))
+    for unit in choice.units:
+        if unit.form == "static" and unit.node.op_type in _SUMS:
+            groups.add(unit)
+    wider = {**ranges, **groups.ranges()}
+    changed = [name for name in wider if wider[name] != ranges[name]]
+    return wider, [Change("share_scales", name, "the scale of a sum") for name in changed]
+
+
+def _fixed(model: ir.Model) -> set[str]:
+    clips = (node for node in model.graph if node.op_type == "Clip")
+    values = [*model.graph.inputs, *(value for node in clips for value in node.outputs)]
+    return {value.name or "" for value in values}
+
+
+class _Groups:
+    """Which values have one scale so far; each starts alone."""
+
+    def __init__(self, choice: Choice, ranges: Mapping[str, Range], fixed: set[str]) -> None:
+        self._ranges = ranges
+        self._wanted = choice.wanted
+        self._fixed = fixed
+        self._group: dict[str, _Group] = {}
+        # What data movement delivers has the parameters of what it moves.
+        self._moved_from = {
+            value.name or "": unit.inputs[0].name or ""
+            for unit in choice.units
+            if unit.kind == "same"
+            for value in unit.node.outputs
+        }
+
+    def add(self, unit: Unit) -> None:
+        """Joins the groups of a sum's inputs, and the sum, if that lowers the noise."""
+        total = unit.output.name or ""
+        if total not in self._wanted or any(constant(value) is not None for value in unit.inputs):
+            return
+        names = [self._source(value.name or "") for value in unit.inputs]
+        if any(name in self._fixed or self._is_empty(name) for name in (*names, total)):
+            return
+        parts = _distinct([self._of(name) for name in names])
+        own = self._of(total)
+        scale = max(part.scale for part in (*parts, own))
+        rounded = sum(part.rounded for part in parts)
+        apart = sum(part.rounded * part.scale**2 for part in parts) + own.scale**2
+        if rounded * scale**2 >= apart:
+            return
+        merged = _Group(scale, [], sum(part.exact for part in parts) + 1)
+        for part in (*parts, own):
+            merged.names += part.names
+        self._group.update(dict.fromkeys(merged.names, merged))
+
+    def ranges(self) -> dict[str, Range]:
+        """Of every value of a group with a sum: its range, as wide as 255 steps of the scale."""
+        return {
+            name: _widened(self._ranges[name], group.scale)
+            for name, group in self._group.items()
+            if group.exact
+        }
+
+    def _source(self, name: str) -> str:
+        while name in self._moved_from:
+            name = self._moved_from[name]
+        return name
+
+    def _is_empty(self, name: str) -> bool:
+        low, high = self._ranges[name]
+        return min(low, 0.0) == max(high, 0.0)
+
+    def _of(self, name: str) -> _Group:
+        if name not in self._group:
+            self._group[name] = _Group(float(from_range(*self._ranges[name]).scale), [name])
+        return self._group[name]
+
+
+def _distinct(groups: Sequence[_Group]) -> list[_Group]:
+    return [one for at, one in enumerate(groups) if all(one is not two for two in groups[:at])]
+
+
+def _widened(ends: Range, scale: float) -> Range:
+    """Both ends moved away from 0 in proportion; from_range gives this very scale."""
+    low, high = min(ends[0], 0.0), max(ends[1], 0.0)
+    factor = _STEPS * scale / (high - low)
+    return low * factor, high * factor

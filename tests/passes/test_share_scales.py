@@ -1,0 +1,117 @@
+"""share_scales: which sums share a scale, that no code of theirs is rounded, and what it saves."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from q8tool.numerics.qparams import from_range
+from q8tool.passes.choose_precision import choose_precision
+from q8tool.passes.insert_conversions import insert_conversions
+from q8tool.passes.share_scales import share_scales
+from tests.graphs import f32, model, random, run
+
+Ranges = dict[str, tuple[float, float]]
+W = random(4, 4, 1, 1)
+
+
+def residual(blocks: int = 2, behind: str = "") -> ir.Model:
+    """x -> Conv -> c0; then c(n+1) = c(n) + Conv(c(n)); a last Conv that wants codes."""
+    lines = ["c0 = Conv(x, w)"]
+    for n in range(blocks):
+        result = f"s{n}" if behind else f"c{n + 1}"
+        lines += [f"b{n} = Conv(c{n}, w)", f"{result} = Add(c{n}, b{n})"]
+        lines += [f"c{n + 1} = {behind}({result})"] if behind else []
+    lines.append(f"y = Conv(c{blocks}, w)")
+    text = "\n".join(lines)
+    return model(f"m (float[1,4,5,5] x) => (float[1,4,5,5] y) {{ {text} }}", w=W)
+
+
+def scale(ranges: Ranges, name: str) -> float:
+    return float(from_range(*ranges[name]).scale)
+
+
+def test_a_chain_of_sums_is_one_group() -> None:
+    ranges: Ranges = {
+        "x": (-1.0, 1.0), "c0": (-3.0, 2.0), "b0": (-2.5, 2.5), "c1": (-3.0, 3.0),
+        "b1": (-2.0, 3.0), "c2": (-3.1, 3.0),
+    }  # fmt: skip
+    shared, changes = share_scales(residual(), ranges)
+    widest = scale(ranges, "c2")
+    assert {scale(shared, name) for name in ("c0", "b0", "c1", "b1", "c2")} == {widest}
+    assert shared["x"] == ranges["x"]
+    assert {change.node for change in changes} >= {"c0", "b0", "c1", "b1"}
+    for name, (low, high) in ranges.items():
+        params = from_range(*shared[name])
+        step = float(params.scale)
+        assert params.range()[0] <= low + step / 2
+        assert params.range()[1] >= high - step / 2
+
+
+def test_what_costs_more_than_a_rounding_stays() -> None:
+    ranges: Ranges = {"x": (-1.0, 1.0), "c0": (-1.0, 1.0), "b0": (-1.0, 1.0), "c1": (-2.0, 2.0)}
+    # 2 x 2^2 would take the place of 1 + 1 + 2^2.
+    assert share_scales(residual(1), ranges) == (ranges, [])
+
+
+def test_a_relu_behind_the_sum_keeps_its_zero_point() -> None:
+    ranges: Ranges = {"x": (-1.0, 1.0), "c0": (-4.0, 4.0), "b0": (-4.0, 3.0), "c1": (0.0, 7.0)}
+    shared, _ = share_scales(residual(1, "Relu"), ranges)
+    assert shared["c1"][0] == 0.0
+    assert scale(shared, "c1") == scale(shared, "b0") == scale(ranges, "c0")
+
+
+@pytest.mark.parametrize("changed", [{"c1": (0.0, 6.0)}, {"c0": (0.0, 0.0)}])
+def test_ends_that_say_something_stay(changed: Ranges) -> None:
+    """A Relu6 whose codes went on beyond 6 would need a clamp; an empty range has no steps."""
+    ranges: Ranges = {"x": (-1.0, 1.0), "c0": (-4.0, 4.0), "b0": (-4.0, 3.0), "c1": (0.0, 7.0)}
+    text = (
+        "c0 = Conv(x, w) b0 = Conv(c0, w) s = Add(c0, b0) c1 = Clip(s, zero, six) y = Conv(c1, w)"
+    )
+    clipped = model(
+        f"m (float[1,4,5,5] x) => (float[1,4,5,5] y) {{ {text} }}",
+        w=W, zero=f32(0), six=f32(6),
+    )  # fmt: skip
+    given = {**ranges, **changed}
+    assert share_scales(clipped, given) == (given, [])
+
+
+def test_a_sum_that_stays_float_shares_nothing() -> None:
+    ranges: Ranges = {"x": (-1.0, 1.0), "c0": (-4.0, 4.0), "b0": (-4.0, 3.0), "c1": (-5.0, 5.0)}
+    before = residual(1)
+    add = next(node for node in before.graph if node.op_type == "Add")
+    add.name = "sum"
+    assert share_scales(before, ranges)[1]
+    assert share_scales(before, ranges, {"sum"}) == (ranges, [])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from(["", "Relu"]))
+def test_no_sum_is_rounded(seed: int, behind: str) -> None:
+    """In onnxruntime the codes of c1 are those of c0 and b0, added as integers."""
+    rng = np.random.default_rng(seed)
+    ends = rng.uniform(1.0, 8.0, 2)
+    ranges: Ranges = {
+        "x": (-1.0, 1.0), "c0": (-ends[0], ends[1]), "b0": (-ends[1], ends[0]),
+        "c1": (0.0 if behind else -ends[0], ends[1]),
+    }  # fmt: skip
+    before = residual(1, behind)
+    shared, changes = share_scales(before, ranges)
+    if not changes:
+        return
+    choice = choose_precision(before, lambda value: value.name in shared)
+    insert_conversions(before, choice, shared)
+    graph = before.graph
+    quantized = {
+        node.inputs[0].name or "": node.outputs[0]
+        for node in graph
+        if node.op_type == "QuantizeLinear" and node.inputs[0] is not None
+    }
+    total = next(node for node in graph if node.op_type == "Add").outputs[0].name or ""
+    codes = [quantized[name] for name in ("c0", "b0", "c1" if behind else total)]
+    graph.outputs.extend(codes)
+    _, c0, b0, c1 = run(before, x=rng.uniform(-1, 1, (1, 4, 5, 5)).astype(np.float32))
+    zeros = [int(from_range(*shared[name]).zero_point) for name in ("c0", "b0", "c1")]
+    real = (c0.astype(int) - zeros[0]) + (b0.astype(int) - zeros[1])
+    np.testing.assert_array_equal(c1, np.clip(real + zeros[2], zeros[2] if behind else 0, 255))
