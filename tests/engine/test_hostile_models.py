@@ -107,3 +107,22 @@ def test_more_dimensions_than_arrays_have() -> None:
     found = shapes.absurd_value(io.from_proto(model))
     assert found is not None
     assert found.name == "x"
+
+
+def test_a_value_inside_a_branch_is_refused_as_well() -> None:
+    """The shape of a branch's value follows from what it captures."""
+    branch = helper.make_graph(
+        [
+            node("Reshape", "x picture", "p"),
+            node("ConvTranspose", "p w", "z", output_shape=[65536, 65536]),
+        ],
+        "branch",
+        [],
+        [helper.make_empty_tensor_value_info("z")],
+    )
+    chosen = helper.make_node("If", ["true"], ["y"], then_branch=branch, else_branch=branch)
+    weights = {
+        "true": np.asarray(True), "picture": i64(1, 1, 1, 1), "w": np.ones((1, 1, 3, 3), np.float32)
+    }  # fmt: skip
+    with pytest.raises(InputError, match="of its body"):
+        Session(model_with([chosen], weights), 1).run(X)

@@ -1,9 +1,9 @@
 """A node's time: what computes for too long is stopped, wherever it is, and nothing else is."""
 
-import cProfile
-import sys
+import contextlib
+import os
+import threading
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -14,31 +14,25 @@ from q8tool.ops.host import HostOperator
 from tests.build import node
 
 
-def steps() -> Iterator[int]:
-    """Ever on; each takes a call."""
+def forever() -> None:
+    """Without a call: nothing but Python's own instructions."""
     while True:
-        yield 1
-
-
-def count() -> None:
-    for _ in steps():
         pass
 
 
 def test_what_computes_for_too_long_is_stopped() -> None:
     started = time.thread_time()
     with pytest.raises(budget.OverBudget), budget.within(0.1):
-        count()
+        forever()
     assert 0.1 <= time.thread_time() - started < 1
-    assert sys.getprofile() is None
 
 
 def test_an_operator_that_catches_everything_is_stopped_as_well() -> None:
     def stubborn() -> None:
         try:
-            count()
+            forever()
         except Exception:
-            count()
+            forever()
 
     with pytest.raises(budget.OverBudget), budget.within(0.05):
         stubborn()
@@ -46,19 +40,55 @@ def test_an_operator_that_catches_everything_is_stopped_as_well() -> None:
 
 def test_time_that_others_take_does_not_count() -> None:
     with budget.within(0.05):
-        time.sleep(0.1)
+        time.sleep(0.3)
         list(map(str, range(100)))
 
 
-def test_what_is_profiled_has_no_budget() -> None:
-    profile = cProfile.Profile()
-    profile.enable()
-    try:
-        with budget.within(0.0):
-            list(map(str, range(1000)))
-        assert sys.getprofile() is not None
-    finally:
-        profile.disable()
+def test_each_thread_has_its_own_time() -> None:
+    ended: list[str] = []
+
+    def run(name: str, seconds: float) -> None:
+        try:
+            with budget.within(seconds):
+                until = time.thread_time() + 0.5
+                while time.thread_time() < until:
+                    pass
+                ended.append(name)
+        except budget.OverBudget:
+            ended.append(f"{name} stopped")
+
+    threads = [threading.Thread(target=run, args=args) for args in (("a", 0.1), ("b", 60.0))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(ended) == ["a stopped", "b"]
+
+
+def test_who_ends_in_the_last_moment_is_not_stopped_later() -> None:
+    """Blocks that end about when the watcher looks; what comes comes inside of them."""
+    for microseconds in range(0, 3000, 50):
+        with contextlib.suppress(budget.OverBudget), budget.within(microseconds / 1e6):
+            until = time.thread_time() + 0.002
+            while time.thread_time() < until:
+                pass
+        for _ in range(100):
+            pass
+    time.sleep(0.2)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_has_a_watcher_of_its_own() -> None:
+    with budget.within(1.0):
+        child = os.fork()
+        if child == 0:
+            try:
+                with budget.within(0.05):
+                    forever()
+            except budget.OverBudget:
+                os._exit(7)
+            os._exit(8)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 def test_a_megabyte_gives_more_time() -> None:

@@ -1,15 +1,17 @@
 """Runs single nodes on the host: onnx.reference's operators, and ours where its rules differ."""
 
 import functools
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, ValueInfoProto, helper
+from onnx import GraphProto, NodeProto, ValueInfoProto, helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from q8tool.errors import InputError, UnsupportedError
+from q8tool.model.limits import most_bytes
 from q8tool.ops.budget import OverBudget, allowed_seconds, within
 from q8tool.ops.convolution import Conv, ConvInteger, QLinearConv
 from q8tool.ops.detection import GatherElements, NonMaxSuppression
@@ -71,13 +73,13 @@ class HostOperator:
         Raises InputError if the operator refuses these inputs, UnsupportedError if it takes longer
         than what it reads is worth (budget.py).
         """
+        nbytes = self._node_bytes + sum(_nbytes(value) for value in inputs)
         if not self._is_typed:
-            self._evaluator = self._make(
-                [_described(n, v) for n, v in zip(self._names, inputs, strict=True)]
-            )
+            described = [_described(n, v) for n, v in zip(self._names, inputs, strict=True)]
+            self._refuse_huge_values(described, most_bytes(nbytes))
+            self._evaluator = self._make(described)
             self._is_typed = True
         feeds = dict(zip(self._names, inputs, strict=True))
-        nbytes = self._node_bytes + sum(_nbytes(value) for value in inputs)
         try:
             with np.errstate(all="ignore"), within(allowed_seconds(nbytes)):
                 return list(self._evaluator.run(None, feeds))
@@ -91,12 +93,38 @@ class HostOperator:
                 f"node '{self._node.name}' ({self._node.op_type}) failed: {_first_line(error)}"
             ) from error
 
-    def _make(self, inputs: list[ValueInfoProto]) -> ReferenceEvaluator:
+    def _refuse_huge_values(self, inputs: Sequence[ValueInfoProto], most: int) -> None:
+        """Raises UnsupportedError if a body computes a value of more bytes, as far as onnx infers.
+
+        Nobody else looks at the values inside of bodies.
+        """
+        bodies = [attribute.g for attribute in self._node.attribute if attribute.HasField("g")]
+        if not bodies:
+            return
+        graph = self._graph(inputs)
+        imports = [helper.make_opsetid(*item) for item in self._opsets.items()]
+        try:
+            model = helper.make_model(graph, opset_imports=imports)
+            known = shape_inference.infer_shapes(model, data_prop=True).graph
+        except Exception:  # whatever onnx says against it, the run will say
+            return
+        for value in _inner_values(known):
+            tensor = value.type.tensor_type
+            dims = [max(dim.dim_value, 1) for dim in tensor.shape.dim]
+            if math.prod(dims) * _item_size(tensor.elem_type) > most:
+                raise UnsupportedError(
+                    f"node '{self._node.name}' ({self._node.op_type}): value '{value.name}' of its "
+                    f"body, of shape {dims}, would take more than {most:,} bytes"
+                )
+
+    def _graph(self, inputs: Sequence[ValueInfoProto]) -> GraphProto:
         outputs = [ValueInfoProto(name=name) for name in self._node.output if name]
-        graph = helper.make_graph([self._node], "node", inputs, outputs)
+        return helper.make_graph([self._node], "node", inputs, outputs)
+
+    def _make(self, inputs: list[ValueInfoProto]) -> ReferenceEvaluator:
         try:
             return ReferenceEvaluator(
-                graph,
+                self._graph(inputs),
                 opsets=self._opsets,
                 new_ops=list(_OWN_OPERATORS),
             )
@@ -147,6 +175,23 @@ def _described(name: str, value: Any) -> ValueInfoProto:
     return helper.make_tensor_value_info(
         name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
     )
+
+
+def _inner_values(graph: GraphProto) -> Iterator[ValueInfoProto]:
+    """Values of the graph and of bodies inside it, whose types are known."""
+    yield from graph.value_info
+    yield from graph.output
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from _inner_values(attribute.g)
+
+
+def _item_size(data_type: int) -> int:
+    """Bytes of an element; 0 of a type that has no size, or is unknown."""
+    try:
+        return helper.tensor_dtype_to_np_dtype(data_type).itemsize
+    except (KeyError, TypeError):
+        return 0
 
 
 def _nbytes(value: Any) -> int:
