@@ -22,6 +22,7 @@ ENGINE := $(wildcard csrc/*.c csrc/ops/*.c csrc/kernels/*.c)
 KERNELS := csrc/cpu.c csrc/dispatch.c csrc/pack.c $(wildcard csrc/kernels/*.c)
 CHECKQ8 := $(KERNELS) $(wildcard csrc/check/check*.c) $(addprefix csrc/check/,memory.c random.c \
 	report.c bench.c peak.c)
+PACKAGE := $(shell find src/q8tool -name '*.py')
 FUZZ := $(ENGINE) $(wildcard csrc/check/fuzz*.c)
 THREADS := $(ENGINE) csrc/check/test_threads.c
 
@@ -39,7 +40,7 @@ build/$(1)/fuzz_plan: $(FUZZ:csrc/%.c=build/$(1)/%.o)
 	$(2) $(CFLAGS) $(3) $$^ -lm -o $$@
 build/$(1)/test_threads: $(THREADS:csrc/%.c=build/$(1)/%.o)
 	$(2) $(CFLAGS) $(3) $$^ -lm -o $$@
-build/$(1)/package: build/_q8.c $(ENGINE:csrc/%.c=build/$(1)/%.o) $(shell find src/q8tool -name '*.py')
+build/$(1)/package: build/_q8.c $(ENGINE:csrc/%.c=build/$(1)/%.o) $(PACKAGE)
 	rm -rf $$@ && mkdir -p $$@ && cp -r src/q8tool $$@ && rm -f $$@/q8tool/native/*.so
 	$(2) $(CFLAGS) $(3) -fPIC -shared -Icsrc -I$$$$($(PYTHON_INCLUDE)) \
 	    $$(filter %.c %.o,$$^) -lm -o $$@/q8tool/native/_q8.abi3.so
@@ -158,12 +159,18 @@ NATIVE := $(ENGINE) $(wildcard csrc/*.h csrc/*/*.h csrc/*/*.inc)
 	$(PIP) install --no-build-isolation --editable .
 	@touch $@
 
+# A package that is installed in place is compiled by nobody where Python may not write bytecode
+# (PYTHONDONTWRITEBYTECODE): every process would then compile each module anew.
+.venv/.bytecode: $(PACKAGE) | .venv/.package
+	.venv/bin/python -m compileall -q src/q8tool
+	@touch $@
+
 # The tools of the `dev` group on top.
-.venv/.stamp: .venv/.package
+.venv/.stamp: .venv/.package .venv/.bytecode
 	$(PIP) install --group dev
 	@touch $@
 
-ext: .venv/.package ## compile the engine into src/q8tool/native
+ext: .venv/.package .venv/.bytecode ## compile the engine into src/q8tool/native
 
 demo: .venv/.package ## the whole chain on drawn flowers, from an empty checkout
 	.venv/bin/q8tool demo

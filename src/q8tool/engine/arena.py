@@ -1,7 +1,7 @@
 """Places in the arena: offsets for buffers of known lifetimes, largest first, in the best gap."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,8 +10,7 @@ __all__ = ["ALIGNMENT", "Lifetime", "place"]
 ALIGNMENT = 64
 
 
-@dataclass(frozen=True)
-class Lifetime:
+class Lifetime(NamedTuple):
     """A buffer of `bytes` bytes that is needed from step `first` to step `last`, both included."""
 
     bytes: int

@@ -1,17 +1,19 @@
 """Builds the plan of a native segment: places in the arena, ids of tensors, calls in order."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from q8tool.engine.arena import Lifetime, place
 from q8tool.engine.explain import StepInfo, native_info
-from q8tool.engine.plan_store import Journal
 from q8tool.engine.program import NativeSegment
 from q8tool.engine.tensors import NativeStep, Storage, Tensor
 from q8tool.errors import NativeError
 from q8tool.native import Plan
+
+if TYPE_CHECKING:
+    from q8tool.engine.plan_store import Journal
 
 __all__ = ["RefusedStep", "assembled"]
 
@@ -29,7 +31,7 @@ def assembled(
     steps: Sequence[NativeStep],
     outside: Collection[Storage],
     isa: str | None,
-    journal: Journal | None = None,
+    journal: "Journal | None" = None,
 ) -> NativeSegment:
     """The plan of these steps; storages in `outside` are bound at each run.
 
@@ -50,7 +52,7 @@ class _Builder:
         steps: Sequence[NativeStep],
         outside: Collection[Storage],
         isa: str | None,
-        journal: Journal | None,
+        journal: "Journal | None",
     ) -> None:
         self.plan = Plan(isa)
         self._journal = journal
@@ -81,7 +83,7 @@ class _Builder:
             # The step before does something else now.
             last = len(self.infos) - 1
             name, macs = self.plan.step_name(last), self.plan.step_macs(last)
-            self.infos[last] = replace(self.infos[last], kernel=name, macs=macs)
+            self.infos[last] = self.infos[last]._replace(kernel=name, macs=macs)
 
     def finish(self) -> None:
         """Makes the plan ready to run."""

@@ -4,7 +4,7 @@ graph + shapes -> facts -> half floats widened -> steps -> segments -> plans -> 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -15,13 +15,15 @@ from q8tool.engine.fusion import fused
 from q8tool.engine.graph import Graph, Node
 from q8tool.engine.lowering import RefusedNode
 from q8tool.engine.lowerings import COMPUTING, MOVING, new_lowering
-from q8tool.engine.plan_store import Journal
 from q8tool.engine.program import HostSegment, NativeSegment, Program, Signature
 from q8tool.engine.schedule import Segment, segments, without_unread
 from q8tool.engine.squeezing import squeezed
 from q8tool.engine.tensors import HostStep, Storage, Tensor
 from q8tool.engine.widen import widened
 from q8tool.errors import InputError
+
+if TYPE_CHECKING:
+    from q8tool.engine.plan_store import Journal
 
 __all__ = ["compiled"]
 
@@ -31,7 +33,7 @@ def compiled(
     fed: Signature,
     wanted: Sequence[str],
     isa: str | None,
-    journal: Journal | None = None,
+    journal: "Journal | None" = None,
     known: Mapping[str, NDArray[Any]] | None = None,
 ) -> Program:
     """The program for inputs of the types and shapes in `fed`.
@@ -69,7 +71,7 @@ def _compiled(
     wanted: Sequence[str],
     isa: str | None,
     refused: Mapping[Node, str],
-    journal: Journal | None,
+    journal: "Journal | None",
 ) -> Program:
     """One attempt; nodes in `refused` go to the host for that reason."""
     lowering = new_lowering(graph, facts, wanted, refused)

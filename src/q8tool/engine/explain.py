@@ -1,6 +1,6 @@
 """What a program does, step by step, for `q8tool explain` and profiles."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,8 +9,7 @@ from q8tool.engine.tensors import HostStep, NativeStep, Step
 __all__ = ["StepInfo", "host_info", "native_info"]
 
 
-@dataclass(frozen=True)
-class StepInfo:
+class StepInfo(NamedTuple):
     """One step of a program.
 
     nodes        names of the model's nodes that it does the work of

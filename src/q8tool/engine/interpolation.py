@@ -5,7 +5,7 @@ lies in the source, rounded or taps what becomes of that.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,7 @@ __all__ = ["AxisRule", "Taps", "places", "rounded", "taps"]
 Kernel = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
-@dataclass(frozen=True)
-class AxisRule:
+class AxisRule(NamedTuple):
     """How one axis is resized.
 
     size, out        entries before and after
@@ -52,8 +51,7 @@ class AxisRule:
         return self.size == self.out and abs(self.scale - 1) < 1e-6 and is_whole
 
 
-@dataclass(frozen=True)
-class Taps:
+class Taps(NamedTuple):
     """y[i] = offset[i] + sum of weights[i] * x[indices[i]]: indices and weights are [out, taps]."""
 
     indices: NDArray[np.int32]

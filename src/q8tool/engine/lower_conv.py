@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,8 +130,7 @@ def _operands(lowering: Lowering, node: Node) -> tuple[Value, Value, Value | Non
     return x, w, bias
 
 
-@dataclass(frozen=True)
-class _Dimension:
+class _Dimension(NamedTuple):
     """A window along one dimension; pad: before the first value."""
 
     kernel: int

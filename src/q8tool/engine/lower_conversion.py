@@ -4,7 +4,7 @@ Codes of 16 bits, int32, scales per axis or per block, scales that the run bring
 a difference, a product; or a quotient, rounded, shifted and clamped.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,7 @@ __all__ = ["dequantize_in_parts", "quantize_in_parts"]
 _CODES = tuple(np.dtype(name) for name in ("uint8", "int8", "uint16", "int16"))
 
 
-@dataclass(frozen=True)
-class _Parts:
+class _Parts(NamedTuple):
     """Dimensions under which scales broadcast against the values.
 
     values  the tensor's own, with the axis of blocks split in two

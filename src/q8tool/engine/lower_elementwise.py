@@ -5,9 +5,8 @@ own operator on the 256 values that the codes stand for, and QuantizeLinear make
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +19,14 @@ from q8tool.engine.graph import Node
 from q8tool.engine.known_functions import known_function
 from q8tool.engine.lower_arithmetic import lower_arithmetic, lower_clamp_arithmetic
 from q8tool.engine.lowering import Lowering, LoweringFunction, constant_tensor, scalar
+from q8tool.engine.strided import broadcast_form
 from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_axis, physical_shape
 from q8tool.engine.values import Codes, Declined, Value
 
-__all__ = ["LOWERINGS", "broadcast_form"]
+__all__ = ["LOWERINGS"]
 
 
-@dataclass(frozen=True)
-class _Unary:
+class _Unary(NamedTuple):
     """A function that C has: its name and the attributes (with defaults) of its parameters."""
 
     op: str
@@ -206,8 +205,7 @@ def _emit_composed(lowering: Lowering, node: Node) -> None:
     lowering.emit("binary_f32", {"a": a, "b": b}, {"y": target}, op=op)
 
 
-@dataclass(frozen=True)
-class _FloatSteps:
+class _FloatSteps(NamedTuple):
     """Float steps with results of their own."""
 
     lowering: Lowering
@@ -299,15 +297,6 @@ def lower_binary(lowering: Lowering, node: Node) -> None:
         elif codes[0] is not None or codes[1] is not None:
             lowering.explain("one of its inputs is float")
     _emit_chain(lowering, node)
-
-
-def broadcast_form(lowering: Lowering, value: Value, rank: int, layout: Layout) -> Tensor:
-    """The value's tensor with leading ones up to `rank`, in the given layout of that rank."""
-    if value.rank == rank or rank < 3:
-        return lowering.form(value, layout)
-    plain = lowering.form(value, Layout.PLAIN)
-    full = plain.view((1,) * (rank - value.rank) + plain.shape)
-    return lowering.reordered(full, layout) if layout is Layout.CHANNELS_LAST else full
 
 
 def _common_layout(lowering: Lowering, values: Sequence[Value], rank: int) -> Layout:

@@ -265,4 +265,5 @@ LOWERINGS: dict[str, LoweringFunction] = {
     **dict.fromkeys(_REDUCTIONS, lower_reduce),
     "ArgMax": lower_argmax,
     "Cast": lower_cast,
+    "Histogram": lower_histogram,
 }

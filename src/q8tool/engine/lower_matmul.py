@@ -10,8 +10,6 @@ from q8tool.engine.affine import following_affine, scaled
 from q8tool.engine.epilogue import find_epilogue, find_residual
 from q8tool.engine.facts import Fact
 from q8tool.engine.graph import Node
-from q8tool.engine.lower_attention import begins_attention
-from q8tool.engine.lower_elementwise import broadcast_form
 from q8tool.engine.lowering import Lowering, LoweringFunction, constant_tensor
 from q8tool.engine.products import (
     LateCodes,
@@ -20,7 +18,7 @@ from q8tool.engine.products import (
     emit_code_product,
     rounded_bias,
 )
-from q8tool.engine.strided import expanded
+from q8tool.engine.strided import broadcast_form, expanded
 from q8tool.engine.tensors import Layout, Tensor, new_tensor
 from q8tool.engine.values import Declined, Value
 
@@ -127,7 +125,10 @@ def lower_matmul(lowering: Lowering, node: Node) -> None:
     a, b = lowering.input(node, 0), lowering.input(node, 1)
     if b.is_constant and b.rank == 2:
         _lower_product(lowering, _Product(node, a, b, None, is_transposed=False))
-    elif not begins_attention(lowering, node):
+        return
+    from q8tool.engine.lower_attention import begins_attention
+
+    if not begins_attention(lowering, node):
         _lower_product_of_tensors(lowering, node, a, b)
 
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from q8tool.engine.finishing import found_range
 from q8tool.engine.graph import Node
-from q8tool.engine.lower_conversion import dequantize_in_parts, quantize_in_parts
 from q8tool.engine.lowering import Lowering, LoweringFunction
 from q8tool.engine.tensors import new_tensor
 from q8tool.engine.values import Codes, Declined, QuantizedConstant
@@ -47,6 +46,8 @@ def lower_dequantize(lowering: Lowering, node: Node) -> None:
     source, value = lowering.input(node, 0), lowering.output(node)
     params = lowering.code_params(node)
     if params is None:
+        from q8tool.engine.lower_conversion import dequantize_in_parts
+
         dequantize_in_parts(lowering, node)
         return
     if not value.is_float:
@@ -59,6 +60,8 @@ def lower_quantize(lowering: Lowering, node: Node) -> None:
     x, y = lowering.input(node, 0), lowering.output(node)
     params = lowering.code_params(node)
     if params is None:
+        from q8tool.engine.lower_conversion import quantize_in_parts
+
         quantize_in_parts(lowering, node)
         return
     if not x.is_float:

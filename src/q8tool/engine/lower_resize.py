@@ -4,7 +4,7 @@ Everything else (cubic, antialiased, volumes, other axes, results beyond the sou
 weighted entries per axis. interpolation.py says which entries and weights.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,7 @@ from q8tool.engine.windows import as_picture
 __all__ = ["LOWERINGS", "Interpolation", "interpolation"]
 
 
-@dataclass(frozen=True)
-class Interpolation:
+class Interpolation(NamedTuple):
     """Of one axis: y[i] = x[low[i]] * (1 - fraction[i]) + x[high[i]] * fraction[i]."""
 
     low: NDArray[np.int32]

@@ -1,21 +1,11 @@
-"""All lowerings by operator, and the walk from a graph to steps."""
+"""All lowerings by operator, and the walk from a graph to steps.
 
-from collections.abc import Mapping, Sequence
+A family's module is imported when the first of its operators is lowered: most models have few.
+"""
 
-from q8tool.engine import (
-    lower_concat,
-    lower_conv,
-    lower_elementwise,
-    lower_float,
-    lower_integer,
-    lower_matmul,
-    lower_movement,
-    lower_normalization,
-    lower_pool,
-    lower_quantize,
-    lower_resize,
-    lower_sequence,
-)
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+
 from q8tool.engine.facts import Fact
 from q8tool.engine.graph import Graph, Node
 from q8tool.engine.lowering import Lowering, LoweringFunction
@@ -23,34 +13,71 @@ from q8tool.ops.registry import OWN_DOMAIN
 
 __all__ = ["COMPUTING", "LOWERINGS", "MOVING", "new_lowering"]
 
-LOWERINGS: dict[tuple[str, str], LoweringFunction] = {
-    ("", op_type): function
-    for family in (
-        lower_concat,
-        lower_conv,
-        lower_elementwise,
-        lower_float,
-        lower_integer,
-        lower_matmul,
-        lower_movement,
-        lower_normalization,
-        lower_pool,
-        lower_quantize,
-        lower_resize,
-        lower_sequence,
-    )
-    for op_type, function in family.LOWERINGS.items()
+# The operators of each module lower_<family>.py; a test holds them to its LOWERINGS.
+_FAMILIES = {
+    "concat": "Concat",
+    "conv": "Conv ConvTranspose",
+    "elementwise": (
+        "Sigmoid Tanh Exp Log Sqrt Neg Abs Erf Reciprocal LeakyRelu Elu HardSigmoid HardSwish "
+        "Softplus Floor Ceil Round Sin Cos Relu Clip Gelu Swish Selu Celu Mish Softsign Sign "
+        "ThresholdedRelu Add Sub Mul Div Pow Min Max Sum Mean BatchNormalization PRelu"
+    ),
+    "float": (
+        "Softmax LogSoftmax LayerNormalization ReduceSum ReduceMean ReduceMax ReduceMin "
+        "ReduceSumSquare ArgMax Cast"
+    ),
+    "integer": "QLinearConv QLinearMatMul ConvInteger MatMulInteger",
+    "matmul": "Gemm MatMul",
+    "movement": (
+        "Reshape Flatten Squeeze Unsqueeze Identity Dropout Transpose Slice Split Pad Expand Tile "
+        "Gather DepthToSpace SpaceToDepth"
+    ),
+    "normalization": "InstanceNormalization GroupNormalization",
+    "pool": "MaxPool GlobalMaxPool AveragePool GlobalAveragePool",
+    "quantize": "QuantizeLinear DequantizeLinear DynamicQuantizeLinear",
+    "resize": "Resize Upsample",
+    "sequence": "ReverseSequence",
 }
+_FAMILY_OF = {
+    ("", op_type): family for family, names in _FAMILIES.items() for op_type in names.split()
+}
+_FAMILY_OF[OWN_DOMAIN, "Histogram"] = "float"
+
+
+class _Lowerings(Mapping[tuple[str, str], LoweringFunction]):
+    """Domain and name of an operator -> its lowering, whose module is imported for it."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], LoweringFunction] = {}
+
+    def __getitem__(self, operator: tuple[str, str]) -> LoweringFunction:
+        if operator not in self._found:
+            module = importlib.import_module(f"q8tool.engine.lower_{_FAMILY_OF[operator]}")
+            self._found[operator] = module.LOWERINGS[operator[1]]
+        return self._found[operator]
+
+    def __contains__(self, operator: object) -> bool:
+        return operator in _FAMILY_OF
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(_FAMILY_OF)
+
+    def __len__(self) -> int:
+        return len(_FAMILY_OF)
+
+
+LOWERINGS = _Lowerings()
 # Softmax rounds after each of its steps where it works in half floats; Cast is what others need.
-COMPUTING = LOWERINGS.keys() - {("", name) for name in ("Cast", "Softmax", "LogSoftmax")}
+COMPUTING = LOWERINGS.keys() - {
+    ("", "Cast"), ("", "Softmax"), ("", "LogSoftmax"), (OWN_DOMAIN, "Histogram")
+}  # fmt: skip
 """Operators that do in float32 what they do in half floats, but for one rounding at the end."""
 MOVING = frozenset(
-    ("", op_type)
-    for family in (lower_concat, lower_movement, lower_sequence)
-    for op_type in family.LOWERINGS
+    operator
+    for operator, family in _FAMILY_OF.items()
+    if family in ("concat", "movement", "sequence")
 )
 """Operators that give the values of their inputs, unchanged."""
-LOWERINGS[OWN_DOMAIN, "Histogram"] = lower_float.lower_histogram
 
 
 def new_lowering(
@@ -58,5 +85,8 @@ def new_lowering(
 ) -> Lowering:
     """A lowering that is ready to run; nodes in `refused` go to the host for the reason given."""
     lowering = Lowering(graph, facts, kept, LOWERINGS, refused)
-    lower_quantize.note_quantized_constants(lowering)
+    if any(node.op_type == "DequantizeLinear" for node in graph.nodes):
+        from q8tool.engine.lower_quantize import note_quantized_constants
+
+        note_quantized_constants(lowering)
     return lowering

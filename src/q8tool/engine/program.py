@@ -9,7 +9,7 @@ programs from graphs, plan_store.py from files; running one needs neither.
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,7 +110,7 @@ class Program:
             times: list[int] = []
             self.run(feeds, threads, times)
             best = np.minimum(best, times)
-        return [replace(info, nanoseconds=int(ns)) for info, ns in zip(infos, best, strict=True)]
+        return [info._replace(nanoseconds=int(ns)) for info, ns in zip(infos, best, strict=True)]
 
     def _fresh_storages(self) -> set[Storage]:
         """Those that each run allocates: their arrays may be given away."""

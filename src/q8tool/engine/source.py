@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from q8tool.engine.plan_cache import PlanCache, cached_plans
 from q8tool.engine.program import Program, Signature
 from q8tool.engine.summary import Summary
 from q8tool.errors import InputError
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from q8tool.engine.graph import Graph
+    from q8tool.engine.plan_cache import PlanCache
 
 __all__ = ["Source"]
 
@@ -36,7 +36,9 @@ class Source:
     def __init__(self, model: "str | os.PathLike[str] | ir.Model | onnx.ModelProto") -> None:
         self._model = model
         self._plans: PlanCache | None = None
-        if isinstance(model, str | os.PathLike):
+        if isinstance(model, str | os.PathLike) and os.environ.get("Q8_CACHE") != "off":
+            from q8tool.engine.plan_cache import cached_plans
+
             self._plans = cached_plans(Path(model))
         kept = None if self._plans is None else self._plans.summary()
         self._is_known = kept is not None

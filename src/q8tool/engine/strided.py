@@ -6,9 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from q8tool.engine.lowering import Lowering
-from q8tool.engine.tensors import Tensor, contiguous_strides, new_tensor
+from q8tool.engine.tensors import Layout, Tensor, contiguous_strides, new_tensor
+from q8tool.engine.values import Value
 
-__all__ = ["expanded", "gathered", "region_copied", "sliced"]
+__all__ = ["broadcast_form", "expanded", "gathered", "region_copied", "sliced"]
+
+
+def broadcast_form(lowering: Lowering, value: Value, rank: int, layout: Layout) -> Tensor:
+    """The value's tensor with leading ones up to `rank`, in the given layout of that rank."""
+    if value.rank == rank or rank < 3:
+        return lowering.form(value, layout)
+    plain = lowering.form(value, Layout.PLAIN)
+    full = plain.view((1,) * (rank - value.rank) + plain.shape)
+    return lowering.reordered(full, layout) if layout is Layout.CHANNELS_LAST else full
 
 
 def expanded(lowering: Lowering, x: Tensor, dims: Sequence[int]) -> Tensor:

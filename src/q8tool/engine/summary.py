@@ -1,8 +1,7 @@
 """Summary: what must be known of a model before it runs, and what its metadata say."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,8 +10,7 @@ from q8tool.engine.tensor_info import TensorInfo
 __all__ = ["Summary"]
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(NamedTuple):
     """Of a model's main graph.
 
     inputs          what a caller feeds; those in `optional` have a default

@@ -1,15 +1,13 @@
 """What a caller must know of a model's inputs and outputs."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 __all__ = ["TensorInfo"]
 
 
-@dataclass(frozen=True)
-class TensorInfo:
+class TensorInfo(NamedTuple):
     """An input or output of a model.
 
     dtype  object for strings, and for sequences and the like

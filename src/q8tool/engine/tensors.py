@@ -49,7 +49,7 @@ class Storage:
     bytes: int | None
 
 
-@dataclass(eq=False, frozen=True)
+@dataclass(eq=False)
 class Tensor:
     """A view of a storage, or a constant (array is set then).
 

@@ -7,7 +7,7 @@ another table; QuantizeLinear then turns both into one table of codes.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,7 @@ class Declined(Exception):  # noqa: N818 - an answer, not an error
     """A lowering does not take this node; the text says why, and the host runs it."""
 
 
-@dataclass(frozen=True)
-class CodeParams:
+class CodeParams(NamedTuple):
     """Scale and zero point of a tensor of codes as stored: uint8, int8 moved up by 128.
 
     is_signed  the ONNX type is int8

@@ -7,7 +7,7 @@ For steps that read rows at any distance from each other.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from q8tool.engine.graph import Node
 from q8tool.engine.lower_movement import constant_input, slice_bounds
@@ -20,8 +20,7 @@ __all__ = ["View", "moved_result", "views"]
 _SHAPES = ("Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """Where each element of a value lies in the plain form of another: offset and strides.
 
     source  the value whose plain form it looks into; codes where the value is codes

@@ -1,6 +1,6 @@
 """Sliding windows of Conv, ConvTranspose and pooling, from ONNX attributes to what C takes."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from q8tool.engine.graph import Node
 from q8tool.engine.tensors import Tensor
@@ -12,8 +12,7 @@ __all__ = ["Window", "as_picture", "volume_windows", "window_of"]
 Pair = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """A window over [N, H, W, C]; (height, width) each, pads (top, left, bottom, right)."""
 
     kernel: Pair

@@ -1,12 +1,8 @@
 """Files: known by their SHA-256; outputs refused when they exist, written beside, then renamed."""
 
-import hashlib
 import os
-import secrets
-import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,6 +30,8 @@ _TEMPORARIES: set[Path] = set()
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file in hexadecimal, read piece by piece."""
+    import hashlib
+
     found = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
@@ -94,7 +92,7 @@ def temporary_beside(target: Path) -> Iterator[Path]:
 
     Renaming it away is how it survives. Raises UsageError if the folder refuses new files.
     """
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.tmp")
     try:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except FileNotFoundError as error:  # the folder is there, but of a kind like /proc
@@ -113,6 +111,8 @@ def temporary_beside(target: Path) -> Iterator[Path]:
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A new folder where the system keeps such; removed with all that is in it."""
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="q8tool-") as name:
         folder = Path(name)
         _TEMPORARIES.add(folder)
@@ -126,7 +126,12 @@ def remove_temporaries() -> None:
     """Remove what is open of temporary_beside and temporary_folder: the process ends at once."""
     for path in list(_TEMPORARIES):
         with suppress(OSError):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            if path.is_dir():
+                import shutil  # temporary_folder has loaded it
+
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def write_error(path: str | os.PathLike[str], error: OSError) -> UsageError:

@@ -1,5 +1,6 @@
 """Reading and editing graphs: constants, names, attributes, uses."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,9 @@ __all__ = [
     "values_read",
     "weight_bytes",
 ]
+
+# onnx-ir logs what it skips; without a handler Python would print that on stderr.
+logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
 _QUANTIZED_OPS = frozenset(
     {

@@ -6,16 +6,15 @@ reason.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from q8tool.model.schema_table import TABLE
 
 __all__ = ["Schema", "is_regular", "schema"]
 
 
-@dataclass(frozen=True)
-class Schema:
+class Schema(NamedTuple):
     """One version of an operator.
 
     inputs, outputs          one letter each: x needed, ? may be left out, * any number

@@ -5,8 +5,7 @@ contains 0, and 0.0 is an exact code. Activations are uint8 and asymmetric, weig
 symmetric per output channel, biases int32 at the product of the scales.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +18,7 @@ SMALLEST_SCALE = np.float32(2.0**-100)
 BIAS_LIMIT = 2.0**30
 
 
-@dataclass(frozen=True)
-class QuantParams:
+class QuantParams(NamedTuple):
     """How the codes of one tensor stand for real numbers.
 
     scale       float32, shape () or (channels,), > 0; real units per code

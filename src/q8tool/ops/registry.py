@@ -13,8 +13,7 @@ the engine. An operator without a row runs on the host, in float.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -49,8 +48,7 @@ Quantization = Literal["weights", "same", "table", "binary", "concat", "pool", "
 Bounds = tuple[float | None, float | None]
 
 
-@dataclass(frozen=True)
-class OpRow:
+class OpRow(NamedTuple):
     """What is known of one operator.
 
     op_type, domain  its name; domain "" is the standard's

@@ -7,7 +7,7 @@ their initializers; names come from the tensor that they describe.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -74,8 +74,7 @@ class FloatWeights:
         sums = bias_params(x, weights)
         if self.groups == 1 or sums.axis is None:
             return sums
-        return replace(
-            sums,
+        return sums._replace(
             scale=np.tile(sums.scale, self.groups),
             zero_point=np.tile(sums.zero_point, self.groups),
         )
