@@ -41,7 +41,7 @@ static struct {
 /* A field that is added to a table must be added below: these catch a forgotten one. */
 typedef void (*function)(void);
 _Static_assert(sizeof(q8_conv_table) == 5 * sizeof(function), "inherit_conv");
-_Static_assert(sizeof(q8_vec_table) == 12 * sizeof(function), "inherit_vec");
+_Static_assert(sizeof(q8_vec_table) == 13 * sizeof(function), "inherit_vec");
 _Static_assert(sizeof(q8_f32_table) == 16 * sizeof(function), "inherit_f32");
 
 #define INHERIT(field)             \
@@ -71,6 +71,7 @@ static void inherit_vec(q8_vec_table *own, const q8_vec_table *up)
     INHERIT(add);
     INHERIT(mul);
     INHERIT(min_max);
+    INHERIT(bins);
     INHERIT(sum);
     INHERIT(lerp);
 }

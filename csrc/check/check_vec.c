@@ -264,6 +264,29 @@ static void check_min_max(const q8_vec_table *vec, size_t n)
         check_fail("want %g..%g got %g..%g", want[0], want[1], got[0], got[1]);
 }
 
+static void check_bins(const q8_vec_table *vec, size_t n)
+{
+    const int32_t half = 1 << check_below(11);
+    const double scale = ldexp(1, (int)check_below(300) - 150);
+    check_case("n=%zu scale=%a half=%d", n, scale, half);
+    float *x = float_row("x", n);
+    check_fill_floats(x, n, check_one_in(3) ? FLT_MAX : (float)(1.5 * half / scale));
+    for (size_t i = 0; i < n; i++)
+        if (check_one_in(10))
+            x[i] = check_one_in(4) ? (check_one_in(2) ? INFINITY : -INFINITY) : NAN;
+        else if (check_one_in(5)) /* edges of bins, zeros of either sign */
+            x[i] = (float)(((int)check_below(2 * (unsigned)half) - half) / scale) * -1.0f;
+    int32_t *want = check_buffer("want", n * sizeof *want, sizeof *want);
+    int32_t *got = check_buffer("bins", n * sizeof *got, sizeof *got);
+    q8_vec_scalar.bins(n, x, scale, half, want);
+    CHECK_CALL(vec->bins(n, x, scale, half, got));
+    for (size_t i = 0; i < n; i++)
+        if (want[i] != got[i]) {
+            check_fail("x[%zu]=%a: want %d got %d", i, (double)x[i], want[i], got[i]);
+            return;
+        }
+}
+
 static int32_t call_sum(const q8_vec_table *vec, size_t n, const uint8_t *x)
 {
     volatile int32_t total = 0;
@@ -337,6 +360,8 @@ void check_vec(const q8_kernels *kernels, const q8_kernels *below)
         for_lengths(vec, check_mul);
     if (check_begin("vec.min_max", vec->min_max != old->min_max))
         for_lengths(vec, check_min_max);
+    if (check_begin("vec.bins", vec->bins != old->bins))
+        for_lengths(vec, check_bins);
     if (check_begin("vec.lerp", vec->lerp != old->lerp))
         for_lengths(vec, check_lerp);
     if (check_begin("vec.sum", vec->sum != old->sum)) {

@@ -189,6 +189,9 @@ typedef struct {
                 const q8_binary_params *params);
     /* Widens *low and *high to hold every x; NaN is passed over. */
     void (*min_max)(size_t n, const float *x, float *low, float *high);
+    /* bins[i] = floor of x[i] * scale, at least -half and at most half - 1, plus half; NaN counts as
+     * the least. In double precision, where a power of two as scale rounds nothing. */
+    void (*bins)(size_t n, const float *x, double scale, int32_t half, int32_t *bins);
     /* Sum of the codes, for zero-point corrections. */
     int32_t (*sum)(size_t n, const uint8_t *x);
     /* Linear interpolation of two rows: y = clamp code(0..255, zero point 0) of

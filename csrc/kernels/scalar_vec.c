@@ -104,6 +104,17 @@ static void min_max(size_t n, const float *x, float *low, float *high)
     }
 }
 
+static void bins(size_t n, const float *x, double scale, int32_t half, int32_t *bins)
+{
+    for (size_t i = 0; i < n; i++) {
+        double place = x[i] * scale;
+        place = place > -half ? place : -half; /* NaN too */
+        place = place < half - 1 ? place : half - 1;
+        int32_t towards_zero = (int32_t)place;
+        bins[i] = towards_zero - (place < towards_zero) + half;
+    }
+}
+
 static int32_t sum(size_t n, const uint8_t *x)
 {
     uint32_t total = 0;
@@ -131,6 +142,7 @@ const q8_vec_table q8_vec_scalar = {
     .add = add,
     .mul = mul,
     .min_max = min_max,
+    .bins = bins,
     .sum = sum,
     .lerp = lerp,
 };

@@ -118,6 +118,21 @@ static void interleave_3(size_t n, const uint8_t *x, size_t x_step, uint8_t *y)
     q8_vec_scalar.interleave_3(n - i, x + i, x_step, y + 3 * i);
 }
 
+static void bins(size_t n, const float *x, double scale, int32_t half, int32_t *bins)
+{
+    const __m256d factor = _mm256_set1_pd(scale);
+    const __m256d least = _mm256_set1_pd(-half), most = _mm256_set1_pd(half - 1);
+    const __m128i middle = _mm_set1_epi32(half);
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        __m256d place = _mm256_mul_pd(_mm256_cvtps_pd(_mm_loadu_ps(x + i)), factor);
+        place = _mm256_min_pd(_mm256_max_pd(place, least), most); /* of NaN the second one */
+        __m128i found = _mm256_cvttpd_epi32(_mm256_floor_pd(place));
+        _mm_storeu_si128((__m128i *)(void *)(bins + i), _mm_add_epi32(found, middle));
+    }
+    q8_vec_scalar.bins(n - i, x + i, scale, half, bins + i);
+}
+
 Q8_TARGET_END
 
 const q8_vec_table q8_vec_avx2 = {
@@ -131,6 +146,7 @@ const q8_vec_table q8_vec_avx2 = {
     .add = add,
     .mul = mul,
     .min_max = min_max,
+    .bins = bins,
     .sum = sum,
     .lerp = lerp,
 };

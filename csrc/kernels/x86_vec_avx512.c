@@ -107,6 +107,27 @@ static void add(size_t n, const uint8_t *a, const uint8_t *b, int b_is_scalar, u
         add_rows(n, a, b, 0, y, params);
 }
 
+static __m256i eight_bins(const float *x, __m512d scale, __m512d least, __m512d most)
+{
+    __m512d place = _mm512_mul_pd(_mm512_cvtps_pd(_mm256_loadu_ps(x)), scale);
+    place = _mm512_min_pd(_mm512_max_pd(place, least), most); /* of NaN the second one */
+    return _mm512_cvt_roundpd_epi32(place, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+}
+
+static void bins(size_t n, const float *x, double scale, int32_t half, int32_t *bins)
+{
+    const __m512d factor = _mm512_set1_pd(scale);
+    const __m512d least = _mm512_set1_pd(-half), most = _mm512_set1_pd(half - 1);
+    const __m256i middle = _mm256_set1_epi32(half);
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (size_t j = i; j < i + 16; j += 8) {
+            __m256i found = eight_bins(x + j, factor, least, most);
+            _mm256_storeu_si256((__m256i *)(void *)(bins + j), _mm256_add_epi32(found, middle));
+        }
+    q8_vec_scalar.bins(n - i, x + i, scale, half, bins + i);
+}
+
 static int32_t sum(size_t n, const uint8_t *x)
 {
     const __m512i zero = _mm512_setzero_si512();
@@ -131,6 +152,7 @@ const q8_vec_table q8_vec_avx512 = {
     .add = add,
     .mul = mul,
     .min_max = min_max,
+    .bins = bins,
     .sum = sum,
     .lerp = lerp,
 };

@@ -33,16 +33,14 @@ static double inverse_width(float low, float high)
     return ldexp(BINS / 2, -exponent);
 }
 
-/* In double precision, where no value that is scaled by a power of two is rounded. */
-static void find_bins(size_t n, const float *x, double scale, int32_t *bins)
+static void count(size_t n, const int32_t *bins, uint32_t (*counts)[BINS])
 {
-    for (size_t i = 0; i < n; i++) {
-        double place = x[i] * scale;
-        place = place > -(BINS / 2) ? place : -(BINS / 2); /* NaN too */
-        place = place < BINS / 2 - 1 ? place : BINS / 2 - 1;
-        int32_t towards_zero = (int32_t)place;
-        bins[i] = towards_zero - (place < towards_zero) + BINS / 2;
-    }
+    size_t i = 0;
+    for (; i + TABLES <= n; i += TABLES)
+        for (size_t table = 0; table < TABLES; table++)
+            counts[table][bins[i + table]]++;
+    for (; i < n; i++)
+        counts[0][bins[i]]++;
 }
 
 static void move_counts(histogram_scratch *scratch, int64_t *counts)
@@ -62,6 +60,7 @@ static void run_histogram(const q8_step *step, const q8_run *run, int64_t part)
     const float *high = q8_read(run, q8_tensor_of(run, state->high));
     int64_t *counts = (int64_t *)q8_write(run, q8_tensor_of(run, state->counts)) + part * BINS;
     histogram_scratch *scratch = (histogram_scratch *)(void *)run->scratch;
+    const q8_vec_table *vec = &run->plan->kernels->vec;
     const double scale = inverse_width(*low, *high);
     memset(counts, 0, BINS * sizeof *counts);
     memset(scratch->counts, 0, sizeof scratch->counts);
@@ -70,9 +69,8 @@ static void run_histogram(const q8_step *step, const q8_run *run, int64_t part)
     const int64_t end = q8_least(first + state->per_row, x_tensor->count);
     for (int64_t i = first; i < end; i += PIECE) {
         size_t n = (size_t)q8_least(PIECE, end - i);
-        find_bins(n, x + i, scale, scratch->bins);
-        for (size_t j = 0; j < n; j++)
-            scratch->counts[j % TABLES][scratch->bins[j]]++;
+        vec->bins(n, x + i, scale, BINS / 2, scratch->bins);
+        count(n, scratch->bins, scratch->counts);
         counted += PIECE;
         if (counted >= MOST) {
             move_counts(scratch, counts);

@@ -1,4 +1,4 @@
-"""Patches: rows times weights are what onnxruntime's operator gives."""
+"""Patches: columns times weights are what onnxruntime's operator gives."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_convolution(attributes: str, x_shape: tuple[int, ...], w_shape: tuple[i
     patches = patches_of(node)
     assert patches is not None
     rows = patches.cut(x, 10_000, 0)
-    results = rows @ weight_matrices(node, random(*w_shape), patches.groups)
+    results = rows.transpose(0, 2, 1) @ weight_matrices(node, random(*w_shape), patches.groups)
     # (groups, places, outputs of the group) -> (N, places, outputs)
     flat = results.transpose(1, 0, 2).reshape(x_shape[0], -1, w_shape[0])
     np.testing.assert_allclose(
@@ -50,7 +50,7 @@ def test_places_are_few_and_the_same_twice() -> None:
     patches = patches_of(graph.graph[0])
     assert patches is not None
     x = random(1, 2, 8, 8)
-    assert patches.cut(x, 10, 0).shape == (1, 10, 2)
+    assert patches.cut(x, 10, 0).shape == (1, 2, 10)
     np.testing.assert_array_equal(patches.cut(x, 10, 3), patches.cut(x, 10, 3))
 
 

@@ -14,7 +14,7 @@ def _error(inputs: Array, weights: Array, codes: Array, scale: Array) -> float:
 
 def test_by_hand() -> None:
     """Two equal inputs: 0.4 + 0.4 is nearer to 1 than to 0, one code alone makes it 1."""
-    inputs = f32([[[1, 1], [-1, -1]]])
+    inputs = f32([[[1, -1], [1, -1]]])
     weights, scale = f32([[[0.4], [0.4]]]), f32([[1]])
     found = fitted_codes(weights, scale, np.zeros((1, 2, 1), np.int8), inputs)
     assert int(found.sum()) == 1
@@ -23,7 +23,7 @@ def test_by_hand() -> None:
 def test_inputs_without_meaning_leave_the_nearest_codes() -> None:
     """Inputs that are all zero say nothing; the weights are kept to."""
     weights = f32([[[0.4], [0.6], [-1.7]]])
-    inputs = np.zeros((1, 5, 3), np.float32)
+    inputs = np.zeros((1, 3, 5), np.float32)
     found = fitted_codes(weights, f32([[1]]), np.zeros((1, 3, 1), np.int8), inputs)
     np.testing.assert_array_equal(found.ravel(), [0, 1, -2])
 
@@ -44,7 +44,7 @@ def test_no_worse(groups: int, inputs: int, outputs: int, places: int, seed: int
     weights = random.standard_normal((groups, inputs, outputs), np.float32)
     scale = np.abs(weights).max(axis=1) / np.float32(127)
     codes = np.rint(weights / scale[:, None]).astype(np.int8)
-    found = fitted_codes(weights, scale, codes, x)
+    found = fitted_codes(weights, scale, codes, x.transpose(0, 2, 1))
     ridge = 0.05 * np.square(x).sum(axis=1).mean(axis=1)
     for g in range(groups):
         before, after = (

@@ -22,6 +22,7 @@ from q8tool.pipelines import compare, quantize
 from q8tool.pipelines.preprocessing import SpecOptions
 from q8tool.pipelines.quantize import MODES, Options, Report
 from q8tool.pipelines.range_sources import RangeOptions, find_ranges
+from q8tool.pipelines.shared_session import SharedSession
 from tests.graphs import Array, f32, i64, model, ops, proto, random, run
 
 # Residual, concat, squeeze and excite, SiLU, pooling, a head: what real models are made of.
@@ -171,7 +172,7 @@ def test_a_ranges_file_gives_the_graph_that_the_data_gave(path: Path) -> None:
     found = io.load(path)
     simplify(found)
     options = RangeOptions(data=data(path))
-    ranging = find_ranges(found, options, (), lambda stage, done, total: None)
+    ranging = find_ranges(SharedSession(found), options, (), lambda stage, done, total: None)
     choice = choose_precision(found, lambda value: True)
     names = set(choice.tensors())
     shared, _ = share_scales(found, ranging.ranges)  # a range from a file is not widened

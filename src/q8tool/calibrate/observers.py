@@ -172,6 +172,9 @@ class Histogram:
             self._widen(width)
             self.counts += bin_counts(values, self.width)
             return
+        if width == self.width:
+            self.counts += counts
+            return
         counted = Histogram()
         counted.counts, counted.width = counts, width
         self.merge(counted)

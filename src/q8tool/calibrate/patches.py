@@ -1,7 +1,7 @@
 """Patches: what single results of a Conv, Gemm or MatMul are computed from.
 
-x (N, C, H, W) --chosen places--> (groups, places, C / groups * taps): rows that, times a row of the
-weights, give one result each.
+x (N, C, H, W) --chosen places--> (groups, C / groups * taps, places): columns that, times a row of
+the weights, give one result each.
 """
 
 import math
@@ -35,32 +35,31 @@ class Patches:
     automatic: str = ""
 
     def cut(self, x: Array, count: int, seed: int, outside: int = 0) -> Array:
-        """Rows at up to count places, spread over all; the same seed, the same places.
+        """Columns at up to count places, spread over all; the same seed, the same places.
 
         x  (N, C, ...) floats or codes; outside: what padding reads. Returns x's type, (groups,
-        places, inputs).
+        inputs, places).
         """
         random = np.random.default_rng(seed)
         if not self.kernel:
             rows = x.reshape(-1, x.shape[-1])
-            return rows[_places(random, len(rows), count)][None]
+            return rows[_places(random, len(rows), count)].T[None]
         begins, sizes = self._extent(x.shape[2:])
         places = _places(random, x.shape[0] * math.prod(sizes), count)
-        batch, *positions = np.unravel_index(places, (x.shape[0], *sizes))
+        index, *positions = np.unravel_index(places, (x.shape[0], *sizes))
         taps = np.indices(self.kernel).reshape(len(self.kernel), -1)
-        index, is_outside = [], np.zeros((len(places), taps.shape[1]), bool)
+        is_outside = np.zeros((taps.shape[1], len(places)), bool)
         for axis, size in enumerate(x.shape[2:]):
             steps = taps[axis] * self.dilations[axis] - begins[axis]
-            at = positions[axis][:, None] * self.strides[axis] + steps
+            at = positions[axis] * self.strides[axis] + steps[:, None]
             is_outside |= (at < 0) | (at >= size)
-            index.append(at.clip(0, size - 1))
-        found = x.transpose(0, *range(2, x.ndim), 1)[(batch[:, None], *index)]
-        found[is_outside] = outside
-        rows = found.transpose(2, 0, 1)  # (C, places, taps)
-        if x.shape[1] == self.groups:
-            return np.asarray(rows)
-        rows = rows.reshape(self.groups, -1, *rows.shape[1:]).transpose(0, 2, 1, 3)
-        return np.asarray(rows.reshape(self.groups, len(places), -1))
+            index = index * size + at.clip(0, size - 1)
+        # Channel by channel: what a channel's places read lies close together.
+        planes = x.swapaxes(0, 1).reshape(x.shape[1], -1)
+        found = planes.take(index, axis=1)  # (C, taps, places)
+        if is_outside.any():
+            found[:, is_outside] = outside
+        return found.reshape(self.groups, -1, len(places))
 
     def _extent(self, shape: tuple[int, ...]) -> tuple[list[int], list[int]]:
         """Padding before each dimension, and the number of results along it."""

@@ -37,11 +37,11 @@ __all__ = ["Twin", "refit"]
 
 # Results looked at in all samples together.
 PLACES = 1024
-# Codes are fitted at one of so many of them.
-FITTED_EVERY = 2
+# Codes are fitted at so many of them.
+FITTED = 512
 
 Array = NDArray[Any]
-Rows = NDArray[np.float32]
+Columns = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -77,36 +77,38 @@ def refit(
         patches = patches_of(twin.node)
         x = twin.node.inputs[0]
         if operator is not None and patches is not None and x is not None:
+            real = _real_weights(twin.node, patches.groups)
             [xs] = wanted.advance(x)
-            _fit(
-                twin.node,
-                operator,
-                _rows(patches, xs),
-                _dequantized_rows(patches, actual, operator),
-            )
+            columns = _columns(patches, xs)
+            means = _dequantized_means(patches, actual, operator)
+            _fit(operator, twin.node, real, columns, means)
             changes.append(Change("refit", node_label(twin.node), "fitted to the float results"))
         seen(done)
     return changes
 
 
-def _rows(patches: Patches, arrays: Sequence[Array]) -> Rows:
-    """(groups, places, inputs) at places that depend on the position of the sample only."""
+def _columns(patches: Patches, arrays: Sequence[Array]) -> Columns:
+    """(groups, inputs, places) at places that depend on the position of the sample only."""
     count = -(-PLACES // len(arrays))
     parts = [patches.cut(array, count, seed) for seed, array in enumerate(arrays)]
-    return np.concatenate(parts, axis=1, dtype=np.float32)
+    return np.concatenate(parts, axis=2, dtype=np.float32)
 
 
-def _dequantized_rows(patches: Patches, walk: Walk, operator: EightBitOperator) -> Rows:
-    """The same of the eight-bit model's input, in real units."""
+def _dequantized_means(
+    patches: Patches, walk: Walk, operator: EightBitOperator
+) -> NDArray[np.float64]:
+    """The eight-bit model's input, mean over the same places: (groups, inputs), real units."""
     varying = [value for value in operator.x if constant(value) is None]
     found = dict(zip(varying, walk.advance(*varying), strict=True))
     size = len(found[varying[0]])
     arrays, scales, zeros = (found.get(x) or [_known(x)] * size for x in operator.x)
-    count, parts = -(-PLACES // size), []
+    count, total, places = -(-PLACES // size), np.float64(0.0), 0
     for seed, (codes, scale, zero) in enumerate(zip(arrays, scales, zeros, strict=True)):
-        rows = patches.cut(codes, count, seed, int(zero)).astype(np.float32)
-        parts.append((rows - np.float32(zero)) * np.float32(scale))
-    return np.concatenate(parts, axis=1)
+        columns = patches.cut(codes, count, seed, int(zero))
+        here = columns.shape[2]
+        total = total + (columns.sum(axis=2, dtype=np.int64) - here * int(zero)) * float(scale)
+        places += here
+    return np.asarray(total / places)
 
 
 def _known(value: ir.Value) -> Array:
@@ -115,26 +117,34 @@ def _known(value: ir.Value) -> Array:
     return array
 
 
-def _fit(node: ir.Node, operator: EightBitOperator, x: Rows, q: Rows) -> None:
-    groups = len(x)
-    assert node.inputs[1] is not None
-    weights = _known(node.inputs[1])
-    factor = get_float(node, "alpha", 1.0) if node.op_type == "Gemm" else 1.0
-    real = weight_matrices(node, np.asarray(weights, np.float32), groups) * np.float32(factor)
-    codes = operator.codes()
+def _fit(
+    operator: EightBitOperator,
+    node: ir.Node,
+    real: Columns,
+    x: Columns,
+    q_mean: NDArray[np.float64],
+) -> None:
+    """real: the float weights, (groups, inputs, outputs); x: what they are multiplied with."""
+    codes, groups = operator.codes(), len(x)
     count = groups * real.shape[2]
     scale = np.broadcast_to(operator.scale.astype(np.float32).reshape(-1), (count,))
     scale = scale.reshape(groups, -1)
-    x_mean, q_mean = x.mean(axis=1, dtype=np.float64), q.mean(axis=1, dtype=np.float64)
-    x -= x_mean[:, None].astype(np.float32)
-    present = weight_matrices(operator.node, codes, groups)
-    fitted = present
+    x_mean = x.mean(axis=2, dtype=np.float64)
+    fitted = weight_matrices(operator.node, codes, groups)
     if operator.has_own_weights:
-        fitted = fitted_codes(real, scale, present, x[:, ::FITTED_EVERY])
+        centred = x[:, :, :: max(1, x.shape[2] // FITTED)] - x_mean[:, :, None].astype(np.float32)
+        fitted = fitted_codes(real, scale, fitted, centred)
         operator.set_codes(_in_layout(operator.node, fitted, codes.shape))
     wanted = np.einsum("gk,gkm->gm", x_mean, real)
     actual = np.einsum("gk,gkm->gm", q_mean, fitted * scale[:, None])
     operator.set_bias(float_bias(node, count) + (wanted - actual).reshape(-1))
+
+
+def _real_weights(node: ir.Node, groups: int) -> Columns:
+    assert node.inputs[1] is not None
+    weights = np.asarray(_known(node.inputs[1]), np.float32)
+    factor = get_float(node, "alpha", 1.0) if node.op_type == "Gemm" else 1.0
+    return weight_matrices(node, weights, groups) * np.float32(factor)
 
 
 def _in_layout(node: ir.Node, matrices: Array, shape: tuple[int, ...]) -> Array:

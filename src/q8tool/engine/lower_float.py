@@ -132,14 +132,17 @@ def lower_reduce(lowering: Lowering, node: Node) -> None:
             return
         given = np.arange(x.rank)
     axes = sorted(int(axis) % x.rank for axis in given.ravel())
-    is_spatial = x.rank in (3, 4, 5) and axes == list(range(2, x.rank))
+    is_spatial = x.rank in (3, 4, 5) and axes in (
+        [*range(2, x.rank)],
+        [0, *range(2, x.rank)],
+    )
     if node.op_type == "ReduceMean" and x.codes is not None:
         if lower_mean_of_codes(lowering, node, axes):
             return
         lowering.explain("no QuantizeLinear follows, or it is no pooling")
     layout = lowering.layout_of(x)
     tensor = lowering.form(x, layout)
-    # ONNX order of the result is that of memory only if nothing of the picture remains.
+    # ONNX order of the result is that of memory only if at most the channels remain of the picture.
     if layout is Layout.CHANNELS_LAST and not is_spatial and axes != list(range(x.rank)):
         layout = Layout.PLAIN
         tensor = lowering.form(x, layout)

@@ -1,4 +1,9 @@
-"""Preprocess: an RGB photo and a Spec become the input tensor."""
+"""Preprocess: an RGB photo and a Spec become the input tensor.
+
+photo --resized--> pixels, a quarter of the tensor's bytes --normalized--> tensor
+"""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +11,7 @@ from PIL import Image
 
 from q8tool.image.spec import Spec
 
-__all__ = ["to_tensor"]
+__all__ = ["normalized", "resized", "to_tensor"]
 
 # The share of the short side that the centre crop keeps: 224 of 256, as everybody evaluates.
 CROP = 0.875
@@ -17,15 +22,29 @@ def to_tensor(photo: Image.Image, spec: Spec) -> NDArray[np.float32]:
 
     photo: RGB. Bilinear with antialiasing. One-channel specs get the photo's brightness.
     """
-    pixels = np.asarray(_resized(photo, spec), np.float32)
+    return normalized(resized(photo, spec), spec)
+
+
+def resized(photo: Image.Image, spec: Spec) -> NDArray[np.uint8]:
+    """The pixels of an RGB photo that the spec's size and resize rule leave, (H, W, 3)."""
+    return np.array(_resized(photo, spec))
+
+
+def normalized(pixels: NDArray[np.uint8], spec: Spec) -> NDArray[np.float32]:
+    """What to_tensor makes of resized pixels."""
+    values: NDArray[Any] = pixels
     if len(spec.mean) == 1:
-        pixels = pixels @ np.asarray([[0.299], [0.587], [0.114]], np.float32)
+        values = values.astype(np.float32) @ np.asarray([[0.299], [0.587], [0.114]], np.float32)
     elif spec.channels == "BGR":
-        pixels = pixels[..., ::-1]
-    values = (pixels - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
+        values = values[..., ::-1]
+    shape: tuple[int, ...] = (-1,)
     if spec.layout == "NCHW":
-        values = values.transpose(2, 0, 1)
-    return np.ascontiguousarray(values[None], np.float32)
+        values, shape = values.transpose(2, 0, 1), (-1, 1, 1)
+    # Bytes move to their places four times as fast as floats.
+    tensor = np.ascontiguousarray(values[None]).astype(np.float32)
+    tensor -= np.asarray(spec.mean, np.float32).reshape(shape)
+    tensor /= np.asarray(spec.std, np.float32).reshape(shape)
+    return tensor
 
 
 def _resized(photo: Image.Image, spec: Spec) -> Image.Image:

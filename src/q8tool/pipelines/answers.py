@@ -25,6 +25,7 @@ from q8tool.model.probabilities import gives_probabilities
 from q8tool.numerics.compare import expected_agreement, sqnr_db, top1_agreement, top_k
 from q8tool.pipelines.agreement import first_run, random_feeds
 from q8tool.pipelines.progress import Progress, silent
+from q8tool.pipelines.shared_session import SharedSession, session_of
 
 __all__ = ["Accuracy", "Comparison", "Difference", "Referee", "Truth", "samples_hash"]
 
@@ -123,22 +124,23 @@ class Referee:
 
     def __init__(
         self,
-        reference: ir.Model | Session,
+        reference: ir.Model | Session | SharedSession,
         samples: SampleStream | None,
         threads: int | None = None,
         truth: Truth | None = None,
         progress: Progress = silent,
     ) -> None:
-        self._in_parts = isinstance(reference, ir.Model) and weight_bytes(reference) > LARGE
+        model = _model(reference)
+        self._in_parts = model is not None and weight_bytes(model) > LARGE
         self._threads = threads
-        runner = reference if self._in_parts else _session(reference, threads)
+        runner = reference if self._in_parts else session_of(reference, threads)
         self.is_random = samples is None or next(samples(), None) is None
         if self.is_random or samples is None:
-            assert isinstance(reference, ir.Model)
-            samples = _random_samples(reference, lambda source: self._run(runner, source)[0])
+            assert model is not None
+            samples = _random_samples(model, lambda source: self._run(runner, source)[0])
         self.samples = samples
         self._truth = truth or {}
-        self._are_probabilities = _gives_probabilities(runner)
+        self._are_probabilities = _gives_probabilities(reference)
         progress("running the float model", 0, 0)
         self._wanted, self._float_ms = self._run(runner, samples)
         self._other_ms = 0.0
@@ -148,7 +150,9 @@ class Referee:
         """A sample to time models with."""
         return next(self.samples())
 
-    def compare(self, model: ir.Model | Session, samples: SampleStream | None = None) -> Comparison:
+    def compare(
+        self, model: ir.Model | Session | SharedSession, samples: SampleStream | None = None
+    ) -> Comparison:
         """Runs the model on the same samples, or on these, which are the same photos.
 
         samples  under the same names, where the model takes its input in another form; not looked
@@ -175,17 +179,18 @@ class Referee:
         return (self._float_ms, self._other_ms) if self._in_parts else None
 
     def _run(
-        self, model: ir.Model | Session, samples: SampleStream
+        self, runner: ir.Model | Session | SharedSession, samples: SampleStream
     ) -> tuple[dict[str, Answer], float]:
         """Sample name -> outputs; and milliseconds of one run, 0 where nobody asks for them."""
-        if self._in_parts and isinstance(model, ir.Model):
+        model = _model(runner)
+        if self._in_parts and model is not None:
             chosen = list(samples())
             answers, milliseconds = run_in_parts(
                 model, [sample.feeds for sample in chosen], self._threads
             )
             names = [sample.name for sample in chosen]
             return dict(zip(names, answers, strict=True)), milliseconds
-        session = _session(model, self._threads)
+        session = session_of(runner, self._threads)
         return {sample.name: session.run(sample.feeds) for sample in samples()}, 0.0
 
     def _judged(
@@ -231,15 +236,20 @@ def samples_hash(samples: SampleStream) -> str:
     return digest.hexdigest()
 
 
-def _gives_probabilities(model: ir.Model | Session) -> bool:
+def _gives_probabilities(model: ir.Model | Session | SharedSession) -> bool:
     """Whether the first output holds probabilities."""
     if isinstance(model, Session):
         return model.outputs[0].name in model.probabilities
-    return gives_probabilities(model.graph.outputs[0])
+    graph_model = _model(model)
+    assert graph_model is not None
+    return gives_probabilities(graph_model.graph.outputs[0])
 
 
-def _session(model: ir.Model | Session, threads: int | None) -> Session:
-    return model if isinstance(model, Session) else Session(model, threads=threads)
+def _model(runner: ir.Model | Session | SharedSession) -> ir.Model | None:
+    """The model itself; a session has none any more."""
+    if isinstance(runner, SharedSession):
+        return runner.model
+    return None if isinstance(runner, Session) else runner
 
 
 def _random_samples(

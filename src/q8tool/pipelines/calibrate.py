@@ -22,6 +22,7 @@ from q8tool.pipelines.progress import Progress, silent
 from q8tool.pipelines.range_sources import observe_samples
 from q8tool.pipelines.rewriting import prepared
 from q8tool.pipelines.samples import PhotoSamples, Samples, load_arrays, open_photos
+from q8tool.pipelines.shared_session import SharedSession
 
 __all__ = ["MergeOptions", "Options", "Report", "merge", "run"]
 
@@ -103,6 +104,7 @@ def run(options: Options, progress: Progress = silent) -> Report:
     if is_quantized(original):
         raise InputError(f"{options.input_path}: is quantized already", "give the float model")
     model, _ = prepared(original)
+    shared = SharedSession(model, options.threads)
     graph = read_graph(model)
     refuse_unknown_operators(graph)
     samples: Samples
@@ -110,13 +112,13 @@ def run(options: Options, progress: Progress = silent) -> Report:
     if options.data is not None:
         samples = load_arrays(options.data, graph.inputs)
     else:
-        samples, spec = open_photos(model, graph.inputs, options.images, options.preprocessing)
+        samples, spec = open_photos(shared, graph.inputs, options.images, options.preprocessing)
     names = choose_precision(model, lambda value: True).tensors(delivered=True)
     if not names:
         raise InputError(f"{options.input_path}: nothing in it could become eight-bit")
     statistics, warnings = observe_samples(
-        model, samples, range(len(samples)), names, options.calibration, spec, options.threads,
-        progress,
+        shared, model, samples, range(len(samples)), names, options.calibration, spec,
+        options.threads, progress,
     )  # fmt: skip
     rules = None if spec is None else spec.spec.to_dict()
     content = RangesFile(statistics.ranges(), statistics, rules)

@@ -17,10 +17,11 @@ from q8tool.engine.session import Session
 from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import InputError, UsageError
 from q8tool.image.load import Image, load_photo
-from q8tool.image.preprocess import to_tensor
+from q8tool.image.preprocess import normalized, resized
 from q8tool.image.spec import PRESETS, Resize, Spec
 from q8tool.model import metadata
 from q8tool.pipelines.scores import probabilities
+from q8tool.pipelines.shared_session import SharedSession, session_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -35,6 +36,7 @@ __all__ = [
     "image_input",
     "layout_of",
     "photo_feeds",
+    "pixel_feeds",
     "stated_spec",
 ]
 
@@ -124,7 +126,7 @@ def _named_input(
 
 
 def choose_spec(
-    model: "ir.Model | Session",
+    model: "ir.Model | Session | SharedSession",
     info: TensorInfo,
     options: SpecOptions,
     photos: Sequence[Path],
@@ -160,7 +162,12 @@ def stated_spec(
 
 def photo_feeds(photo: Image, info: TensorInfo, spec: Spec) -> dict[str, NDArray[Any]]:
     """The photo as the model's input; as often as it takes photos at once."""
-    tensor = to_tensor(photo, spec).repeat(_batch(info), axis=0)
+    return pixel_feeds(resized(photo, spec), info, spec)
+
+
+def pixel_feeds(pixels: NDArray[np.uint8], info: TensorInfo, spec: Spec) -> dict[str, NDArray[Any]]:
+    """The same of a photo that was resized."""
+    tensor = normalized(pixels, spec).repeat(_batch(info), axis=0)
     if info.dtype.kind == "u":
         tensor = np.clip(np.rint(tensor), 0, 255)
     return {info.name: tensor.astype(info.dtype, copy=False)}
@@ -192,20 +199,24 @@ def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
 
 
 def _tried(
-    model: "ir.Model | Session", info: TensorInfo, spec: Spec, photos: Sequence[Path]
+    model: "ir.Model | Session | SharedSession",
+    info: TensorInfo,
+    spec: Spec,
+    photos: Sequence[Path],
 ) -> ChosenSpec:
     """The preset with the best score; the first, which most models want, unless clearly beaten."""
     pictures = _readable(photos)
     usual = next(iter(PRESETS))
     if len(pictures) < FEWEST_PHOTOS:
         return ChosenSpec(_with_flags(spec, SpecOptions(usual)), "assumed", usual)
-    session = model if isinstance(model, Session) else Session(model)
+    session = session_of(model)
+    pixels = [resized(picture, spec) for picture in pictures]
     output = session.outputs[0].name
     are_probabilities = output in session.probabilities
     scores = {}
     for preset in PRESETS:
         tried = _with_flags(spec, SpecOptions(preset))
-        answers = [session.run(photo_feeds(p, info, tried))[output] for p in pictures]
+        answers = [session.run(pixel_feeds(p, info, tried))[output] for p in pixels]
         rows = [_class_scores(first_of_batch(answer, info)) for answer in answers]
         scores[preset] = _score(rows, are_probabilities)
     best = max(scores, key=lambda preset: scores[preset])

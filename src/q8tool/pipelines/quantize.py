@@ -1,6 +1,6 @@
 """quantize: a float model becomes an eight-bit one, measured against the float one before saving.
 
-load -> prepare -> ranges (file, operators, photos; else at run time) -> equalize
+load -> prepare -> ranges (file, operators; photos, with channels equalized; else at run time)
 -> share scales -> rewrite (fewer layers until the drop is small enough) -> check
 -> compare on held-back samples -> time both -> note -> save -> report
 """
@@ -30,7 +30,6 @@ from q8tool.passes.raise_opset import OPSET_FOR_EIGHT_BIT
 from q8tool.passes.share_scales import share_scales
 from q8tool.pipelines.answers import Comparison, Referee, Truth
 from q8tool.pipelines.damage import Damage, measure_damage
-from q8tool.pipelines.equalizing import Equalized, equalized
 from q8tool.pipelines.fallback import Fallback, Goal, reach_goal
 from q8tool.pipelines.guard import refuse_slower, worries
 from q8tool.pipelines.layers import Layer, describe_layers
@@ -40,9 +39,9 @@ from q8tool.pipelines.progress import Progress, silent
 from q8tool.pipelines.provenance import claims_of, note_quantization, source_hash
 from q8tool.pipelines.quantize_report import Report
 from q8tool.pipelines.range_sources import RangeOptions, Ranging, find_ranges
-from q8tool.pipelines.refitting import refitting_with
 from q8tool.pipelines.rewriting import MODES, Form, Format, Mode, Rewritten, prepared, rewritten
 from q8tool.pipelines.samples import PhotoSamples
+from q8tool.pipelines.shared_session import SharedSession
 from q8tool.pipelines.timing import Timing, slowest_steps, time_models
 from q8tool.pipelines.truth import true_classes
 
@@ -132,12 +131,13 @@ class _Run:
         self._find_ranges()
         found, fallback = self._good_enough(self._written(frozenset()))
         check(found.model, str(self.options.output_path))
+        small = SharedSession(found.model, self.options.threads)
         referee = Referee(
-            self.float_model, self.ranging.held_back, self.options.threads, self.truth,
+            self.shared, self.ranging.held_back, self.options.threads, self.truth,
             self.progress,
         )  # fmt: skip
-        comparison = referee.compare(found.model)
-        timing = self._timing(found.model, referee)
+        comparison = referee.compare(small)
+        timing = self._timing(small, referee)
         self._note(found.model, comparison, referee)
         layers = self._layers(found, referee)
         written = io.save(found.model, self.options.output_path, force=self.options.force)
@@ -165,27 +165,21 @@ class _Run:
         A range that somebody gave is of the model as it is.
         """
         options, progress = self.options, self.progress
+        self.shared = SharedSession(self.float_model, options.threads)
         self.ranging = find_ranges(
-            self.float_model, _range_options(options, self.pixels), self.excluded, progress
+            self.shared, _range_options(options, self.pixels), self.excluded, progress
         )
         self.truth = _truth(self.original, options, self.ranging)
-        self.even = Equalized(self.float_model, self.ranging.ranges)
-        self.refitting = refitting_with(self.float_model, self.ranging, options.threads, progress)
-        may_change = self.is_eightbit and options.ranges is None
-        if self.refitting is not None and may_change:
-            self.even = equalized(
-                self.float_model, self.ranging, self.refitting, options.calibration
-            )
-            self.changes += self.even.changes
-        self.basis, self.ranges = self.even.model, self.even.ranges
-        if may_change:
+        self.changes += self.ranging.even.changes
+        self.basis, self.ranges = self.ranging.even.model, self.ranging.ranges
+        if self.is_eightbit and options.ranges is None:
             self.ranges, did = share_scales(self.basis, self.ranges, self.excluded)
             self.changes += did
 
     def _written(self, left_out: frozenset[str]) -> Rewritten:
         """The eight-bit model in which these nodes, too, are float."""
         return rewritten(
-            self.basis, self.form, self.ranges, self.excluded | left_out, self.refitting
+            self.basis, self.form, self.ranges, self.excluded | left_out, self.ranging.refitting
         )
 
     def _good_enough(self, first: Rewritten) -> tuple[Rewritten, Fallback | None]:
@@ -225,7 +219,7 @@ class _Run:
             self.options.threads, self.progress,
         )  # fmt: skip
 
-    def _timing(self, model: ir.Model, referee: Referee) -> Timing:
+    def _timing(self, small: SharedSession, referee: Referee) -> Timing:
         """Both models in turn. Raises SlowerError if the eight-bit one is, unless it may be."""
         options = self.options
         measured = referee.measured_times()
@@ -233,9 +227,9 @@ class _Run:
             # What was run in parts was timed then, and is not judged by it.
             return Timing(*measured, is_slower=False)
         feeds = referee.first.feeds
-        timing = time_models(self.float_model, model, feeds, options.threads)
+        timing = time_models(self.shared, small, feeds, options.threads)
         if timing.is_slower and self.is_eightbit and not options.allow_slower:
-            refuse_slower(timing, slowest_steps(model, feeds, options.threads))
+            refuse_slower(timing, slowest_steps(small.model, feeds, options.threads))
         return timing
 
     def _note(self, model: ir.Model, comparison: Comparison, referee: Referee) -> None:
@@ -244,8 +238,8 @@ class _Run:
         if self.folded is not None:
             claims["float_preprocess"] = self.folded.to_dict()
         note_quantization(model, self.options.mode, self.source, self.ranging, claims)
-        if self.even.scaled:
-            metadata.set_scaled_values(model, self.even.scaled)
+        if self.ranging.even.scaled:
+            metadata.set_scaled_values(model, self.ranging.even.scaled)
 
     def _layers(self, found: Rewritten, referee: Referee) -> list[Layer] | None:
         """What became of every operator, if --report wants it."""
@@ -345,6 +339,7 @@ def _range_options(options: Options, known: Ranges) -> RangeOptions:
         threads=options.threads,
         measures=options.mode not in ("weights", "weights-rounded"),
         delivered=options.mode == "round",
+        equalizes=options.mode == "eightbit",
     )
 
 

@@ -1,8 +1,8 @@
 """Ranges for quantize: what the file says, what operators say, what photos show.
 
---ranges FILE --------------+
---input-range, --preset ----+--> given --> known_ranges --> choose_precision
---images, --data -> collect-+
+--ranges FILE --------------------------+
+--input-range, --preset ----------------+--> given --> known_ranges --> choose_precision
+--images, --data -> equalize -> collect-+
 """
 
 import difflib
@@ -29,6 +29,7 @@ from q8tool.model.graph import constant, node_name
 from q8tool.numerics.level_range import level_range
 from q8tool.passes.choose_precision import choose_precision
 from q8tool.passes.known_ranges import known_ranges
+from q8tool.pipelines.equalizing import Equalized, equalized
 from q8tool.pipelines.preprocessing import (
     PICTURES,
     ChosenSpec,
@@ -37,8 +38,10 @@ from q8tool.pipelines.preprocessing import (
     stated_spec,
 )
 from q8tool.pipelines.progress import Progress
+from q8tool.pipelines.refitting import Refitting, refitting_with
 from q8tool.pipelines.samples import PhotoSamples, Samples, held_back, load_arrays, open_photos
 from q8tool.pipelines.sanity import Doubts, doubts_about_pixels
+from q8tool.pipelines.shared_session import SharedSession
 
 __all__ = ["RangeOptions", "Ranging", "find_ranges", "observe_samples"]
 
@@ -49,6 +52,8 @@ class RangeOptions:
 
     measures   whether samples are observed
     delivered  whether also the results that only float reads
+    equalizes  whether the model may be replaced by one with channels equalized, which is observed;
+               not where a file gives ranges: those are of the model as it is
     known      ranges that need not be measured, by value name
     """
 
@@ -61,6 +66,7 @@ class RangeOptions:
     threads: int | None = None
     measures: bool = True
     delivered: bool = False
+    equalizes: bool = False
     known: Ranges = field(default_factory=dict)
 
 
@@ -71,6 +77,8 @@ class Ranging:
     source     for people: "80 samples, weighted-mse"
     held_back  makes a fresh iterator over the samples that calibration did not see; None: no data
     samples    all of them; None: no data
+    refitting  with which of them weights can be fitted; None: no data, or too large a model
+    even       the model that the ranges are of
     skipped    (file, reason) of photos that could not be read
     warnings   what is strange about the samples
     """
@@ -80,6 +88,8 @@ class Ranging:
     preprocessing: ChosenSpec | None
     held_back: SampleStream | None
     samples: Samples | None
+    refitting: Refitting | None
+    even: Equalized
     skipped: list[tuple[str, str]]
     warnings: list[str]
 
@@ -94,12 +104,13 @@ class Ranging:
 
 
 def find_ranges(
-    model: ir.Model, options: RangeOptions, excluded: Collection[str], progress: Progress
+    shared: SharedSession, options: RangeOptions, excluded: Collection[str], progress: Progress
 ) -> Ranging:
     """All that can be known about the ranges of a prepared float model before run time.
 
     excluded  names of nodes that stay float, whose ranges are not needed
     """
+    model = shared.model
     if options.images and options.data is not None:
         raise UsageError("--images and --data exclude each other", "give one of them")
     graph = read_graph(model)
@@ -107,23 +118,35 @@ def find_ranges(
     inputs = graph.inputs
     given: Ranges = {**options.known, **_checked_inputs(options.input_ranges, inputs)}
     file = None if options.ranges is None else _of_model(model, options.ranges)
-    samples, spec = _samples(model, inputs, options, file)
+    samples, spec = _samples(shared, inputs, options, file)
     if spec is not None:
         levels = level_range(_pixel_levels(spec.spec))
         given.setdefault(image_input(inputs, types=PICTURES).name, levels)
+    refitting = refitting_with(model, samples, options.threads, progress)
+    even = Equalized(model)
     source, measured, warnings = "operators only, the rest at run time", Ranges(), list[str]()
     if file is not None:
         measured, source = file.ranges, "a ranges file"
     elif samples is not None and options.measures:
-        statistics, warnings = _measure(model, samples, spec, options, excluded, progress)
+        left_out = [node for node in model.graph if node_name(node) in excluded]
+        choice = choose_precision(model, lambda value: True, left_out)
+        if options.equalizes and refitting is not None:
+            even = equalized(model, refitting, choice.wanted)
+        names = [name for name in choice.tensors(options.delivered) if name not in given]
+        statistics, warnings = observe_samples(
+            shared, even.model, samples, held_back(len(samples))[0], names, options.method, spec,
+            options.threads, progress,
+        )  # fmt: skip
         measured = statistics.ranges()
         source = f"{statistics.samples} samples, {options.method}"
     return Ranging(
-        ranges=known_ranges(model, {**measured, **given}),
+        ranges=known_ranges(even.model, {**measured, **given}),
         source=source,
         preprocessing=spec,
         held_back=_compared(samples),
         samples=samples,
+        refitting=refitting,
+        even=even,
         skipped=_skipped(samples),
         warnings=warnings,
     )
@@ -149,7 +172,7 @@ def _skipped(samples: Samples | None) -> list[tuple[str, str]]:
 
 
 def _samples(
-    model: ir.Model,
+    shared: SharedSession,
     inputs: Sequence[TensorInfo],
     options: RangeOptions,
     file: RangesFile | None,
@@ -166,36 +189,18 @@ def _samples(
         if options.images:
             raise
         return None, None
-    spec, source = stated_spec(model, info, options.preprocessing)
+    spec, source = stated_spec(shared, info, options.preprocessing)
     chosen = None if source is None else ChosenSpec(spec, source)
     if chosen is None and file is not None and file.preprocess is not None:
         chosen = ChosenSpec(Spec.from_dict(file.preprocess), "ranges file")
     if not options.images:
         return None, chosen
-    return open_photos(model, inputs, options.images, options.preprocessing, chosen)
-
-
-def _measure(
-    model: ir.Model,
-    samples: Samples,
-    spec: ChosenSpec | None,
-    options: RangeOptions,
-    excluded: Collection[str],
-    progress: Progress,
-) -> tuple[Statistics, list[str]]:
-    """Observes what would be eight-bit if every range were known."""
-    left_out = [node for node in model.graph if node_name(node) in excluded]
-    choice = choose_precision(model, lambda value: True, left_out)
-    names = choice.tensors(options.delivered)
-    names = [name for name in names if name not in options.input_ranges]
-    indices = held_back(len(samples))[0]
-    return observe_samples(
-        model, samples, indices, names, options.method, spec, options.threads, progress
-    )
+    return open_photos(shared, inputs, options.images, options.preprocessing, chosen)
 
 
 def observe_samples(
-    model: ir.Model,
+    shared: SharedSession,
+    even_model: ir.Model,
     samples: Samples,
     indices: Sequence[int],
     names: Sequence[str],
@@ -206,8 +211,10 @@ def observe_samples(
 ) -> tuple[Statistics, list[str]]:
     """What the samples of these indices show of the named tensors, and what is strange about them.
 
-    spec  how photos became the samples; None for arrays
+    even_model  the model to observe: that of the session, or one with the same answers
+    spec        how photos became the samples; None for arrays
     """
+    model = shared.model
     inputs = read_graph(model).inputs
     stored = metadata.preprocess(model)
     limits = {}
@@ -222,11 +229,11 @@ def observe_samples(
         progress("calibrating", done, len(indices))
 
     passing = doubts.passing(samples.at(indices))
-    statistics = collect(model, passing, names, method, threads, seen)
+    statistics = collect(even_model, passing, names, method, threads, seen)
     warnings = doubts.found()
     spread = [indices[i] for i in np.random.default_rng(0).permutation(len(indices))]
     if len(inputs) == 1 and not warnings:
-        warnings += doubts_about_pixels(model, inputs[0], lambda: samples.at(spread), spec)
+        warnings += doubts_about_pixels(shared, inputs[0], lambda: samples.at(spread), spec)
     return statistics, warnings
 
 

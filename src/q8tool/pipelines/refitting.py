@@ -14,7 +14,6 @@ from q8tool.model.change import Change
 from q8tool.model.graph import weight_bytes
 from q8tool.passes.choose_precision import Choice
 from q8tool.pipelines.progress import Progress, silent
-from q8tool.pipelines.range_sources import Ranging
 from q8tool.pipelines.samples import Samples, held_back
 
 __all__ = ["Refitting", "find_twins", "refitting_with"]
@@ -49,15 +48,15 @@ class Refitting:
 
 
 def refitting_with(
-    model: ir.Model, ranging: Ranging, threads: int | None, progress: Progress
+    model: ir.Model, samples: Samples | None, threads: int | None, progress: Progress
 ) -> Refitting | None:
     """Samples that calibration sees, spread over all; None without any, and for huge models."""
-    if ranging.samples is None or weight_bytes(model) > LARGEST_MODEL:
+    if samples is None or weight_bytes(model) > LARGEST_MODEL:
         return None
-    indices = held_back(len(ranging.samples))[0]
+    indices = held_back(len(samples))[0]
     count = max(1, min(MOST_SAMPLES, len(indices), MEMORY // _bytes_between(model)))
     chosen = [indices[i * len(indices) // count] for i in range(count)]
-    return Refitting(ranging.samples, chosen, threads, progress)
+    return Refitting(samples, chosen, threads, progress)
 
 
 def find_twins(float_model: ir.Model, model: ir.Model, choice: Choice) -> list[Twin]:

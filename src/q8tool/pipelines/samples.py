@@ -17,6 +17,7 @@ from q8tool.calibrate.collect import Sample
 from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import InputError
 from q8tool.image.load import find_photos, load_photo
+from q8tool.image.preprocess import resized
 from q8tool.image.spec import Spec
 from q8tool.pipelines.preprocessing import (
     PICTURES,
@@ -24,13 +25,18 @@ from q8tool.pipelines.preprocessing import (
     SpecOptions,
     choose_spec,
     image_input,
-    photo_feeds,
+    pixel_feeds,
 )
+from q8tool.pipelines.shared_session import SharedSession
 
 __all__ = ["ArraySamples", "PhotoSamples", "Samples", "held_back", "load_arrays", "open_photos"]
 
 HELD_BACK_EVERY = 5
 HELD_BACK_MOST = 20
+# Bytes of pixels: 200 photos of 224 x 224. What is beyond is decoded again.
+MOST_KEPT = 32 << 20
+
+Pixels = NDArray[np.uint8]
 
 
 def held_back(count: int) -> tuple[list[int], list[int]]:
@@ -44,7 +50,7 @@ def held_back(count: int) -> tuple[list[int], list[int]]:
 
 @dataclass
 class PhotoSamples:
-    """Photos for one input, decoded when they are asked for.
+    """Photos for one input, decoded when they are asked for; then their pixels are kept.
 
     skipped  (file, reason) of those that failed
     """
@@ -53,6 +59,8 @@ class PhotoSamples:
     info: TensorInfo
     spec: Spec
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    _kept: dict[int, Pixels] = field(default_factory=dict, init=False, repr=False)
+    _bytes: int = field(default=0, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -60,15 +68,26 @@ class PhotoSamples:
     def at(self, indices: Sequence[int]) -> Iterator[Sample]:
         """The photos of these indices; those that cannot be decoded are noted and left out."""
         for index in indices:
-            path = self.paths[index]
-            try:
-                photo = load_photo(path)
-            except InputError as error:
-                note = (str(path), error.message.removeprefix(f"{path}: "))
-                if note not in self.skipped:
-                    self.skipped.append(note)
-                continue
-            yield Sample(str(path), photo_feeds(photo, self.info, self.spec))
+            pixels = self._pixels(index)
+            if pixels is not None:
+                feeds = pixel_feeds(pixels, self.info, self.spec)
+                yield Sample(str(self.paths[index]), feeds)
+
+    def _pixels(self, index: int) -> Pixels | None:
+        if index in self._kept:
+            return self._kept[index]
+        path = self.paths[index]
+        try:
+            pixels = resized(load_photo(path), self.spec)
+        except InputError as error:
+            note = (str(path), error.message.removeprefix(f"{path}: "))
+            if note not in self.skipped:
+                self.skipped.append(note)
+            return None
+        if self._bytes + pixels.nbytes <= MOST_KEPT:
+            self._kept[index] = pixels
+            self._bytes += pixels.nbytes
+        return pixels
 
     def refuse_unreadable(self) -> None:
         """Raises InputError if not a single photo can be decoded."""
@@ -98,7 +117,7 @@ Samples = PhotoSamples | ArraySamples
 
 
 def open_photos(
-    model: ir.Model,
+    model: ir.Model | SharedSession,
     inputs: Sequence[TensorInfo],
     images: Sequence[Path],
     options: SpecOptions,

@@ -8,9 +8,8 @@ NaN and infinity stop the calibration (calibrate/collect.py), as does a shape th
 (pipelines/samples.py).
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -18,16 +17,15 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from q8tool.calibrate.collect import Sample, SampleStream
-from q8tool.engine.session import Session
 from q8tool.engine.tensor_info import TensorInfo
 from q8tool.image.spec import PRESETS
 from q8tool.pipelines.preprocessing import CLEARLY, ChosenSpec, class_probabilities, layout_of
+from q8tool.pipelines.shared_session import SharedSession, session_of
 
 __all__ = ["Doubts", "doubts_about_pixels"]
 
 ASKED_ABOUT_COLOURS = 64
-ASKED_ABOUT_SCALE = 8
-FEWEST_ASKED = 8
+ASKED_AT_ONCE = 8
 # Floats that reach so far and are never negative are most likely pixels.
 LEAST_PIXEL = 50.0
 MOST_PIXEL = 255.0
@@ -53,18 +51,18 @@ class Doubts:
         self._limits = limits
         self._constant: dict[str, list[str]] = {}
         self._beyond: dict[str, list[str]] = {}
-        self._hashes: set[bytes] = set()
+        self._first: Sample | None = None
+        self._differ = False
         self._count = 0
 
     def passing(self, samples: Iterator[Sample]) -> Iterator[Sample]:
         """The samples themselves."""
         for sample in samples:
             self._count += 1
-            digest = hashlib.sha256()
             for name, array in sample.feeds.items():
-                digest.update(np.ascontiguousarray(array).data)
                 self._look(sample.name, name, array)
-            self._hashes.add(digest.digest())
+            self._first = self._first or sample
+            self._differ = self._differ or not _is_same(sample, self._first)
             yield sample
 
     def found(self) -> list[str]:
@@ -79,7 +77,7 @@ class Doubts:
             for name, names in self._beyond.items()
             for low, high in [self._limits[name]]
         ]
-        if self._count > 1 and len(self._hashes) == 1:
+        if self._count > 1 and not self._differ:
             lines.append(f"all {self._count} samples are the same")
         return lines
 
@@ -96,13 +94,20 @@ class Doubts:
                 self._beyond.setdefault(name, []).append(sample)
 
 
+def _is_same(sample: Sample, other: Sample) -> bool:
+    return all(np.array_equal(array, other.feeds[name]) for name, array in sample.feeds.items())
+
+
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
 
 
 def doubts_about_pixels(
-    model: ir.Model, info: TensorInfo, samples: SampleStream, spec: ChosenSpec | None
+    model: ir.Model | SharedSession,
+    info: TensorInfo,
+    samples: SampleStream,
+    spec: ChosenSpec | None,
 ) -> list[str]:
     """Asks the float model whether its only input, a picture, should be fed in another way.
 
@@ -112,10 +117,11 @@ def doubts_about_pixels(
     layout = layout_of(info)
     if layout is None or info.dtype != np.float32 or (spec and spec.source == "metadata"):
         return []
-    asked = [sample.feeds[info.name] for sample in islice(samples(), ASKED_ABOUT_COLOURS)]
+    stream = (sample.feeds[info.name] for sample in islice(samples(), ASKED_ABOUT_COLOURS))
+    asked = list(islice(stream, ASKED_AT_ONCE))
     if not asked:
         return []
-    session = Session(model)
+    session = session_of(model)
 
     def answers(inputs: Sequence[NDArray[Any]]) -> Probabilities | None:
         return class_probabilities(session, [{info.name: array} for array in inputs])
@@ -123,24 +129,30 @@ def doubts_about_pixels(
     axis = 1 if layout == "NCHW" else 3
     lines = []
     if spec is None or spec.source == "flags":
-        lines += _doubts_about_scale(info, asked[:ASKED_ABOUT_SCALE], answers, axis, spec)
-    if not lines and len(asked) >= FEWEST_ASKED and asked[0].shape[axis] == 3:
-        lines += _doubts_about_colours(info, asked, answers, axis)
+        lines += _doubts_about_scale(info, asked, answers, axis, spec)
+    if not lines and len(asked) == ASKED_AT_ONCE and asked[0].shape[axis] == 3:
+        lines += _doubts_about_colours(info, chain(asked, stream), answers, axis)
     return lines
 
 
 def _doubts_about_colours(
-    info: TensorInfo, asked: Sequence[NDArray[Any]], answers: Ask, axis: int
+    info: TensorInfo, asked: Iterator[NDArray[Any]], answers: Ask, axis: int
 ) -> list[str]:
-    usual = answers(asked)
-    turned = None if usual is None else answers([np.flip(array, axis) for array in asked])
-    if usual is None or turned is None:
+    """A few samples at a time, until they leave no room for a doubt."""
+    found: list[tuple[Probabilities, Probabilities]] = []
+    while some := list(islice(asked, ASKED_AT_ONCE)):
+        usual = answers(some)
+        turned = None if usual is None else answers([np.flip(array, axis) for array in some])
+        if usual is None or turned is None:
+            return []
+        found.append((usual, turned))
+        gain = np.concatenate([_entropies(one) - _entropies(other) for one, other in found])
+        error = STANDARD_ERRORS * float(gain.std(ddof=1)) / np.sqrt(len(gain))
+        if gain.mean() + error < LEAST_GAIN:
+            return []
+    if not gain.mean() > max(LEAST_GAIN, error):
         return []
-    gain = _entropies(usual) - _entropies(turned)
-    error = float(gain.std(ddof=1)) / np.sqrt(len(gain))
-    if not gain.mean() > max(LEAST_GAIN, STANDARD_ERRORS * error):
-        return []
-    before, after = usual.max(axis=1).mean(), turned.max(axis=1).mean()
+    before, after = (np.concatenate(rows).max(axis=1).mean() for rows in zip(*found, strict=True))
     return [
         f"input '{info.name}': the model is surer with red and blue exchanged ({after:.2f} instead "
         f"of {before:.2f} on average): it may want BGR"
