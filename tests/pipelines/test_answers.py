@@ -128,3 +128,33 @@ def test_inputs_with_different_numbers_of_samples(tmp_path: Path) -> None:
     other = TensorInfo("y", np.dtype(np.float32), (1, 3))
     with pytest.raises(InputError, match="numbers of samples differ"):
         load_arrays(tmp_path / "d.npz", [info(1, 3), other])
+
+
+def detector(shift: float) -> ir.Model:
+    """Scores of nine places; the four best places, best first, are the only output."""
+    text = """
+        g (float[1,9] x) => (float[1,4] best, int64[1,4] at) {
+            s = Add(x, k)  best, at = TopK(s, four)
+        }
+    """
+    return model(text, 13, k=f32([shift, *[0] * 8]), four=i64([4]))
+
+
+def test_a_choice_is_judged_by_what_it_is_made_from() -> None:
+    """Two scores that change places are no wrong answer."""
+    scores = [3.00, 3.01, 2.0, 2.5, 1.0, 0.0, 0.0, 0.0, 0.0]
+    found = compared(detector(0), detector(0.02), [scores])
+    assert found.equal is None
+    # 10 log10 of the squared scores over 0.02^2
+    assert found.sqnr_db == pytest.approx(
+        10 * np.log10(np.square(scores).sum() / 0.02**2), abs=0.01
+    )
+
+
+def test_models_that_choose_otherwise_are_compared_by_their_outputs() -> None:
+    other = "g (float[1,9] x) => (float[1,4] best, int64[1,4] at) { best, at = TopK(x, four) }"
+    scores = [9.0, 8.0, 7.0, 6.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    found = compared(detector(0), model(other, 13, four=i64([4])), [scores])
+    assert (found.equal, found.sqnr_db) == (1.0, np.inf)
+    turned = compared(model(other, 13, four=i64([4])), detector(0), [scores])
+    assert (turned.equal, turned.sqnr_db) == (1.0, np.inf)

@@ -22,6 +22,10 @@ class GatherElements(OpRun):
         return (np.take_along_axis(data[tuple(used)], places, along),)
 
 
+# Boxes of which overlaps are kept for all classes: their square is memory in bytes.
+_MOST_KEPT = 8192
+
+
 class NonMaxSuppression(OpRun):
     """Greedy suppression per class: best score first, boxes that overlap a better one go.
 
@@ -44,10 +48,13 @@ class NonMaxSuppression(OpRun):
         kept: list[tuple[int, int, int]] = []
         for batch, classes in enumerate(scores):
             corners = _corners(boxes[batch], bool(center_point_box))
-            for index, row in enumerate(classes):
-                order = np.argsort(-row, kind="stable")
-                best = _suppressed(corners, order[row[order] > lowest], limit, iou)
-                kept += [(batch, index, box) for box in best]
+            orders = [np.argsort(-row, kind="stable") for row in classes]
+            orders = [
+                order[row[order] > lowest] for order, row in zip(orders, classes, strict=True)
+            ]
+            overlaps = _Overlaps(corners, iou, is_asked_again=len(orders) > 1)
+            for index, order in enumerate(orders):
+                kept += [(batch, index, box) for box in _suppressed(overlaps, order, limit)]
         return (np.array(kept, np.int64).reshape(-1, 3),)
 
 
@@ -64,18 +71,43 @@ def _corners(boxes: Array, is_centered: bool) -> Array:
     return np.concatenate([np.minimum(first, second), np.maximum(first, second)], axis=1)
 
 
-def _suppressed(corners: Array, order: Array, limit: int, iou: float) -> list[int]:
+class _Overlaps:
+    """Which boxes overlap others by no more than a limit.
+
+    is_asked_again  whether several classes ask about the same boxes: answers are kept, if the
+                    boxes are few enough
+    """
+
+    def __init__(self, corners: Array, limit: float, *, is_asked_again: bool) -> None:
+        self._corners, self._limit = corners, limit
+        sides = corners[:, 2:] - corners[:, :2]
+        self._areas = sides[:, 0] * sides[:, 1]
+        self._keeps = is_asked_again and len(corners) <= _MOST_KEPT
+        self._found: dict[int, Array] = {}
+
+    def is_apart(self, box: int, others: Array) -> Array:
+        """For each of the others whether it may stay beside the box."""
+        if not self._keeps:
+            return np.asarray(self._share(box, others) <= self._limit)
+        if box not in self._found:
+            self._found[box] = self._share(box, slice(None)) <= self._limit
+        return np.asarray(self._found[box][others])
+
+    def _share(self, box: int, others: Array | slice) -> Array:
+        """Intersection over union."""
+        best, corners = self._corners[box], self._corners[others]
+        low, high = np.maximum(corners[:, :2], best[:2]), np.minimum(corners[:, 2:], best[2:])
+        common = np.clip(high - low, 0.0, None).prod(axis=1)
+        union = self._areas[others] + self._areas[box] - common
+        share = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+        return np.asarray(share)
+
+
+def _suppressed(overlaps: _Overlaps, order: Array, limit: int) -> list[int]:
     """Indices of the boxes that stay, best first."""
     kept: list[int] = []
-    sides = corners[:, 2:] - corners[:, :2]
-    areas = sides[:, 0] * sides[:, 1]
     while order.size and len(kept) < limit:
         best, order = int(order[0]), order[1:]
         kept.append(best)
-        low = np.maximum(corners[order, :2], corners[best, :2])
-        high = np.minimum(corners[order, 2:], corners[best, 2:])
-        common = np.clip(high - low, 0.0, None).prod(axis=1)
-        union = areas[order] + areas[best] - common
-        overlaps = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
-        order = order[overlaps <= iou]
+        order = order[overlaps.is_apart(best, order)]
     return kept

@@ -4,12 +4,13 @@
     other model --samples--> answers --Referee--> Comparison: agreement, noise, accuracy
 
 Without data the inputs are random, and the figures say how close the arithmetic is, not how good
-the labels are.
+the labels are. Outputs that are chosen, such as the boxes that NonMaxSuppression finds, say little
+of either: in their place is compared what both models choose from.
 """
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from q8tool.calibrate.collect import Sample, SampleStream
 from q8tool.engine.parts import LARGE, run_in_parts
 from q8tool.engine.session import Session
+from q8tool.model.chosen import Chosen, chosen_outputs
 from q8tool.model.graph import weight_bytes
 from q8tool.model.probabilities import gives_probabilities
 from q8tool.numerics.compare import expected_agreement, sqnr_db, top1_agreement, top_k
@@ -30,6 +32,7 @@ from q8tool.pipelines.shared_session import SharedSession, session_of
 __all__ = ["Accuracy", "Comparison", "Difference", "Referee", "Truth", "samples_hash"]
 
 RANDOM_SAMPLES = 2
+_NO_CHOICE = Chosen(frozenset(), {})
 
 Answer = Mapping[str, NDArray[Any]]
 Truth = Mapping[str, int]
@@ -142,7 +145,9 @@ class Referee:
         self._truth = truth or {}
         self._are_probabilities = _gives_probabilities(reference)
         progress("running the float model", 0, 0)
-        self._wanted, self._float_ms = self._run(runner, samples)
+        self._choice = _choice(reference) if not self._in_parts else _NO_CHOICE
+        observed = reference if self._choice.sources else runner
+        self._wanted, self._float_ms = self._run(observed, samples, self._choice)
         self._other_ms = 0.0
 
     @property
@@ -159,8 +164,12 @@ class Referee:
                  at where the input is random
         """
         chosen = self.samples if samples is None or self.is_random else samples
-        actual, self._other_ms = self._run(model, chosen)
-        pairs = {name: (self._wanted[name], actual[name]) for name in self._wanted}
+        choice = _choice(model) if self._choice.outputs else _NO_CHOICE
+        alike = choice.sources.keys() == self._choice.sources.keys()
+        actual, self._other_ms = self._run(model, chosen, choice if alike else _NO_CHOICE)
+        left_out = self._choice.outputs if alike else self._choice.sources.keys()
+        pairs = {name: (_without(self._wanted[name], left_out), actual[name])
+                 for name in self._wanted}  # fmt: skip
         each = {name: (_noise([pair]), _equal([pair])) for name, pair in pairs.items()}
         rows = _score_rows(list(pairs.values()))
         found = Comparison(
@@ -179,9 +188,15 @@ class Referee:
         return (self._float_ms, self._other_ms) if self._in_parts else None
 
     def _run(
-        self, runner: ir.Model | Session | SharedSession, samples: SampleStream
+        self,
+        runner: ir.Model | Session | SharedSession,
+        samples: SampleStream,
+        choice: Chosen = _NO_CHOICE,
     ) -> tuple[dict[str, Answer], float]:
-        """Sample name -> outputs; and milliseconds of one run, 0 where nobody asks for them."""
+        """Sample name -> outputs; and milliseconds of one run, 0 where nobody asks for them.
+
+        choice  of the model: what it is made from is among the outputs then
+        """
         model = _model(runner)
         if self._in_parts and model is not None:
             chosen = list(samples())
@@ -190,8 +205,16 @@ class Referee:
             )
             names = [sample.name for sample in chosen]
             return dict(zip(names, answers, strict=True)), milliseconds
-        session = session_of(runner, self._threads)
-        return {sample.name: session.run(sample.feeds) for sample in samples()}, 0.0
+        called = {name: key for key, name in choice.sources.items()}
+        if model is not None and called:
+            session = Session(model, threads=self._threads, observe=list(called))
+        else:
+            session = session_of(runner, self._threads)
+        by_sample: dict[str, Answer] = {}
+        for sample in samples():
+            found = session.run(sample.feeds)
+            by_sample[sample.name] = {called.get(name, name): found[name] for name in found}
+        return by_sample, 0.0
 
     def _judged(
         self,
@@ -250,6 +273,15 @@ def _model(runner: ir.Model | Session | SharedSession) -> ir.Model | None:
     if isinstance(runner, SharedSession):
         return runner.model
     return None if isinstance(runner, Session) else runner
+
+
+def _choice(runner: ir.Model | Session | SharedSession) -> Chosen:
+    model = _model(runner)
+    return _NO_CHOICE if model is None else chosen_outputs(model)
+
+
+def _without(answer: Answer, names: Collection[str]) -> Answer:
+    return {name: array for name, array in answer.items() if name not in names}
 
 
 def _random_samples(
