@@ -3,6 +3,7 @@
 samples --Session(watched model)--> ends, and counts per bin, of each tensor --observers--> ranges
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,13 +59,16 @@ def collect(
                 raise _not_finite(model, sample, name)
         results = session.run(sample.feeds)
         for name, observer in observers.items():
-            values, counts = np.asarray(sample.feeds.get(name, ()), np.float32), None
-            if name not in inputs:
-                values, counts = watch.values(name, results)
-            if values.size:
-                if not _is_finite(values):
+            if name in inputs:
+                values = np.asarray(sample.feeds.get(name, ()), np.float32)
+                if values.size:
+                    observer.update(values)
+                continue
+            found = watch.seen(name, results)
+            if found is not None:
+                if not (math.isfinite(found[0]) and math.isfinite(found[1])):
                     raise _not_finite(model, sample, name)
-                observer.update(values, counts)
+                observer.take(*found)
         count += 1
         seen()
     if count == 0:

@@ -57,11 +57,14 @@ CLIPPING_WEIGHT = 8.0
 class Observer(Protocol):
     """Takes the values of one tensor, one photo at a time, and names a range in the end."""
 
-    def update(self, values: NDArray[np.float32], counts: NDArray[np.int64] | None = None) -> None:
-        """Takes one photo's values: any shape, not empty, all finite.
+    def update(self, values: NDArray[np.float32]) -> None:
+        """Takes one photo's values: any shape, not empty, all finite."""
 
-        counts  of values that were counted elsewhere, numerics/histogram.py; their lowest and
-                highest, which give the width of the bins, are among `values` then
+    def take(self, low: float, high: float, counts: NDArray[np.int64] | None) -> None:
+        """Takes the lowest and the highest of one photo's values, which were looked at elsewhere.
+
+        counts  of them over the bins that these ends call for (numerics/histogram.py); None for
+                methods that need none
         """
 
     def range(self) -> tuple[float, float]:
@@ -95,10 +98,13 @@ class MinMax:
     def __init__(self) -> None:
         self._low, self._high = np.inf, -np.inf
 
-    def update(self, values: NDArray[np.float32], counts: NDArray[np.int64] | None = None) -> None:
+    def update(self, values: NDArray[np.float32]) -> None:
         """See Observer."""
-        self._low = min(self._low, float(values.min()))
-        self._high = max(self._high, float(values.max()))
+        self.take(float(values.min()), float(values.max()), None)
+
+    def take(self, low: float, high: float, counts: NDArray[np.int64] | None) -> None:
+        """See Observer."""
+        self._low, self._high = min(self._low, low), max(self._high, high)
 
     def range(self) -> tuple[float, float]:
         """See Observer."""
@@ -126,10 +132,14 @@ class PhotoPercentile:
         self._lows: list[float] = []
         self._highs: list[float] = []
 
-    def update(self, values: NDArray[np.float32], counts: NDArray[np.int64] | None = None) -> None:
+    def update(self, values: NDArray[np.float32]) -> None:
         """See Observer."""
-        self._lows.append(float(values.min()))
-        self._highs.append(float(values.max()))
+        self.take(float(values.min()), float(values.max()), None)
+
+    def take(self, low: float, high: float, counts: NDArray[np.int64] | None) -> None:
+        """See Observer."""
+        self._lows.append(low)
+        self._highs.append(high)
 
     def range(self) -> tuple[float, float]:
         """See Observer. The photo at rank round(count * 5 %) from either end."""
@@ -165,13 +175,14 @@ class Histogram:
         self.counts: NDArray[np.int64] = np.zeros(BINS, np.int64)
         self.width = 0.0
 
-    def update(self, values: NDArray[np.float32], counts: NDArray[np.int64] | None = None) -> None:
-        """Counts finite values of any shape, or takes what was counted of them (Observer)."""
-        width = bin_width(float(np.abs(values).max(initial=0.0)))
-        if counts is None:
-            self._widen(width)
-            self.counts += bin_counts(values, self.width)
-            return
+    def update(self, values: NDArray[np.float32]) -> None:
+        """Counts finite values of any shape."""
+        largest = float(np.abs(values).max(initial=0.0))
+        self.take(largest, bin_counts(values, bin_width(largest)))
+
+    def take(self, largest: float, counts: NDArray[np.int64]) -> None:
+        """Adds counts over the bins that a largest magnitude calls for."""
+        width = bin_width(largest)
         if width == self.width:
             self.counts += counts
             return
@@ -229,10 +240,16 @@ class _HistogramObserver:
         self._histogram = Histogram()
         self._ends = MinMax()
 
-    def update(self, values: NDArray[np.float32], counts: NDArray[np.int64] | None = None) -> None:
+    def update(self, values: NDArray[np.float32]) -> None:
         """See Observer."""
-        self._histogram.update(values, counts)
+        self._histogram.update(values)
         self._ends.update(values)
+
+    def take(self, low: float, high: float, counts: NDArray[np.int64] | None) -> None:
+        """See Observer."""
+        assert counts is not None
+        self._histogram.take(max(abs(low), abs(high)), counts)
+        self._ends.take(low, high, None)
 
     def merge(self, other: "_HistogramObserver") -> None:
         """See Observer."""

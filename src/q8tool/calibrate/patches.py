@@ -6,6 +6,7 @@ the weights, give one result each.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -40,29 +41,19 @@ class Patches:
         x  (N, C, ...) floats or codes; outside: what padding reads. Returns x's type, (groups,
         inputs, places).
         """
-        random = np.random.default_rng(seed)
         if not self.kernel:
             rows = x.reshape(-1, x.shape[-1])
-            return rows[_places(random, len(rows), count)].T[None]
-        begins, sizes = self._extent(x.shape[2:])
-        places = _places(random, x.shape[0] * math.prod(sizes), count)
-        index, *positions = np.unravel_index(places, (x.shape[0], *sizes))
-        taps = np.indices(self.kernel).reshape(len(self.kernel), -1)
-        is_outside = np.zeros((taps.shape[1], len(places)), bool)
-        for axis, size in enumerate(x.shape[2:]):
-            steps = taps[axis] * self.dilations[axis] - begins[axis]
-            at = positions[axis] * self.strides[axis] + steps[:, None]
-            is_outside |= (at < 0) | (at >= size)
-            index = index * size + at.clip(0, size - 1)
+            return rows[_places(len(rows), count, seed)].T[None]
+        index, is_outside = _reads(self, (x.shape[0], *x.shape[2:]), count, seed)
         # Channel by channel: what a channel's places read lies close together.
         planes = x.swapaxes(0, 1).reshape(x.shape[1], -1)
         found = planes.take(index, axis=1)  # (C, taps, places)
-        if is_outside.any():
+        if is_outside is not None:
             found[:, is_outside] = outside
-        return found.reshape(self.groups, -1, len(places))
+        return found.reshape(self.groups, -1, index.shape[1])
 
-    def _extent(self, shape: tuple[int, ...]) -> tuple[list[int], list[int]]:
-        """Padding before each dimension, and the number of results along it."""
+    def extent(self, shape: tuple[int, ...]) -> tuple[list[int], list[int]]:
+        """Padding before each dimension of a picture, and the number of results along it."""
         rank, before, sizes = len(shape), list[int](), list[int]()
         for axis, size in enumerate(shape):
             stride = self.strides[axis]
@@ -109,8 +100,30 @@ def _shape_of(weights: ir.Value) -> tuple[int, ...]:
     return array.shape
 
 
-def _places(random: np.random.Generator, total: int, count: int) -> NDArray[np.intp]:
+@lru_cache(maxsize=64)
+def _reads(
+    patches: Patches, shape: tuple[int, ...], count: int, seed: int
+) -> tuple[NDArray[np.intp], NDArray[np.bool_] | None]:
+    """Where in planes of this shape, (N, H, W), the chosen places read, (taps, places).
+
+    And which of it is padding; None for nothing. Kept for the other model's planes.
+    """
+    begins, sizes = patches.extent(shape[1:])
+    places = _places(shape[0] * math.prod(sizes), count, seed)
+    index, *positions = np.unravel_index(places, (shape[0], *sizes))
+    taps = np.indices(patches.kernel).reshape(len(patches.kernel), -1)
+    is_outside = np.zeros((taps.shape[1], len(places)), bool)
+    for axis, size in enumerate(shape[1:]):
+        steps = taps[axis] * patches.dilations[axis] - begins[axis]
+        at = positions[axis] * patches.strides[axis] + steps[:, None]
+        is_outside |= (at < 0) | (at >= size)
+        index = index * size + at.clip(0, size - 1)
+    return index, is_outside if is_outside.any() else None
+
+
+def _places(total: int, count: int, seed: int) -> NDArray[np.intp]:
     """One place in each of count equal parts of the total; all places where there are fewer."""
     if total <= count:
         return np.arange(total)
+    random = np.random.default_rng(seed)
     return np.asarray((np.arange(count) + random.random(count)) * (total / count), np.intp)

@@ -3,12 +3,13 @@
     advance("a")  the nodes that lead to a run, on every sample; a is kept
     ...           the caller changes the weights of what reads a
     advance("b")  continues from a
+    look([("a", cut), ("b", cut)])  the same in one piece; of a and b only what cut makes is kept
 
 Only values that nodes still to come will read are kept. DequantizeLinear runs again in every piece
 that reads it, so that codes are kept and not floats.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import onnx_ir as ir
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 from q8tool.engine.session import Session
 from q8tool.model.graph import constant, nodes_inside, values_read
 
-__all__ = ["Walk"]
+__all__ = ["Look", "Walk"]
 
 Array = NDArray[Any]
+Look = Callable[[Array, int], Array]
+"""Takes a value and the number of its sample."""
 
 
 class Walk:
@@ -50,8 +53,26 @@ class Walk:
         """Each wanted value on every sample."""
         missing = [value for value in wanted if value not in self._present]
         if missing:
-            self._run(missing)
+            self._run(missing, None)
         found = [self._present[value] for value in wanted]
+        self._drop()
+        return found
+
+    def look(self, wanted: Sequence[tuple[ir.Value, Look]]) -> list[list[Array]]:
+        """What each look makes of its value on every sample."""
+        found: list[list[Array]] = [[] for _ in wanted]
+        missing = [value for value, _ in wanted if value not in self._present]
+
+        def see(index: int, outputs: Mapping[str, Array]) -> None:
+            for (value, look), parts in zip(wanted, found, strict=True):
+                if value in missing:
+                    parts.append(look(outputs[value.name or ""], index))
+
+        for (value, look), parts in zip(wanted, found, strict=True):
+            if value not in missing:
+                parts += [look(array, index) for index, array in enumerate(self._present[value])]
+        if missing:
+            self._run(list(dict.fromkeys(missing)), see)
         self._drop()
         return found
 
@@ -59,24 +80,33 @@ class Walk:
         """Names of the values that are in memory."""
         return {value.name or "" for value in self._present}
 
-    def _run(self, wanted: list[ir.Value]) -> None:
-        """Runs what leads to the wanted values; keeps them and what nodes to come will read."""
+    def _run(
+        self, wanted: list[ir.Value], see: Callable[[int, Mapping[str, Array]], None] | None
+    ) -> None:
+        """Runs what leads to the wanted values; keeps what nodes to come will read.
+
+        see  is shown the number of each sample and its wanted values; None: they are kept
+        """
         nodes = self._nodes_before(wanted)
         read = dict.fromkeys(value for node in nodes for value in self._read(node))
         sources = [value for value in read if value in self._present]
         final = [node for node in nodes if not _is_repeated(node)]
         self._done.update(final)
         made = (value for node in final for value in node.outputs)
-        results = list(dict.fromkeys([*wanted, *(v for v in made if self._is_awaited(v))]))
+        kept = [value for value in made if self._is_awaited(value)]
+        kept = list(dict.fromkeys([*([] if see else wanted), *kept]))
+        results = list(dict.fromkeys([*wanted, *kept]))
         session = self._session(nodes, sources, results)
         names = [value.name or "" for value in results]
-        gathered: list[list[Array]] = [[] for _ in results]
+        gathered: list[list[Array]] = [[] for _ in kept]
         for index in range(self._count):
             feeds = {value.name or "": self._present[value][index] for value in sources}
             outputs = session.run(feeds, names)
-            for name, arrays in zip(names, gathered, strict=True):
-                arrays.append(outputs[name])
-        self._present.update(zip(results, gathered, strict=True))
+            for value, arrays in zip(kept, gathered, strict=True):
+                arrays.append(outputs[value.name or ""])
+            if see is not None:
+                see(index, outputs)
+        self._present.update(zip(kept, gathered, strict=True))
 
     def _nodes_before(self, wanted: list[ir.Value]) -> list[ir.Node]:
         """What must run for the wanted values, in graph order."""

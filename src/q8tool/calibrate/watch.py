@@ -7,6 +7,7 @@ These are nodes that are added to a copy of the model, so that they run inside i
 is there for NaN, which minima and maxima pass over.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,21 +37,22 @@ class Watched:
         """Names of the values that the session must return."""
         return [name for names in self.sources.values() for name in names]
 
-    def values(
+    def seen(
         self, tensor: str, results: Mapping[str, NDArray[Any]]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
-        """The tensor's extremes, and the counts that the method asks for (Observer.update).
+    ) -> tuple[float, float, NDArray[np.int64] | None] | None:
+        """The tensor's lowest and highest value, and the counts that the method asks for.
 
-        No extremes if the tensor is empty; a NaN among them if there is one in it.
+        None if the tensor is empty; NaN as both ends if there is one in it. What Observer.take
+        wants.
         """
-        ends, counts = self.sources[tensor][:3], self.sources[tensor][3:]
-        parts = (np.asarray(results[name], np.float32).ravel() for name in ends)
-        lowest, highest, total = parts
+        low, high, total = (results[name].item() for name in self.sources[tensor][:3])
         # The least of nothing is infinite, and above the greatest of nothing.
-        if lowest > highest:
-            return lowest[:0], None
-        values = np.concatenate([lowest, highest, total[np.isnan(total)]])
-        return values, results[counts[0]].sum(axis=0) if counts else None
+        if low > high:
+            return None
+        if math.isnan(total):
+            low = high = math.nan
+        counts = self.sources[tensor][3:]
+        return low, high, results[counts[0]].sum(axis=0) if counts else None
 
 
 def watched(model: ir.Model, names: Sequence[str], method: Method) -> Watched:

@@ -4,6 +4,7 @@ Bin i of BINS holds values in [(i - BINS / 2) * width, (i + 1 - BINS / 2) * widt
 widths nest, so that counts of different values add up exactly whatever their widths.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ def bin_width(largest: float) -> float:
     """The smallest power of two with which a value of this size still has a bin; 0 for 0."""
     if largest == 0.0:
         return 0.0
-    _, exponent = np.frexp(largest)
+    _, exponent = math.frexp(largest)
     # largest < 2^exponent, and BINS / 2 bins reach to BINS / 2 * width.
-    return float(2.0 ** (int(exponent) - int(np.log2(BINS // 2))))
+    return math.ldexp(2.0 / BINS, exponent)
 
 
 def bin_counts(values: NDArray[np.floating[Any]], width: float) -> NDArray[np.int64]:
