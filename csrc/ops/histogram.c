@@ -36,9 +36,12 @@ static double inverse_width(float low, float high)
 static void count(size_t n, const int32_t *bins, uint32_t (*counts)[BINS])
 {
     size_t i = 0;
-    for (; i + TABLES <= n; i += TABLES)
-        for (size_t table = 0; table < TABLES; table++)
-            counts[table][bins[i + table]]++;
+    for (; i + TABLES <= n; i += TABLES) { /* by hand: a loop over tables takes half as long again */
+        counts[0][bins[i]]++;
+        counts[1][bins[i + 1]]++;
+        counts[2][bins[i + 2]]++;
+        counts[3][bins[i + 3]]++;
+    }
     for (; i < n; i++)
         counts[0][bins[i]]++;
 }

@@ -66,16 +66,16 @@ def collect_channels(
     for sample in samples:
         results = session.run(sample.feeds, names)
         for name, outputs in watched.items():
-            *rows, size = (np.asarray(results[output], np.float64).ravel() for output in outputs)
+            *rows, shape = (np.asarray(results[output], np.float64).ravel() for output in outputs)
             low, high, sums, squares = rows
             if name not in kept:
                 kept[name] = Channels(low, high, np.zeros_like(sums), np.zeros_like(squares))
-            kept[name].update(low, high, sums, squares, int(size[0]) // max(1, len(low)))
+            kept[name].update(low, high, sums, squares, int(shape.prod()) // max(1, len(low)))
     return kept
 
 
 def _watch(model: ir.Model, axes: Mapping[str, int]) -> dict[str, list[str]]:
-    """Adds the reductions and the size of each tensor; their names."""
+    """Adds the reductions and the shape of each tensor; their names."""
     graph, names = model.graph, Names(model.graph)
     values = {value.name or "": value for node in graph for value in node.outputs}
     watched: dict[str, list[str]] = {}
@@ -84,10 +84,10 @@ def _watch(model: ir.Model, axes: Mapping[str, int]) -> dict[str, list[str]]:
         if shape is None:
             continue
         others = [other for other in range(len(shape)) if other != axis % len(shape)]
-        for op_type in (*_REDUCTIONS, "Size"):
+        for op_type in (*_REDUCTIONS, "Shape"):
             output = ir.Value(name=names.new(f"{name}/{op_type}"), type=values[name].type)
             node = ir.node(op_type, [values[name]], outputs=[output])
-            if op_type == "Size":
+            if op_type == "Shape":
                 output.type = ir.TensorType(ir.DataType.INT64)
             else:
                 _set_axes(graph, names, node, others)

@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
 
-from q8tool.numerics.histogram import BINS, bin_counts, bin_width
+from q8tool.numerics.histogram import SHAPE, bin_counts, bin_width
 from q8tool.ops.registry import OWN_DOMAIN
 
-__all__ = ["SHAPE", "Histogram"]
-
-SHAPE = (4, BINS)
+__all__ = ["Histogram"]
 
 
 class Histogram(OpRun):

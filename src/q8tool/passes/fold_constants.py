@@ -20,7 +20,6 @@ from q8tool.errors import InputError
 from q8tool.model import shapes
 from q8tool.model.change import Change
 from q8tool.model.graph import constant, get_int, make_initializer, node_label
-from q8tool.ops.host import HostOperator
 from q8tool.ops.registry import RANDOM_OPS
 
 __all__ = ["MAX_GROWTH", "fold_constants", "replace_by_constants"]
@@ -94,6 +93,8 @@ def _computed(model: ir.Model, node: ir.Node, max_growth: int) -> Arrays | None:
     if _expected_bytes(node, inputs) > allowed:
         return None
     try:
+        from q8tool.ops.host import HostOperator  # loads all of onnx.reference
+
         operator = HostOperator(
             ir.to_proto(node),
             [value.name or "" for value in named],

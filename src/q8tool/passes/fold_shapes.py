@@ -19,7 +19,6 @@ from q8tool.errors import InputError
 from q8tool.model import shapes
 from q8tool.model.change import Change
 from q8tool.model.graph import Names, constant, get_int, make_initializer, node_label
-from q8tool.ops.host import HostOperator
 from q8tool.passes.fold_constants import replace_by_constants
 
 __all__ = ["fold_shapes"]
@@ -164,6 +163,8 @@ class _Known:
             return None
         names = [value.name or "" for value in node.inputs if value is not None]
         try:
+            from q8tool.ops.host import HostOperator  # loads all of onnx.reference
+
             results = HostOperator(ir.to_proto(node), names, self._opsets).run(inputs)
         except InputError:
             return None

@@ -5,6 +5,7 @@ photos, and the one whose float answers say most about the photos, being confide
 taken. Which one, and why, stands in the report, and quantize stores it in the file.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -204,7 +205,10 @@ def _tried(
     spec: Spec,
     photos: Sequence[Path],
 ) -> ChosenSpec:
-    """The preset with the best score; the first, which most models want, unless clearly beaten."""
+    """The preset with the best score; the first, which most models want, unless clearly beaten.
+
+    The others are not tried where they cannot clearly beat it.
+    """
     pictures = _readable(photos)
     usual = next(iter(PRESETS))
     if len(pictures) < FEWEST_PHOTOS:
@@ -213,8 +217,12 @@ def _tried(
     pixels = [resized(picture, spec) for picture in pictures]
     output = session.outputs[0].name
     are_probabilities = output in session.probabilities
-    scores = {}
+    # No answers say more about so many photos than which of them it is: _score is at most that.
+    most = math.log(len(pixels))
+    scores: dict[str, float] = {}
     for preset in PRESETS:
+        if scores and CLEARLY * scores[usual] >= most:
+            break
         tried = _with_flags(spec, SpecOptions(preset))
         answers = [session.run(pixel_feeds(p, info, tried))[output] for p in pixels]
         rows = [_class_scores(first_of_batch(answer, info)) for answer in answers]
