@@ -55,6 +55,19 @@ def test_what_costs_more_than_a_rounding_stays() -> None:
     assert share_scales(residual(1), ranges) == (ranges, [])
 
 
+def test_what_is_read_again_counts_more() -> None:
+    """b0 is computed from c0: c0's rounding comes twice, and b0 is twice as large."""
+    ranges: Ranges = {"x": (-1.0, 1.0), "c0": (-1.0, 1.0), "b0": (-2.0, 2.0), "c1": (-2.1, 2.1)}
+    # Alone 2.1^2 - 1 + 2.1^2 - 2^2 = 3.82 would buy 2.1^2 = 4.41; c0 counts 1 + 2^2 times.
+    assert share_scales(residual(1), ranges) == (ranges, [])
+    apart = model(
+        "m (float[1,4,5,5] x, float[1,4,5,5] z) => (float[1,4,5,5] y) "
+        "{ c0 = Conv(x, w) b0 = Conv(z, w) c1 = Add(c0, b0) y = Conv(c1, w) }", w=W,
+    )  # fmt: skip
+    shared, _ = share_scales(apart, {**ranges, "z": (-1.0, 1.0)})
+    assert scale(shared, "c0") == scale(shared, "b0") == scale(ranges, "c1")
+
+
 def test_a_relu_behind_the_sum_keeps_its_zero_point() -> None:
     ranges: Ranges = {"x": (-1.0, 1.0), "c0": (-4.0, 4.0), "b0": (-4.0, 3.0), "c1": (0.0, 7.0)}
     shared, _ = share_scales(residual(1, "Relu"), ranges)
@@ -78,7 +91,7 @@ def test_ends_that_say_something_stay(changed: Ranges) -> None:
 
 
 def test_a_sum_that_stays_float_shares_nothing() -> None:
-    ranges: Ranges = {"x": (-1.0, 1.0), "c0": (-4.0, 4.0), "b0": (-4.0, 3.0), "c1": (-5.0, 5.0)}
+    ranges: Ranges = {"x": (-1.0, 1.0), "c0": (-5.0, 5.0), "b0": (-4.0, 4.0), "c1": (-5.0, 5.0)}
     before = residual(1)
     add = next(node for node in before.graph if node.op_type == "Add")
     add.name = "sum"

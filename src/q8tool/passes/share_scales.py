@@ -5,9 +5,11 @@
 
 On one grid c's codes are sums of a's and b's, shifted by zero points. Of three roundings two are
 left, a little coarser: with the scales above .21^2 + .24^2 + .27^2 = 0.175 becomes 2 x .27^2 =
-0.146. A chain of additions, a residual network's stage, is one group as long as that pays. And an
-engine that fuses the convolution and the addition and leaves out the rounding between them, as
-OpenVINO does, computes the same codes.
+0.146. A chain of additions, a residual network's stage, is one group as long as that pays: what b
+is computed from a brings a's rounding along, so that a counts 1 + (b's scale / a's)^2 times.
+
+And an engine that fuses the convolution and the addition and leaves out the rounding between them,
+as OpenVINO does, computes the same codes.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -29,15 +31,13 @@ _STEPS = 255
 
 @dataclass
 class _Group:
-    """Values of one scale; all but the exact ones, sums within the group, are rounded."""
+    """Values of one scale.
+
+    noise  of the values so far: roundings that reach it from within the group, in squared steps
+    """
 
     scale: float
-    names: list[str] = field(default_factory=list)
-    exact: int = 0
-
-    @property
-    def rounded(self) -> int:
-        return len(self.names) - self.exact
+    noise: dict[str, float] = field(default_factory=dict)
 
 
 def share_scales(
@@ -92,25 +92,45 @@ class _Groups:
         names = [self._source(value.name or "") for value in unit.inputs]
         if any(name in self._fixed or self._is_empty(name) for name in (*names, total)):
             return
-        parts = _distinct([self._of(name) for name in names])
-        own = self._of(total)
+        own = _Group(self._scale(total))
+        parts = [self._of(name) for name in names]
         scale = max(part.scale for part in (*parts, own))
-        rounded = sum(part.rounded for part in parts)
-        apart = sum(part.rounded * part.scale**2 for part in parts) + own.scale**2
-        if rounded * scale**2 >= apart:
+        reaching = [
+            self._of(name).noise[name] * self._paths(name, value, names)
+            for name, value in zip(names, unit.inputs, strict=True)
+        ]
+        coarser = [scale**2 - part.scale**2 for part in parts]
+        costs = sum(noise * more for noise, more in zip(reaching, coarser, strict=True))
+        if costs >= own.scale**2:
+            self._group[total] = _Group(own.scale, {total: 1.0})
             return
-        merged = _Group(scale, [], sum(part.exact for part in parts) + 1)
-        for part in (*parts, own):
-            merged.names += part.names
-        self._group.update(dict.fromkeys(merged.names, merged))
+        merged = _Group(scale)
+        for part in parts:
+            merged.noise.update(part.noise)
+        merged.noise[total] = sum(reaching)
+        self._group.update(dict.fromkeys(merged.noise, merged))
 
     def ranges(self) -> dict[str, Range]:
         """Of every value of a group with a sum: its range, as wide as 255 steps of the scale."""
         return {
             name: _widened(self._ranges[name], group.scale)
             for name, group in self._group.items()
-            if group.exact
+            if len(group.noise) > 1
         }
+
+    def _paths(self, name: str, value: ir.Value, names: Sequence[str]) -> float:
+        """How often a rounding of the value counts in the sum: once, and what it is computed to.
+
+        Who else reads it makes the sum's other inputs of it, as a rule: as large as those are.
+        """
+        is_read_again = len(list(value.uses())) > 1
+        others = [self._scale(other) for other in names if other != name]
+        more = sum((other / self._scale(name)) ** 2 for other in others)
+        return 1.0 + more if is_read_again else 1.0
+
+    def _scale(self, name: str) -> float:
+        """Of the value alone."""
+        return float(from_range(*self._ranges[name]).scale)
 
     def _source(self, name: str) -> str:
         while name in self._moved_from:
@@ -123,12 +143,8 @@ class _Groups:
 
     def _of(self, name: str) -> _Group:
         if name not in self._group:
-            self._group[name] = _Group(float(from_range(*self._ranges[name]).scale), [name])
+            self._group[name] = _Group(self._scale(name), {name: 1.0})
         return self._group[name]
-
-
-def _distinct(groups: Sequence[_Group]) -> list[_Group]:
-    return [one for at, one in enumerate(groups) if all(one is not two for two in groups[:at])]
 
 
 def _widened(ends: Range, scale: float) -> Range:
