@@ -133,6 +133,8 @@ _TYPES = {
     "U16S8": (QuantType.QUInt16, QuantType.QInt8),
     "S16S8": (QuantType.QInt16, QuantType.QInt8),
     "U16U16": (QuantType.QUInt16, QuantType.QUInt16),
+    "U8S4": (QuantType.QUInt8, QuantType.QInt4),
+    "U8U4": (QuantType.QUInt8, QuantType.QUInt4),
 }
 
 

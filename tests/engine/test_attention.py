@@ -5,6 +5,7 @@ import onnx_ir as ir
 import pytest
 
 from q8tool import Session
+from q8tool.errors import InputError
 from tests.engine.steps import kernels
 from tests.graphs import f32, i64, model, random, run
 
@@ -108,3 +109,14 @@ def test_values_that_a_caller_watches_stay() -> None:
     results = session.run(feeds)
     np.testing.assert_allclose(results["p"].sum(-1), 1, rtol=1e-5)
     np.testing.assert_allclose(results["y"], run(graph, **feeds)[0], rtol=0, atol=1e-5)
+
+
+def test_keys_that_are_fewer_than_their_shape_says() -> None:
+    """An exporter that traced one size writes it into a Reshape: other sizes are an error."""
+    body = """q = Reshape(x, open) k = Reshape(x, fixed) kt = Transpose<perm=[0,2,1]>(k)
+        s = MatMul(q, kt) p = Softmax(s) y = MatMul(p, k)"""
+    shapes = {"open": i64([1, -1, 8]), "fixed": i64([1, 4, 8])}
+    session = Session(model(f"g (float[n,8] x) => (float[1,m,8] y) {{ {body} }}", 17, **shapes))
+    assert session.run({"x": random(4, 8)})["y"].shape == (1, 4, 8)
+    with pytest.raises(InputError, match="Reshape"):
+        session.run({"x": random(3, 8)})

@@ -19,11 +19,12 @@ X = random(2, 5, 8)
 
 def model_of(
     op: str, inputs: dict[str, Array], weights: dict[str, Array], order: str, opset: int,
-    outputs: int = 1, kind: int = 1, rank: int | None = 3, **attributes: Any,
+    outputs: int = 1, kind: int = 1, rank: int | None = 3, counts: bool = False,
+    **attributes: Any,
 ) -> onnx.ModelProto:  # fmt: skip
-    """One node; "-" in the order is an input left out."""
+    """One node; "-" in the order is an input left out. counts: its second output is int32."""
     names = ["" if name == "-" else name for name in order.split()]
-    results = ["y", "", "", "sum"][:outputs]
+    results = ["y", "count"] if counts else ["y", "", "", "sum"][:outputs]
     node = helper.make_node(op, names, results, name="n", domain=DOMAIN, **attributes)
     values = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
@@ -31,6 +32,8 @@ def model_of(
     ]
     shape = None if rank is None else [None] * rank
     ends = [helper.make_tensor_value_info(name, kind, shape) for name in results if name]
+    if counts:
+        ends[1] = helper.make_tensor_value_info("count", onnx.TensorProto.INT32, [None])
     constants = [numpy_helper.from_array(np.asarray(a), name) for name, a in weights.items()]
     graph = helper.make_graph([node], "g", values, ends, constants)
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid(DOMAIN, 1)]
@@ -39,6 +42,10 @@ def model_of(
 
 NORM = {"gamma": random(8), "beta": random(8, seed=1), "bias": random(8, seed=2)}
 PRODUCT = {"w": random(8, 6), "c": random(6)}
+WORDS = i32([[1, 4, 7, 2, 9], [3, 3, 0, 9, 5]])
+EMBEDDING = {
+    "words": random(12, 8), "places": random(6, 8, seed=3), "kinds": random(2, 8, seed=4),
+}  # fmt: skip
 CODED = {"s": f32(0.1), "z": u8(30)}
 CASES: dict[str, tuple[Any, ...]] = {
     "Gelu": ("Gelu", {"x": X}, {}, "x"),
@@ -74,6 +81,22 @@ CASES: dict[str, tuple[Any, ...]] = {
     "Attention with a mask": (
         "Attention", {"x": X, "m": i32([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])},
         {"w": random(8, 24), "c": random(24)}, "x w c m", {"num_heads": 4},
+    ),
+    "Attention of the past": (
+        "Attention", {"x": X}, {"w": random(8, 24), "c": random(24)}, "x w c",
+        {"num_heads": 2, "unidirectional": 1},
+    ),
+    "Attention of so many": (
+        "Attention", {"x": X, "m": i32([3, 5])}, {"w": random(8, 24), "c": random(24)}, "x w c m",
+        {"num_heads": 2, "unidirectional": 1},
+    ),
+    "EmbedLayerNormalization": (
+        "EmbedLayerNormalization", {"x": WORDS, "t": WORDS % 2, "m": WORDS // 6},
+        {**EMBEDDING, **NORM}, "x t words places kinds gamma beta m", {"counts": True},
+    ),
+    "EmbedLayerNormalization of two": (
+        "EmbedLayerNormalization", {"x": WORDS}, {**EMBEDDING, **NORM},
+        "x - words places - gamma beta", {"counts": True},
     ),
     "QuantizeLinear": ("QuantizeLinear", {"x": X}, CODED, "x s z", {"kind": 2}),
     "QuantizeLinear of 16 bits": (
@@ -143,7 +166,7 @@ def test_recurrent_weights() -> None:
     ("op", "weights", "order", "attributes"),
     [
         ("Attention", {"w": random(8, 24), "c": random(24)}, "x w c",
-         {"num_heads": 2, "unidirectional": 1}),
+         {"num_heads": 2, "do_rotary": 1}),
         ("FusedGemm", PRODUCT, "x w c", {"activation": "Nobody"}),
         ("MatMulNBits", {"w": random(8, 6), "s": random(3)}, "x w s",
          {"N": 6, "K": 9, "bits": 4, "block_size": 16}),

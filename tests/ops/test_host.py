@@ -180,3 +180,21 @@ def test_loop_without_a_condition_stacks_what_it_scans(times: int) -> None:
     results = HostOperator(model.graph.node[0], ["m", "h"], {"": 13}).run(list(inputs.values()))
     for result, wanted in zip(results, expected, strict=True):
         np.testing.assert_array_equal(result, wanted)
+
+
+@pytest.mark.parametrize("aligned", [0, 1])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize(
+    ("mode", "opset"),
+    [("bilinear", 16), ("bicubic", 16), ("nearest", 16), ("linear", 20), ("cubic", 20)],
+)
+def test_grid_sample_under_its_old_and_new_names(
+    mode: str, opset: int, padding: str, aligned: int
+) -> None:
+    generator = np.random.default_rng(5)
+    inputs = {
+        "x": generator.standard_normal((2, 3, 5, 6), dtype=np.float32),
+        "grid": generator.uniform(-1.6, 1.6, (2, 4, 7, 2)).astype(np.float32),
+    }
+    attributes = {"mode": mode, "padding_mode": padding, "align_corners": aligned}
+    same_as_onnxruntime("GridSample", inputs, opset, **attributes)

@@ -16,6 +16,9 @@ JOINT = f"""a = MatMul(x, w3) b = Add(bias3, a) c = Reshape(b, three)
     d = Transpose<perm=[2,0,3,1,4]>(c)
     e, f, g = Split<axis=0>(d, ones) v = Squeeze(g, zero) k = Squeeze(e, zero) m = Squeeze(f, zero)
     h = Add(k, m) {HEAD} {TAIL} y = Add(o, bias2)"""
+FOUND = """heads2 = Constant<value = int64[4] {0, 7, 2, 3}>() """ + SINGLE.replace(
+    "heads)", "heads2)"
+)
 WEIGHTS: dict[str, Array] = {
     "w": random(5, 6), "bias": random(6) * 3, "w3": random(5, 18), "bias3": random(18) * 3,
     "w2": random(6, 4), "bias2": random(4), "heads": i64([0, 7, 2, 3]),
@@ -29,7 +32,7 @@ def attention(body: str, outputs: str = "float[n,7,4] y") -> ir.Model:
     return ir.from_proto(onnx.shape_inference.infer_shapes(found))
 
 
-@pytest.mark.parametrize("body", [SINGLE, JOINT])
+@pytest.mark.parametrize("body", [SINGLE, JOINT, FOUND])
 def test_same_answers_and_centered_values(body: str) -> None:
     graph = attention(body)
     before, feeds = graph.clone(), {"x": random(3, 7, 5), "q": random(3, 2, 7, 7, seed=1) * 4}

@@ -4,6 +4,7 @@ A value that exists as codes moves as codes and keeps its table; every other val
 type. Concat, which may bring different scales together, is in lower_concat.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -95,7 +96,9 @@ def constant_input(lowering: Lowering, node: Node, position: int, name: str) -> 
 
 def lower_view(lowering: Lowering, node: Node) -> None:
     """Reshape, Flatten, Squeeze, Unsqueeze: no step, only a name."""
-    shape = lowering.output(node).shape
+    shape, given = lowering.output(node).shape, lowering.input(node, 0).shape
+    if math.prod(shape) != math.prod(given):
+        raise Declined(f"{list(given)} has not as many entries as {list(shape)}")
     moved(lowering, node, lambda x, _: x.view(shape), [Layout.PLAIN], out_layout=Layout.PLAIN)
 
 

@@ -6,12 +6,19 @@
 The quantizer and the graph optimizer of onnxruntime write them. Both sides mean the same real
 numbers; results may differ by one code, as onnxruntime rounds on the way in some of them.
 Families: foreign_qlinear.py (eight-bit operators), foreign_integer.py (integer products with float
-results, packed weights), foreign_float.py (fused float operators).
+results), foreign_packed.py (weights of fewer bits), foreign_float.py (fused float operators),
+foreign_attention.py (attention and embeddings, of floats and of codes).
 """
 
 import onnx_ir as ir
 
-from q8tool.model import foreign_float, foreign_integer, foreign_qlinear
+from q8tool.model import (
+    foreign_attention,
+    foreign_float,
+    foreign_integer,
+    foreign_packed,
+    foreign_qlinear,
+)
 from q8tool.model.change import Change
 from q8tool.model.foreign_nodes import Replace, Replacement
 from q8tool.model.graph import Names, get_int
@@ -24,6 +31,8 @@ _REPLACE: dict[str, Replace] = {
     **foreign_qlinear.REPLACE,
     **foreign_integer.REPLACE,
     **foreign_float.REPLACE,
+    **foreign_packed.REPLACE,
+    **foreign_attention.REPLACE,
 }
 
 

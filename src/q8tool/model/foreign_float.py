@@ -6,9 +6,9 @@ import numpy as np
 import onnx_ir as ir
 
 from q8tool.model.foreign_nodes import Coded, Replace, Replacement, padded_inputs
-from q8tool.model.graph import get_float, get_int, get_ints, get_string
+from q8tool.model.graph import get_float, get_int, get_string
 
-__all__ = ["REPLACE"]
+__all__ = ["REPLACE", "layer_norm", "number"]
 
 # Attributes of the activation that follows a fused operator.
 _ACTIVATION = ("activation", "activation_params")
@@ -68,7 +68,7 @@ def _fused_matmul(new: Replacement, node: ir.Node) -> Coded | None:
         operands.append(value)
     result = new.one("MatMul", *operands)
     alpha = get_float(node, "alpha", 1.0)
-    return [result if alpha == 1 else new.one("Mul", result, _number(new, alpha))]
+    return [result if alpha == 1 else new.one("Mul", result, number(new, alpha))]
 
 
 def _gelu(new: Replacement, node: ir.Node) -> Coded:
@@ -76,9 +76,9 @@ def _gelu(new: Replacement, node: ir.Node) -> Coded:
     x = new.one("Add", *node.inputs) if node.op_type == "BiasGelu" else node.inputs[0]
     if new.opset >= 20:
         return [new.one("Gelu", x)]
-    bent = new.one("Erf", new.one("Div", x, _number(new, math.sqrt(2))))
-    twice = new.one("Mul", x, new.one("Add", bent, _number(new, 1.0)))
-    return [new.one("Mul", twice, _number(new, 0.5))]
+    bent = new.one("Erf", new.one("Div", x, number(new, math.sqrt(2))))
+    twice = new.one("Mul", x, new.one("Add", bent, number(new, 1.0)))
+    return [new.one("Mul", twice, number(new, 0.5))]
 
 
 def _fast_gelu(new: Replacement, node: ir.Node) -> Coded:
@@ -88,16 +88,16 @@ def _fast_gelu(new: Replacement, node: ir.Node) -> Coded:
     if new.opset >= 20:
         return [new.one("Gelu", x, approximate="tanh")]
     cube = new.one("Mul", new.one("Mul", x, x), x)
-    inner = new.one("Add", x, new.one("Mul", cube, _number(new, 0.044715)))
-    bent = new.one("Tanh", new.one("Mul", inner, _number(new, math.sqrt(2 / math.pi))))
-    twice = new.one("Mul", x, new.one("Add", bent, _number(new, 1.0)))
-    return [new.one("Mul", twice, _number(new, 0.5))]
+    inner = new.one("Add", x, new.one("Mul", cube, number(new, 0.044715)))
+    bent = new.one("Tanh", new.one("Mul", inner, number(new, math.sqrt(2 / math.pi))))
+    twice = new.one("Mul", x, new.one("Add", bent, number(new, 1.0)))
+    return [new.one("Mul", twice, number(new, 0.5))]
 
 
 def _quick_gelu(new: Replacement, node: ir.Node) -> Coded:
     """x * sigmoid(alpha x)."""
     x, alpha = node.inputs[0], get_float(node, "alpha", 1.702)
-    scaled = x if alpha == 1 else new.one("Mul", x, _number(new, alpha))
+    scaled = x if alpha == 1 else new.one("Mul", x, number(new, alpha))
     return [new.one("Mul", x, new.one("Sigmoid", scaled))]
 
 
@@ -109,11 +109,11 @@ def _skip_layer_norm(new: Replacement, node: ir.Node) -> Coded | None:
     total = new.one("Add", x, skip)
     if bias is not None:
         total = new.one("Add", total, bias)
-    result = _layer_norm(new, total, gamma, beta, get_float(node, "epsilon", 1e-12))
+    result = layer_norm(new, total, gamma, beta, get_float(node, "epsilon", 1e-12))
     return [result, None, None, total]
 
 
-def _layer_norm(
+def layer_norm(
     new: Replacement, x: ir.Value, gamma: ir.Value | None, beta: ir.Value | None, epsilon: float
 ) -> ir.Value:
     """Over the last axis; of primitives before the standard had it."""
@@ -121,67 +121,17 @@ def _layer_norm(
         return new.one("LayerNormalization", x, gamma, beta, axis=-1, epsilon=epsilon)
     centred = new.one("Sub", x, new.one("ReduceMean", x, axes=[-1]))
     variance = new.one("ReduceMean", new.one("Mul", centred, centred), axes=[-1])
-    spread = new.one("Sqrt", new.one("Add", variance, _number(new, epsilon)))
+    spread = new.one("Sqrt", new.one("Add", variance, number(new, epsilon)))
     result = new.one("Mul", new.one("Div", centred, spread), gamma)
     return result if beta is None else new.one("Add", result, beta)
 
 
-def _attention(new: Replacement, node: ir.Node) -> Coded | None:
-    """Self-attention of BERT: one product makes queries, keys and values; a mask of 0 and 1.
-
-    Those with a past, a bias of the scores or a causal mask stay.
-    """
-    x, weights, bias, mask, *rest = padded_inputs(node, 7)
-    width = None if weights is None or weights.shape is None else weights.shape[1]
-    heads = get_int(node, "num_heads", 0)
-    is_masked = mask is not None and mask.shape is not None and len(mask.shape) == 2
-    if (
-        any(value is not None for value in rest) or bias is None or len(node.outputs) > 1
-        or not isinstance(width, int) or heads < 1 or width % (3 * heads)
-        or (mask is not None and not is_masked) or get_int(node, "unidirectional", 0)
-        or get_ints(node, "qkv_hidden_sizes", []) or get_int(node, "do_rotary", 0)
-    ):  # fmt: skip
-        return None
-    hidden = width // 3
-    depth = hidden // heads
-    both = new.one("Add", new.one("MatMul", x, weights), bias)
-    shape = new.constant("heads", [0, 0, 3 * heads, depth])
-    moved = new.one("Transpose", new.one("Reshape", both, shape), perm=[0, 2, 1, 3])
-    query, key, value = _thirds(new, moved, heads)
-    scale = get_float(node, "scale", 0.0) or 1 / math.sqrt(depth)
-    scores = new.one("MatMul", query, new.one("Transpose", key, perm=[0, 1, 3, 2]))
-    scores = new.one("Mul", scores, _number(new, scale))
-    if mask is not None:
-        scores = new.one(
-            "Add", scores, _mask(new, mask, get_float(node, "mask_filter_value", -1e4))
-        )
-    seen = new.one("MatMul", new.one("Softmax", scores, axis=-1 if new.opset >= 13 else 3), value)
-    flat = new.constant("flat", [0, 0, hidden])
-    return [new.one("Reshape", new.one("Transpose", seen, perm=[0, 2, 1, 3]), flat)]
-
-
-def _thirds(new: Replacement, x: ir.Value, heads: int) -> list[ir.Value]:
-    """Equal parts of axis 1."""
-    if new.opset < 13:
-        return new.add("Split", [x], None, 3, axis=1, split=[heads] * 3)
-    return new.add("Split", [x, new.constant("parts", [heads] * 3)], None, 3, axis=1)
-
-
-def _mask(new: Replacement, mask: ir.Value, low: float) -> ir.Value:
-    """0 where the mask (batch, positions) is 1, low where it is 0; for scores of rank 4."""
-    real = new.one("Cast", mask, to=int(ir.DataType.FLOAT))
-    hidden = new.one("Mul", new.one("Sub", _number(new, 1.0), real), _number(new, low))
-    if new.opset < 13:
-        return new.one("Unsqueeze", hidden, axes=[1, 2])
-    return new.one("Unsqueeze", hidden, new.constant("axes", [1, 2]))
-
-
-def _number(new: Replacement, value: float) -> ir.Value:
+def number(new: Replacement, value: float) -> ir.Value:
+    """A float32 constant without dimensions."""
     return new.constant("number", np.float32(value))
 
 
 REPLACE: dict[str, Replace] = {
-    "Attention": _attention,
     "BiasGelu": _gelu,
     "FastGelu": _fast_gelu,
     "FusedConv": _fused_conv,

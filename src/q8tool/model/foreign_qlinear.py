@@ -25,6 +25,7 @@ _UNARY = {
 _BINARY = {"QLinearAdd": "Add", "QLinearMul": "Mul"}
 # onnx's types of eight-bit codes: others came into the standard's conversions with opset 21.
 _BYTES = frozenset({ir.DataType.UINT8, ir.DataType.INT8, ir.DataType.INT32})
+_NIBBLES = frozenset({ir.DataType.INT4, ir.DataType.UINT4})
 
 
 def _unary(new: Replacement, node: ir.Node) -> Coded:
@@ -79,16 +80,17 @@ def _concat(new: Replacement, node: ir.Node) -> Coded:
 
 
 def _gemm(new: Replacement, node: ir.Node) -> Coded | None:
-    """a, b, an int32 bias at the product of their scales, and perhaps the result's parameters."""
+    """a, b, an int32 bias at alpha times their scales, and perhaps the result's parameters."""
     inputs = padded_inputs(node, 9)
     a_scale, b_scale = constant(inputs[1]), constant(inputs[4])
-    if a_scale is None or b_scale is None or get_float(node, "alpha", 1.0) != 1.0:
+    if a_scale is None or b_scale is None:
         return None
     is_per_column = b_scale.size > 1
     axis = (0 if get_int(node, "transB", 0) else 1) if is_per_column else None
     operands = [new.real(inputs[:3]), new.real(inputs[3:6], axis)]
     if inputs[6] is not None:
-        scale = new.constant(f"{node.name}_bias_scale", np.float32(a_scale * b_scale))
+        alpha = get_float(node, "alpha", 1.0)
+        scale = new.constant(f"{node.name}_bias_scale", np.float32(alpha * a_scale * b_scale))
         operands.append(new.real([inputs[6], scale], 0 if is_per_column else None))
     result = new.one("Gemm", *operands, attributes=own_attributes(node))
     return [result] if inputs[7] is None else _coded(new, result, inputs[7:9])
@@ -125,12 +127,33 @@ def _dequantize(new: Replacement, node: ir.Node) -> Coded | None:
         attributes = own_attributes(node) if new.opset >= 13 else {}
         return [new.one("DequantizeLinear", codes, scale, zero_point, attributes=attributes)]
     steps = constant(scale)
+    if kind in _NIBBLES and (wide := _bytes(new, [codes, scale, zero_point])) is not None:
+        return [
+            new.real(
+                wide, get_int(node, "axis", 1) if steps is not None and steps.size > 1 else None
+            )
+        ]
     if steps is None or steps.size != 1:
         return None
     centred = new.one("Cast", codes, to=int(ir.DataType.FLOAT))
     if zero_point is not None:
         centred = new.one("Sub", centred, new.one("Cast", zero_point, to=int(ir.DataType.FLOAT)))
     return [new.one("Mul", centred, scale)]
+
+
+def _bytes(new: Replacement, coded: Coded) -> list[ir.Value | None] | None:
+    """Constant codes and zero point of four bits as codes of eight; None if they are computed."""
+    codes, scale, zero_point = coded
+    arrays = [constant(value) for value in (codes, zero_point)]
+    if arrays[0] is None or (arrays[1] is None and zero_point is not None):
+        return None
+    wide = np.int8 if codes is not None and codes.dtype == ir.DataType.INT4 else np.uint8
+    names = ("codes", "zero_point")
+    made = [
+        None if array is None else new.constant(name, array.astype(wide))
+        for name, array in zip(names, arrays, strict=True)
+    ]
+    return [made[0], scale, made[1]]
 
 
 REPLACE: dict[str, Replace] = {

@@ -23,6 +23,7 @@ from q8tool.ops.products import MatMulInteger, QLinearMatMul
 from q8tool.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
 from q8tool.ops.recurrent import GRU, LSTM, RNN
 from q8tool.ops.regular_expression import RegexFullMatch
+from q8tool.ops.sampling import GridSample
 from q8tool.ops.scatter import Scatter
 
 __all__ = ["HostOperator", "shared_operator"]
@@ -35,6 +36,7 @@ _OWN_OPERATORS: list[type[OpRun]] = [
     DynamicQuantizeLinear,
     GRU,
     GatherElements,
+    GridSample,
     Histogram,
     LSTM,
     Loop,

@@ -249,6 +249,8 @@ def _moved(
         opset_imports=model.graph.opset_imports, name=model.graph.name,
     )  # fmt: skip
     piece = view.clone()
+    for value in constants:  # those of Constant nodes have their numbers there
+        piece.initializers[value.name or ""].const_value = ir.Tensor(_array_of(value))
     piece.inputs[0].shape = ir.Shape(numbers.shape)
     session = Session(ir.Model(piece, ir_version=model.ir_version), threads=1)
     outputs = session.run({source.name or "": np.ascontiguousarray(numbers, np.float32)})
@@ -256,7 +258,11 @@ def _moved(
 
 
 def _constant_at(place: Place) -> NDArray[Any]:
-    array = constant(place[0].inputs[place[1]])
+    return _array_of(place[0].inputs[place[1]])
+
+
+def _array_of(value: ir.Value | None) -> NDArray[Any]:
+    array = constant(value)
     assert array is not None
     return array
 
