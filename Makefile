@@ -112,21 +112,28 @@ test-asan: build/asan/package .venv/.stamp ## the engine's Python tests under AS
 
 # setarch: see check-tsan.
 test-tsan: build/tsan/package .venv/.stamp ## eight threads, one session: under ThreadSanitizer
-	$$(setarch -R true 2>/dev/null && echo setarch -R) $(call sanitized,t) \
+	$$(setarch -R true 2>/dev/null && echo setarch -R) $(call sanitized,t) Q8_TESTS_LONG=1 \
 	    TSAN_OPTIONS=ignore_noninstrumented_modules=1 .venv/bin/python -m pytest \
 	    -p no:cacheprovider --timeout 6000 tests/engine/test_long_life.py -k eight_threads
 
+test-long: .venv/.stamp ## 10,000 sessions without growth, 8 threads with 1,000 runs each
+	Q8_TESTS_LONG=1 .venv/bin/python -m pytest --timeout 6000 tests/engine/test_long_life.py
+
 # Seconds for each fuzzer; what it finds stays in build/fuzz.
 FUZZ_SECONDS := 60
+# From nothing, libFuzzer takes an hour to plans of several steps: it begins with long noise.
+fuzz_seeds = from random import Random; from pathlib import Path; noise = Random(1); \
+	[Path("build/fuzz/seeds", str(n)).write_bytes(noise.randbytes(2048)) for n in range(1000)]
 fuzz: fuzz-plan fuzz-files ## every fuzzer for FUZZ_SECONDS each, 60 unless told
 
 fuzz-plan: ## hostile plans and kernels' drivers by libFuzzer, which learns from coverage
 	@if echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' | $(CLANG) -x c - \
 	    -fsanitize=fuzzer,address -o /dev/null 2>/dev/null; then \
 	    $(MAKE) --no-print-directory build/libfuzzer/fuzz_plan && \
-	    mkdir -p build/fuzz/plans && \
-	    build/libfuzzer/fuzz_plan build/fuzz/plans -max_len=2048 -timeout=10 -verbosity=0 \
-	        -print_final_stats=1 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/; \
+	    mkdir -p build/fuzz/plans build/fuzz/seeds && $(PYTHON) -c '$(fuzz_seeds)' && \
+	    build/libfuzzer/fuzz_plan build/fuzz/plans build/fuzz/seeds -max_len=2048 -len_control=0 \
+	        -timeout=10 -verbosity=0 -print_final_stats=1 -max_total_time=$(FUZZ_SECONDS) \
+	        -artifact_prefix=build/fuzz/; \
 	else \
 	    echo "fuzz-plan: skipped, $(CLANG) with libFuzzer is not installed"; \
 	fi
@@ -264,6 +271,6 @@ sdist-test: .venv/.stamp ## source archive -> clean environment without the dev 
 clean: ## everything built, but not .venv
 	rm -rf build dist src/*.egg-info src/q8tool/native/_q8.c src/q8tool/native/*.so .venv/.package
 
-.PHONY: help check check-clang check-arm check-asan check-tsan test-asan test-tsan check-symbols bench-kernels \
+.PHONY: help check check-clang check-arm check-asan check-tsan test-asan test-tsan test-long check-symbols bench-kernels \
 	fuzz fuzz-plan fuzz-files demo ext test lint docs bench check-text fmt wheel wheel-test \
 	arm-python check-arm-python test-arm-python sdist-test clean

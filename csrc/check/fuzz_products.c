@@ -1,4 +1,6 @@
 /* fuzz_products.c - random convolutions, pools and matrix products. */
+#include <string.h>
+
 #include "fuzz.h"
 
 /* Kernel, stride, pads and dilation of one axis, and the size that the result has. */
@@ -19,6 +21,12 @@ static axis random_axis(fuzz_case *c, int64_t size)
                        : 0;
     a.size = fuzz_bend64(c, room < 0 || a.stride < 1 ? 1 : room / a.stride + 1);
     return a;
+}
+
+/* Of a result whose pads leave the size as it is, but for the stride. */
+static int64_t same_size(int64_t size, int32_t stride)
+{
+    return size < 1 ? size : (size - 1) / stride + 1;
 }
 
 static void count_work(fuzz_case *c, axis h, axis w, int64_t depth, int y)
@@ -91,7 +99,7 @@ static void maybe_then_depthwise(fuzz_case *c, int x, const int64_t dims[4])
     const int32_t stride = fuzz_bend(c, fuzz_chance(c, 2) ? 1 : 2), pad = kernel / 2;
     if (kernel < 1 || kernel > 9 || stride < 1 || dims[3] < 1 || dims[3] > 4096)
         return;
-    int64_t y_dims[4] = {dims[0], (dims[1] - 1) / stride + 1, (dims[2] - 1) / stride + 1, dims[3]};
+    int64_t y_dims[4] = {dims[0], same_size(dims[1], stride), same_size(dims[2], stride), dims[3]};
     const int y = fuzz_new(c, Q8_F32, 4, y_dims);
     const axis taps = {.kernel = kernel};
     count_work(c, taps, taps, 1, y);
@@ -115,72 +123,140 @@ static void maybe_then_depthwise(fuzz_case *c, int x, const int64_t dims[4])
     q8_plan_find_channels(c->plan, fuzz_id(c, y), found[0], found[1], found[2]);
 }
 
-static void add_conv(fuzz_case *c, bool is_f32)
-{
-    static const int results[] = {Q8_U8, Q8_S32, Q8_F32};
-    int64_t dims[4];
-    fuzz_shape(c, 4, dims);
-    int32_t groups = fuzz_chance(c, 3) ? (int32_t)(dims[3] & 0xFFF) : 1;
-    if (fuzz_chance(c, 4) && dims[3] > 0 && dims[3] < 1000)
-        dims[3] *= groups = 2;
-    int64_t depth = groups > 0 && dims[3] >= 0 && dims[3] < INT32_MAX ? dims[3] / groups : 1;
-    int x = fuzz_new(c, is_f32 ? Q8_F32 : Q8_U8, 4, dims);
-    axis h = random_axis(c, dims[1]), w = random_axis(c, dims[2]);
-    int64_t per_group = 1 + fuzz_below(c, groups > 4 ? 3 : 40);
-    int64_t outputs = fuzz_bend64(c, groups * per_group);
-    int64_t y_dims[4] = {dims[0], h.size, w.size, outputs};
-    int y = fuzz_new(c, is_f32 ? Q8_F32 : results[fuzz_below(c, 3)], 4, y_dims);
-    count_work(c, h, w, depth, y);
+/* Sizes of a convolution's operands, and what the program provides for it. */
+typedef struct {
+    axis h, w;
+    int64_t dims[4], y_dims[4]; /* of x and y */
+    int32_t groups;
+    int x, y;
     void *weights;
-    if (!provide_weights(c, outputs, h, w, depth, is_f32 ? 4 : 1, &weights))
+} convolution;
+
+/* A picture and windows on it: any, or what special paths are for: each channel for itself, or
+ * plain products. */
+static convolution random_convolution(fuzz_case *c)
+{
+    convolution v = {.groups = 1};
+    fuzz_shape(c, 4, v.dims);
+    v.h = random_axis(c, v.dims[1]);
+    v.w = random_axis(c, v.dims[2]);
+    const uint32_t kind = fuzz_below(c, 6);
+    if (kind == 0) { /* pointwise */
+        v.h = (axis){.kernel = 1, .stride = 1, .dilation = 1, .size = v.dims[1]};
+        v.w = (axis){.kernel = 1, .stride = 1, .dilation = 1, .size = v.dims[2]};
+    } else if (kind <= 2) { /* depthwise */
+        v.groups = (int32_t)(v.dims[3] & 0xFFF);
+    } else if (kind == 3 && v.dims[3] > 0 && v.dims[3] < 1000) {
+        v.dims[3] *= v.groups = 2;
+    }
+    if (kind == 1) { /* of squares */
+        v.h.kernel = v.w.kernel = fuzz_chance(c, 2) ? 3 : 5;
+        v.h.stride = v.w.stride = fuzz_chance(c, 2) ? 1 : 2;
+        v.h.dilation = v.w.dilation = 1;
+        v.h.pad = v.w.pad = v.h.kernel / 2;
+        v.h.size = same_size(v.dims[1], v.h.stride);
+        v.w.size = same_size(v.dims[2], v.w.stride);
+    }
+    return v;
+}
+
+/* Tensors and weights; false if this program cannot provide them. */
+static bool provide_operands(fuzz_case *c, convolution *v, int type, int result)
+{
+    const int64_t *dims = v->dims;
+    const int64_t depth =
+        v->groups > 0 && dims[3] >= 0 && dims[3] < INT32_MAX ? dims[3] / v->groups : 1;
+    const int64_t per_group = 1 + fuzz_below(c, v->groups <= 4 ? 40 : fuzz_chance(c, 2) ? 3 : 1);
+    const int64_t y_dims[4] = {dims[0], v->h.size, v->w.size,
+                               fuzz_bend64(c, v->groups * per_group)};
+    memcpy(v->y_dims, y_dims, sizeof y_dims);
+    v->x = fuzz_new(c, type, 4, dims);
+    v->y = fuzz_new(c, result, 4, y_dims);
+    count_work(c, v->h, v->w, depth, v->y);
+    return provide_weights(c, y_dims[3], v->h, v->w, depth, type == Q8_F32 ? 4 : 1, &v->weights);
+}
+
+static void add_conv_f32(fuzz_case *c)
+{
+    convolution v = random_convolution(c);
+    if (!provide_operands(c, &v, Q8_F32, Q8_F32))
         return;
     /* ids, C, OC and groups belong to the weights that were provided: they stay as they are */
-    if (is_f32) {
-        q8_conv_f32 conv = {.x = x, .y = y, .kernel_h = h.kernel, .kernel_w = w.kernel,
-                            .stride_h = h.stride, .stride_w = w.stride, .pad_top = h.pad,
-                            .pad_left = w.pad, .dilation_h = h.dilation, .dilation_w = w.dilation,
-                            .groups = groups, .weights = weights,
-                            .bias = fuzz_chance(c, 2) ? fuzz_memory(c, outputs, 4) : NULL,
-                            .low = -fuzz_float(c), .high = fuzz_float(c)};
-        q8_plan_add_conv_f32(c->plan, fuzz_chance(c, 128) ? NULL : &conv);
-        fuzz_maybe_finish(c, y);
-        return;
-    }
-    int32_t *zero_points = fuzz_chance(c, 4) ? fuzz_memory(c, outputs, 4) : NULL;
+    q8_conv_f32 conv = {.x = v.x, .y = v.y, .kernel_h = v.h.kernel, .kernel_w = v.w.kernel,
+                        .stride_h = v.h.stride, .stride_w = v.w.stride, .pad_top = v.h.pad,
+                        .pad_left = v.w.pad, .dilation_h = v.h.dilation,
+                        .dilation_w = v.w.dilation, .groups = v.groups, .weights = v.weights,
+                        .bias = fuzz_chance(c, 2) ? fuzz_memory(c, v.y_dims[3], 4) : NULL,
+                        .low = -fuzz_float(c), .high = fuzz_float(c)};
+    q8_plan_add_conv_f32(c->plan, fuzz_chance(c, 128) ? NULL : &conv);
+    fuzz_maybe_finish(c, v.y);
+}
+
+/* What a convolution of codes may have on top: most combinations are refused, so one at a time is
+ * the rule. */
+static void add_extras(fuzz_case *c, const convolution *v, q8_conv *conv, q8_gate *gate,
+                       q8_addend *addend)
+{
+    const int64_t outputs = v->y_dims[3], gate_dims[4] = {v->dims[0], 1, 1, v->dims[3]};
+    const uint32_t chosen = fuzz_below(c, 12);
+    const bool has_all = chosen == 11;
+    if (has_all || chosen == 0)
+        conv->weight_zero_point = fuzz_memory(c, outputs, 4);
+    int32_t *zero_points = (int32_t *)(uintptr_t)conv->weight_zero_point;
     for (int64_t i = 0; zero_points && i < outputs; i++)
         zero_points[i] = fuzz_bend(c, (int32_t)(i % 384) - 128);
-    const int64_t gate_dims[4] = {dims[0], 1, 1, dims[3]};
-    const q8_gate gate = {.tensor = fuzz_id(c, fuzz_new(c, Q8_U8, 4, gate_dims)),
+    if (has_all || chosen == 1)
+        conv->x_scale_tensor = fuzz_id(c, fuzz_new(c, Q8_F32, 0, NULL));
+    if (has_all || chosen == 1 || chosen == 2)
+        conv->x_zero_point_tensor = fuzz_id(c, fuzz_new(c, Q8_U8, 0, NULL));
+    if (has_all || chosen == 3)
+        conv->residual = fuzz_id(c, fuzz_new(c, Q8_F32, 4, v->y_dims));
+    if (has_all || chosen == 4)
+        conv->table = fuzz_memory(c, 256, 1);
+    if (has_all || chosen == 5 || (chosen > 7 && v->h.kernel == 1)) {
+        *gate = (q8_gate){.tensor = fuzz_id(c, fuzz_new(c, Q8_U8, 4, gate_dims)),
                           .x_zero_point = fuzz_code(c), .zero_point = fuzz_code(c),
                           .low = fuzz_bend(c, 0), .high = fuzz_bend(c, 255),
                           .multiplier = fuzz_float(c)};
-    const q8_addend addend = {.tensor = fuzz_id(c, fuzz_new(c, Q8_U8, 4, y_dims)),
+        conv->gate = gate;
+    }
+    if (has_all || chosen == 6 || chosen == 7) {
+        *addend = (q8_addend){.tensor = fuzz_id(c, fuzz_new(c, Q8_U8, 4, v->y_dims)),
                               .a_zero_point = fuzz_code(c), .b_zero_point = fuzz_code(c),
                               .y_zero_point = fuzz_code(c), .y_low = fuzz_bend(c, 0),
                               .y_high = fuzz_bend(c, 255), .a_multiplier = fuzz_float(c),
                               .b_multiplier = fuzz_float(c)};
-    q8_conv conv = {.x = x, .y = y, .kernel_h = h.kernel, .kernel_w = w.kernel,
-                    .stride_h = h.stride, .stride_w = w.stride, .pad_top = h.pad,
-                    .pad_left = w.pad, .dilation_h = h.dilation, .dilation_w = w.dilation,
-                    .groups = groups, .weights = weights, .weight_zero_point = zero_points,
-                    .bias = fuzz_chance(c, 2) ? fuzz_memory(c, outputs, 4) : NULL,
-                    .x_zero_point = fuzz_code(c), .multiplier = random_multipliers(c, outputs),
+        conv->addend = addend;
+    }
+}
+
+static void add_conv(fuzz_case *c)
+{
+    static const int results[] = {Q8_U8, Q8_U8, Q8_S32, Q8_F32};
+    convolution v = random_convolution(c);
+    if (!provide_operands(c, &v, Q8_U8, results[fuzz_below(c, 4)]))
+        return;
+    q8_gate gate;
+    q8_addend addend;
+    q8_conv conv = {.x = v.x, .y = v.y, .kernel_h = v.h.kernel, .kernel_w = v.w.kernel,
+                    .stride_h = v.h.stride, .stride_w = v.w.stride, .pad_top = v.h.pad,
+                    .pad_left = v.w.pad, .dilation_h = v.h.dilation, .dilation_w = v.w.dilation,
+                    .groups = v.groups, .weights = v.weights,
+                    .bias = fuzz_chance(c, 2) ? fuzz_memory(c, v.y_dims[3], 4) : NULL,
+                    .x_zero_point = fuzz_code(c), .multiplier = random_multipliers(c, v.y_dims[3]),
                     .y_zero_point = fuzz_code(c), .y_low = fuzz_bend(c, 0),
                     .y_high = fuzz_bend(c, 255),
-                    .float_bias = fuzz_chance(c, 2) ? fuzz_memory(c, outputs, 4) : NULL,
+                    .float_bias = fuzz_chance(c, 2) ? fuzz_memory(c, v.y_dims[3], 4) : NULL,
                     .float_low = -fuzz_float(c), .float_high = fuzz_float(c),
-                    .x_scale_tensor = maybe_scalar(c, Q8_F32),
-                    .x_zero_point_tensor = maybe_scalar(c, Q8_U8),
-                    .y_scale = fuzz_float(c),
-                    .residual = fuzz_chance(c, 8) ? fuzz_id(c, fuzz_new(c, Q8_F32, 4, y_dims)) : -1,
-                    .table = fuzz_chance(c, 8) ? fuzz_memory(c, 256, 1) : NULL,
-                    .gate = fuzz_chance(c, h.kernel == 1 && w.kernel == 1 ? 2 : 32) ? &gate : NULL,
-                    .addend = fuzz_chance(c, 4) ? &addend : NULL};
+                    .x_scale_tensor = -1, .x_zero_point_tensor = -1, .y_scale = fuzz_float(c),
+                    .residual = -1};
+    if (fuzz_chance(c, 2))
+        add_extras(c, &v, &conv, &gate, &addend);
     q8_plan_add_conv(c->plan, fuzz_chance(c, 128) ? NULL : &conv);
-    if (y < 0 || c->tensors[y].dtype != Q8_F32)
+    if (v.y < 0 || c->tensors[v.y].dtype != Q8_F32)
         return;
-    fuzz_maybe_finish(c, y);
-    maybe_then_depthwise(c, y, y_dims);
+    fuzz_maybe_finish(c, v.y);
+    maybe_then_depthwise(c, v.y, v.y_dims);
 }
 
 static void add_matmul(fuzz_case *c, bool is_f32)
@@ -272,8 +348,10 @@ void fuzz_add_product(fuzz_case *c)
         add_pool(c);
     else if (chosen > 6)
         add_attention(c);
-    else if (chosen < 5)
-        add_conv(c, chosen == 4);
+    else if (chosen == 4)
+        add_conv_f32(c);
+    else if (chosen < 4)
+        add_conv(c);
     else
         add_matmul(c, chosen == 6);
 }

@@ -18,7 +18,8 @@ from tests.build import quantized_model
 from tests.engine.cases import CODE_CASES
 
 CASE = next(case for case in CODE_CASES if case.name == "residual")
-CALLERS, RUNS, CYCLES, ROUNDS = 8, 40, 60, 4
+IS_LONG = "Q8_TESTS_LONG" in os.environ
+CALLERS, RUNS, CYCLES, ROUNDS = 8, 1000 if IS_LONG else 40, 60, 4
 # A sanitizer keeps what was freed and reserves terabytes of addresses.
 MEASURES_MEMORY = pytest.mark.skipif(
     not Path("/proc/self/statm").exists() or "Q8_TESTS_SANITIZED" in os.environ,
@@ -68,6 +69,18 @@ def test_sessions_come_and_go_without_growth() -> None:
             Session(model, threads=2).run(CASE.inputs)
         grown.append(pages() - before)
     assert min(grown) * resource.getpagesize() <= 4096 * CYCLES
+
+
+@MEASURES_MEMORY
+@pytest.mark.skipif(not IS_LONG, reason="make test-long has the time")
+def test_ten_thousand_sessions_take_no_more_than_the_first_thousand() -> None:
+    model = quantized_model(CASE, "uint8")
+    counts = []
+    for cycles in (1000, 10_000):
+        for _ in range(cycles):
+            Session(model, threads=2).run(CASE.inputs)
+        counts.append(pages())
+    assert counts[1] <= 1.01 * counts[0]
 
 
 def child_of_fork(used: Session, expected: bytes) -> None:
