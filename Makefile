@@ -132,7 +132,7 @@ fuzz-plan: ## hostile plans and kernels' drivers by libFuzzer, which learns from
 	    $(MAKE) --no-print-directory build/libfuzzer/fuzz_plan && \
 	    mkdir -p build/fuzz/plans build/fuzz/seeds && $(PYTHON) -c '$(fuzz_seeds)' && \
 	    build/libfuzzer/fuzz_plan build/fuzz/plans build/fuzz/seeds -max_len=2048 -len_control=0 \
-	        -timeout=10 -verbosity=0 -print_final_stats=1 -max_total_time=$(FUZZ_SECONDS) \
+	        -timeout=60 -verbosity=0 -print_final_stats=1 -max_total_time=$(FUZZ_SECONDS) \
 	        -artifact_prefix=build/fuzz/; \
 	else \
 	    echo "fuzz-plan: skipped, $(CLANG) with libFuzzer is not installed"; \

@@ -197,7 +197,7 @@ static void try_case(fuzz_case *c)
     int64_t arena = fuzz_bend64(c, c->arena_used);
     if (arena > 64 * MOST_ELEMENTS)
         c->is_too_large = true;
-    if (!c->is_too_large && q8_plan_finish(c->plan, arena) == Q8_OK && c->work < 1e8)
+    if (!c->is_too_large && q8_plan_finish(c->plan, arena) == Q8_OK && c->work < 2e7)
         run_plan(c);
     if (fuzz_chance(c, 16)) /* too late */
         fuzz_add_step(c);
