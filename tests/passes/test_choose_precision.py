@@ -210,3 +210,35 @@ def test_gates_that_are_no_function_of_one_element_keep_their_codes(gate: str) -
     choice = chosen(graph_of(f"a = Conv(x, w) {gate} y = Conv(t, w)"))
     assert "t" in forms(choice)
     assert len(next(u for u in choice.units if u.output.name == "t").activations) == 2
+
+
+def test_what_scales_floats_is_rounded_once_behind_it() -> None:
+    """A group normalization: its scale and bias are arithmetic of floats that nobody rounded."""
+    text = """
+        g (float[1,4,6] x) => (float[1,3,6] y) {
+            parts = Reshape(x, groups)  n = InstanceNormalization(parts, ones, zeros)
+            whole = Reshape(n, shape)  scaled = Mul(whole, gamma)  shifted = Add(scaled, beta)
+            y = Conv(shifted, w)
+        }
+    """
+    weights = {
+        "groups": i64([1, 2, -1]), "shape": i64([1, 4, 6]),
+        "ones": f32([1, 1]), "zeros": f32([0, 0]),
+        "gamma": random(4, 1), "beta": random(4, 1, seed=1), "w": random(3, 4, 1),
+    }  # fmt: skip
+    choice = choose_precision(model(text, 13, **weights), lambda value: True)
+    assert [unit.node.op_type for unit in choice.units] == ["Conv"]
+    assert choice.tensors() == ["shifted"]
+    reasons = {node.op_type: reason for node, reason in choice.kept}
+    assert "rounded once" in reasons["Add"]
+
+
+def test_what_scales_codes_stays_eight_bit() -> None:
+    text = """
+        g (float[1,4,6] x) => (float[1,3,6] y) {
+            c = Conv(x, v)  scaled = Mul(c, gamma)  y = Conv(scaled, w)
+        }
+    """
+    weights = {"gamma": random(4, 1), "v": random(4, 4, 1), "w": random(3, 4, 1)}
+    choice = choose_precision(model(text, 13, **weights), lambda value: True)
+    assert [unit.node.op_type for unit in choice.units] == ["Conv", "Mul", "Conv"]

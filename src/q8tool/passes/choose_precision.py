@@ -156,6 +156,8 @@ def _unit(
         return UNREAD
     if kind == "same" and _picks_from_floats(node):
         return "it picks a part of floats: that part is rounded, by its own range"
+    if kind == "binary" and _scales_floats(node):
+        return "it scales or shifts floats: they are rounded once, behind it"
     if not inputs_known or (kind != "same" and not is_known(unit.output)):
         return "a range is not known before run time"
     return unit
@@ -170,12 +172,32 @@ def _picks_from_floats(node: ir.Node) -> bool:
     if node.op_type not in ("Gather", "Slice") or x is None or x.shape is None or y.shape is None:
         return False
     sizes = [math.prod(d for d in shape if isinstance(d, int)) for shape in (x.shape, y.shape)]
-    source = x.producer()
-    while source is not None and _quantization(source) == "same" and source.inputs[0] is not None:
-        source = source.inputs[0].producer()
+    source = _maker(x)
     if source is None or _quantization(source) != "none":
         return False
     return sizes[1] < sizes[0] and one_input(source, lambda other: False) is None
+
+
+def _scales_floats(node: ir.Node) -> bool:
+    """True for arithmetic of a constant and of what no eight-bit operator can deliver.
+
+    A group normalization's scale and bias, say: each would be a rounding more.
+    """
+    varying = [value for value in node.inputs if value is not None and constant(value) is None]
+    source = _maker(varying[0]) if len(varying) == 1 and len(node.inputs) > 1 else None
+    if source is None:
+        return False
+    if _quantization(source) == "binary":
+        return _scales_floats(source)
+    return _quantization(source) == "none" and one_input(source, lambda other: False) is None
+
+
+def _maker(value: ir.Value) -> ir.Node | None:
+    """Who computes the value, seen through data movement; None for the graph's inputs."""
+    node = value.producer()
+    while node is not None and _quantization(node) == "same" and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    return node
 
 
 def _quantization(node: ir.Node) -> Quantization:
