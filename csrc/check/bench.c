@@ -55,8 +55,8 @@ static double gemm(const q8_kernels *kernels, size_t taps, size_t k)
     q8_gemm_job job = {.m = table->most_rows, .n = table->nr, .taps = taps, .k = k,
                        .a = (const uint8_t *const *)data.code_rows, .a_step = table->most_rows,
                        .b = data.b,
-                       .bias = data.acc, .multiplier = data.multiplier, .high = 255, .c = data.y,
-                       .c_step = table->nr};
+                       .bias = data.acc, .multiplier = data.multiplier, .is_near = 1, .high = 255,
+                       .c = data.y, .c_step = table->nr};
     table->tile(&job);
     return 2.0 * (double)(table->most_rows * table->nr * taps * k);
 }

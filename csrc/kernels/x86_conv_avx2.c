@@ -65,6 +65,7 @@ X86_INLINE __m256i dot_32(__m256i sum, __m256i x, weights_32_bytes w)
 #define BYTES 32
 #define FLOATS __m256
 #define WEIGHTS weights_32_bytes
+#define WIDENS_CODES
 #include "x86_conv.inc"
 
 static void depthwise(const q8_depthwise_job *job)

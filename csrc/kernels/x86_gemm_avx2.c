@@ -9,6 +9,7 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include "requant.h"
 #include "target.h"
 #include "x86_inline.h"
 
@@ -114,6 +115,7 @@ const q8_gemm_table q8_gemm_avx2 = {
     .kr = 2,
     .weight_bytes = 2,
     .flips_a = 0,
+    .takes_mantissas = 1,
     .tile = tile,
 };
 

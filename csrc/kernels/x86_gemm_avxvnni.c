@@ -7,6 +7,7 @@
 #if defined(__x86_64__) && Q8_HAVE_AVXVNNI
 #include <immintrin.h>
 
+#include "requant.h"
 #include "target.h"
 #include "x86_inline.h"
 
@@ -56,6 +57,7 @@ const q8_gemm_table q8_gemm_avxvnni = {
     .weight_bytes = 1,
     .fetch_jobs = FETCH_JOBS,
     .flips_a = 0,
+    .takes_mantissas = 1,
     .tile = tile,
 };
 
