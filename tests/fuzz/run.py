@@ -6,12 +6,11 @@ number and printed; the exit code is then 1.
 
 import argparse
 import os
-import shutil
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -53,12 +52,16 @@ def try_case(name: str, number: int, made: dict[str, bytes]) -> Answer:
 
 
 def _case(name: str, number: int, made: dict[str, bytes]) -> tuple[int, int]:
-    path, run = _damaged(name, number, made)
-    return run(), path.stat().st_size
+    ending, data, random = _damaged(name, number, made)
+    path = Path(f"case{ending}")
+    path.write_bytes(data)
+    return TARGETS[name].run(path, random), len(data)
 
 
-def _damaged(name: str, number: int, made: dict[str, bytes]) -> tuple[Path, Callable[[], int]]:
-    """The damaged file of a case, and what reads it."""
+def _damaged(
+    name: str, number: int, made: dict[str, bytes]
+) -> tuple[str, bytes, np.random.Generator]:
+    """How the damaged file of a case ends, what is in it, and chance for what comes then."""
     target: Target = TARGETS[name]
     random = np.random.default_rng([number, *name.encode()])
     names = sorted(target.seeds)
@@ -66,9 +69,7 @@ def _damaged(name: str, number: int, made: dict[str, bytes]) -> tuple[Path, Call
     key = f"{name}/{chosen}"
     if key not in made:
         made[key] = target.seeds[chosen]()
-    path = Path(f"case{Path(chosen).suffix}")
-    path.write_bytes(target.damage(random, made[key]))
-    return path, lambda: target.run(path, random)
+    return Path(chosen).suffix, target.damage(random, made[key]), random
 
 
 def main() -> int:
@@ -103,9 +104,9 @@ def _fuzz(name: str, first: int, count: int, seconds: float, keep: Path | None) 
                     print(f"{name} case {number}: {answer.finding}", flush=True)
                 findings[answer.finding] += 1
                 if keep:
-                    path, _ = _damaged(name, number, made)
+                    ending, data, _ = _damaged(name, number, made)
                     keep.mkdir(parents=True, exist_ok=True)
-                    shutil.copy(path, keep / f"{name}-{number}{path.suffix}")
+                    (keep / f"{name}-{number}{ending}").write_bytes(data)
         number += 1
     counts = ", ".join(f"{times} with code {code}" for code, times in sorted(codes.items()))
     print(f"{name}: {number - first} cases: {counts}; {findings.total()} findings", flush=True)

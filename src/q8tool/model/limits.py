@@ -1,9 +1,11 @@
 """Limits: sizes that no tensor of a usable model exceeds, however it is read."""
 
 import functools
+import math
 import os
+from collections.abc import Sequence
 
-__all__ = ["FREE_BYTES", "MOST_DIMENSIONS", "MOST_ELEMENTS", "most_bytes"]
+__all__ = ["FREE_BYTES", "MOST_DIMENSIONS", "MOST_ELEMENTS", "is_absurd", "most_bytes"]
 
 MOST_ELEMENTS = 2**40
 # numpy 1 has no more; numpy 2 has 64.
@@ -13,6 +15,15 @@ FREE_BYTES = 128_000_000
 # A picture of three channels becomes hundreds of channels at most; who has large pictures has a
 # model that computes much of them.
 _GROWTH = 1000
+
+
+def is_absurd(dims: Sequence[int]) -> bool:
+    """Whether no tensor can have these dimensions. Empty ones do not make up for others."""
+    return (
+        len(dims) > MOST_DIMENSIONS
+        or min(dims, default=0) < 0
+        or math.prod(max(dim, 1) for dim in dims) > MOST_ELEMENTS
+    )
 
 
 def most_bytes(nbytes: int) -> int:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from q8tool.model.limits import MOST_DIMENSIONS, MOST_ELEMENTS
+from q8tool.model.limits import is_absurd
 from q8tool.model.open_file import OpenFile
 from q8tool.model.schema_table import NEWEST_IR_VERSION, NEWEST_OPSET
 from q8tool.model.schemas import is_regular, schema
@@ -266,8 +266,7 @@ def _tensor(
     _require(kind in _TYPES and (place is not None) + bool(numbers) + bool(floats) <= 1)
     dtype, shape = np.dtype(_TYPES[kind]), tuple(dims)
     elements = math.prod(shape)
-    _require(min(dims, default=0) >= 0 and elements <= MOST_ELEMENTS)
-    _require(len(dims) <= MOST_DIMENSIONS)
+    _require(not is_absurd(dims))
     if place is None:
         _require(elements == len(numbers) + len(floats))
         array = np.asarray(numbers or floats, dtype).reshape(shape)
@@ -310,8 +309,7 @@ def _type(data: bytes) -> tuple[np.dtype[Any], tuple[int | str | None, ...]]:
                 _require(all(place[:2] == (1, LENGTH) for place in places))
                 dims = [_dim(data[a:b]) for _, _, a, b in places]
     _require(is_shaped and elements in _TYPES)
-    _require(math.prod(d for d in dims if isinstance(d, int)) <= MOST_ELEMENTS)
-    _require(len(dims) <= MOST_DIMENSIONS)
+    _require(not is_absurd([d if isinstance(d, int) else 1 for d in dims]))
     return np.dtype(_TYPES[elements]), tuple(dims)
 
 

@@ -7,7 +7,7 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from q8tool.model.limits import MOST_DIMENSIONS, MOST_ELEMENTS
+from q8tool.model.limits import is_absurd
 
 __all__ = [
     "absurd_value",
@@ -113,9 +113,7 @@ def _is_long(shape: ir.Shape | None) -> bool:
 
 
 def _is_absurd(shape: ir.Shape | None) -> bool:
-    sizes = [dim for dim in shape or () if isinstance(dim, int)]
-    is_deep = shape is not None and len(shape) > MOST_DIMENSIONS
-    return is_deep or any(size < 0 for size in sizes) or math.prod(sizes) > MOST_ELEMENTS
+    return is_absurd([dim if isinstance(dim, int) else 1 for dim in shape or ()])
 
 
 def _computed(model: ir.Model) -> Iterator[ir.Value]:
