@@ -75,16 +75,22 @@ static size_t pack_rows_fast(const q8_gemm_table *table, size_t columns, size_t 
     return k / 4 * 4;
 }
 
+/* Of a column this much is read at once: the lines of the panel that it goes to stay near. */
+#define LINE 64
+
 /* Whole sixteens of K and whole fours of columns whose weights are neighbours. */
 static size_t pack_columns_fast(const q8_gemm_table *table, size_t columns, size_t k,
                                 const int8_t *w, size_t column_step, int flip, uint8_t *panel)
 {
-    const size_t step_bytes = table->nr * 4;
-    for (size_t column = 0; column < columns; column += 4)
-        for (size_t first = 0; first < k / 16 * 16; first += 16)
-            q8_interleave_columns(w + column * column_step + first, column_step, flip,
-                                  panel + first / 4 * step_bytes + column * 4, step_bytes);
-    return k / 16 * 16;
+    const size_t step_bytes = table->nr * 4, whole = k / 16 * 16;
+    for (size_t line = 0; line < whole; line += LINE) {
+        const size_t end = line + LINE < whole ? line + LINE : whole;
+        for (size_t column = 0; column < columns; column += 4)
+            for (size_t first = line; first < end; first += 16)
+                q8_interleave_columns(w + column * column_step + first, column_step, flip,
+                                      panel + first / 4 * step_bytes + column * 4, step_bytes);
+    }
+    return whole;
 }
 
 #endif
@@ -152,6 +158,25 @@ static void add_sums(size_t n, size_t k, const int8_t *w, size_t column_step, si
     }
 }
 
+/* Each column's sum over all taps. Reads the packed panel, which is near, where it is in fours. */
+static void find_sums(const q8_gemm_table *table, size_t n, size_t taps, size_t k, const int8_t *w,
+                      size_t column_step, size_t tap_step, size_t k_step, int flip,
+                      const uint8_t *panel, int32_t *sums)
+{
+#if Q8_HAVE_PACK_BYTES
+    if (table->weight_bytes == 1 && table->kr == 4 && n == table->nr && n % 16 == 0) {
+        const size_t steps = taps * (q8_padded_k(table, k) / 4);
+        for (size_t column = 0; column < n; column += 16)
+            q8_sum_fours(panel + column * 4, steps, n * 4, sums + column);
+        return;
+    }
+#endif
+    (void)panel;
+    memset(sums, 0, n * sizeof *sums);
+    for (size_t tap = 0; tap < taps; tap++)
+        add_sums(n, k, w + tap * tap_step, column_step, k_step, flip, sums);
+}
+
 void q8_pack_panel(const q8_gemm_table *table, size_t n, size_t taps, size_t k, const int8_t *w,
                    size_t column_step, size_t tap_step, size_t k_step, bool is_unsigned,
                    void *panel, int32_t *sums)
@@ -159,14 +184,11 @@ void q8_pack_panel(const q8_gemm_table *table, size_t n, size_t taps, size_t k, 
     const size_t tap_bytes =
         q8_padded_k(table, k) * table->nr * (size_t)table->weight_bytes;
     const int flip = is_unsigned ? 0x80 : 0;
-    memset(panel, 0, q8_panel_bytes(table, taps, k));
-    if (sums)
-        memset(sums, 0, n * sizeof *sums);
-    for (size_t tap = 0; tap < taps; tap++) {
-        const int8_t *from = w + tap * tap_step;
-        pack_tap(table, n, k, from, column_step, k_step, flip,
+    if (n < table->nr || k % table->kr || taps * tap_bytes % Q8_ALIGNMENT)
+        memset(panel, 0, q8_panel_bytes(table, taps, k)); /* else all of it is written */
+    for (size_t tap = 0; tap < taps; tap++)
+        pack_tap(table, n, k, w + tap * tap_step, column_step, k_step, flip,
                  (uint8_t *)panel + tap * tap_bytes);
-        if (sums)
-            add_sums(n, k, from, column_step, k_step, flip, sums);
-    }
+    if (sums)
+        find_sums(table, n, taps, k, w, column_step, tap_step, k_step, flip, panel, sums);
 }

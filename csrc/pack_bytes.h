@@ -53,6 +53,23 @@ static inline void q8_interleave_columns(const int8_t *w, size_t column_step, in
     q8_store_16(to + 3 * step_bytes, _mm_unpackhi_epi64(high_ab, high_cd));
 }
 
+/* sums[column] of 16 columns: the sums of what stands in [step][column][4], step_bytes apart. */
+static inline void q8_sum_fours(const uint8_t *from, size_t steps, size_t step_bytes, int32_t *sums)
+{
+    const __m128i ones = _mm_set1_epi16(1);
+    __m128i sum[4] = {_mm_setzero_si128(), _mm_setzero_si128(), _mm_setzero_si128(),
+                      _mm_setzero_si128()};
+    for (size_t step = 0; step < steps; step++, from += step_bytes)
+        for (int i = 0; i < 4; i++) {
+            const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(from + 16 * i));
+            const __m128i even = _mm_srai_epi16(_mm_slli_epi16(bytes, 8), 8);
+            const __m128i pairs = _mm_add_epi16(even, _mm_srai_epi16(bytes, 8));
+            sum[i] = _mm_add_epi32(sum[i], _mm_madd_epi16(pairs, ones));
+        }
+    for (int i = 0; i < 4; i++)
+        _mm_storeu_si128((__m128i *)(void *)(sums + 4 * i), sum[i]);
+}
+
 #elif defined(__aarch64__) && !defined(Q8_SCALAR_ONLY)
 #include <arm_neon.h>
 
@@ -82,6 +99,18 @@ static inline void q8_interleave_columns(const int8_t *w, size_t column_step, in
     for (int step = 0; step < 4; step++)
         for (int column = 0; column < 4; column++)
             memcpy(to + (size_t)step * step_bytes + 4 * (size_t)column, &words[column][step], 4);
+}
+
+/* sums[column] of 16 columns: the sums of what stands in [step][column][4], step_bytes apart. */
+static inline void q8_sum_fours(const uint8_t *from, size_t steps, size_t step_bytes, int32_t *sums)
+{
+    int32x4_t sum[4] = {vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)};
+    for (size_t step = 0; step < steps; step++, from += step_bytes)
+        for (int i = 0; i < 4; i++)
+            sum[i] = vaddq_s32(
+                sum[i], vpaddlq_s16(vpaddlq_s8(vld1q_s8((const int8_t *)from + 16 * i))));
+    for (int i = 0; i < 4; i++)
+        vst1q_s32(sums + 4 * i, sum[i]);
 }
 
 #else

@@ -98,6 +98,7 @@ typedef struct {
     int32_t pad_top, pad_left, dilation_h, dilation_w;
     int32_t groups;      /* divides C and OC */
     const int8_t *weights;              /* [OC, kernel_h, kernel_w, C / groups] */
+    int32_t weights_are_rows;           /* 1: [C, OC], for a 1 x 1 kernel and one group; or 0 */
     const int32_t *weight_zero_point;   /* NULL: all 0; else [OC], each -128..255 */
     const int32_t *bias;                /* NULL or [OC], in units of x_scale * w_scale */
     int32_t x_zero_point;               /* 0..255; ignored if x_zero_point_tensor >= 0 */
@@ -270,6 +271,7 @@ typedef struct {
     int32_t pad_top, pad_left, dilation_h, dilation_w;
     int32_t groups;
     const float *weights; /* [OC, kernel_h, kernel_w, C / groups] */
+    int32_t weights_are_rows; /* 1: [C, OC], for a 1 x 1 kernel and one group; or 0 */
     const float *bias;    /* NULL or [OC] */
     float low, high;      /* clamp of the result; -inf, +inf: none */
 } q8_conv_f32;

@@ -176,6 +176,12 @@ static bool provide_operands(fuzz_case *c, convolution *v, int type, int result)
     return provide_weights(c, y_dims[3], v->h, v->w, depth, type == Q8_F32 ? 4 : 1, &v->weights);
 }
 
+/* Whether the weights of a plain product are to be taken for rows: they are as many. */
+static int32_t are_rows(fuzz_case *c, const convolution *v)
+{
+    return v->h.kernel == 1 && v->w.kernel == 1 && v->groups == 1 && fuzz_chance(c, 2);
+}
+
 static void add_conv_f32(fuzz_case *c)
 {
     convolution v = random_convolution(c);
@@ -186,6 +192,7 @@ static void add_conv_f32(fuzz_case *c)
                         .stride_h = v.h.stride, .stride_w = v.w.stride, .pad_top = v.h.pad,
                         .pad_left = v.w.pad, .dilation_h = v.h.dilation,
                         .dilation_w = v.w.dilation, .groups = v.groups, .weights = v.weights,
+                        .weights_are_rows = are_rows(c, &v),
                         .bias = fuzz_chance(c, 2) ? fuzz_memory(c, v.y_dims[3], 4) : NULL,
                         .low = -fuzz_float(c), .high = fuzz_float(c)};
     q8_plan_add_conv_f32(c->plan, fuzz_chance(c, 128) ? NULL : &conv);
@@ -242,6 +249,7 @@ static void add_conv(fuzz_case *c)
                     .stride_h = v.h.stride, .stride_w = v.w.stride, .pad_top = v.h.pad,
                     .pad_left = v.w.pad, .dilation_h = v.h.dilation, .dilation_w = v.w.dilation,
                     .groups = v.groups, .weights = v.weights,
+                    .weights_are_rows = are_rows(c, &v),
                     .bias = fuzz_chance(c, 2) ? fuzz_memory(c, v.y_dims[3], 4) : NULL,
                     .x_zero_point = fuzz_code(c), .multiplier = random_multipliers(c, v.y_dims[3]),
                     .y_zero_point = fuzz_code(c), .y_low = fuzz_bend(c, 0),

@@ -38,11 +38,14 @@ static int pack_weights(q8_plan *plan, const q8_conv *conv, q8_conv_state *state
     const size_t depth = product->depth, taps = product->taps;
     const size_t k = product->gathers ? depth : product->k;
     state->panel_bytes = q8_panel_bytes(gemm, taps, k);
+    const bool are_rows = conv->weights_are_rows;
+    const size_t column_step = are_rows ? 1 : depth;
+    const size_t k_step = are_rows ? (size_t)product->window.oc : 1;
     uint8_t *panels = q8_plan_allocate(plan, product->panels, state->panel_bytes);
     for (int64_t panel = 0; panels && panel < product->panels; panel++)
         q8_pack_panel(gemm, q8_panel_width(product, panel), taps, k,
-                      conv->weights + (size_t)q8_panel_first(product, panel) * depth, depth, k, 1,
-                      false, panels + (size_t)panel * state->panel_bytes,
+                      conv->weights + (size_t)q8_panel_first(product, panel) * column_step,
+                      column_step, k, k_step, false, panels + (size_t)panel * state->panel_bytes,
                       state->numbers.weight_sums + panel * product->columns);
     state->panels = panels;
     return plan->status;

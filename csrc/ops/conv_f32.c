@@ -76,10 +76,14 @@ static int pack_weights(q8_plan *plan, const q8_conv_f32 *conv, conv_state *stat
     state->panels = panels;
     state->bias = bias;
     state->panel_floats = panel_bytes / sizeof(float);
+    const bool are_rows = conv->weights_are_rows;
+    const size_t row_step = are_rows ? (size_t)product->window.oc : 1;
+    const size_t column_step = are_rows ? 1 : depth;
     for (int64_t panel = 0; panel < product->panels; panel++, bias += nr) {
         const size_t first = (size_t)q8_panel_first(product, panel);
         const size_t width = q8_panel_width(product, panel);
-        q8_pack_panel_f32(nr, width, depth, conv->weights + first * depth, 1, depth, 1.0f,
+        q8_pack_panel_f32(nr, width, depth, conv->weights + first * column_step, row_step,
+                          column_step, 1.0f,
                           panels + (size_t)panel * state->panel_floats);
         if (conv->bias)
             memcpy(bias, conv->bias + first, width * sizeof(float));
@@ -200,6 +204,8 @@ int q8_plan_add_conv_f32(q8_plan *plan, const q8_conv_f32 *conv)
         return plan->status;
     if (!conv->weights)
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "conv: no weights");
+    if (conv->weights_are_rows && (conv->kernel_h != 1 || conv->kernel_w != 1 || conv->groups != 1))
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "conv: rows of weights of no plain product");
     if (conv->groups > 1 && conv->groups == window.c && conv->groups == window.oc)
         return add_depthwise(plan, conv, &window);
     return add_panels(plan, conv, &window);

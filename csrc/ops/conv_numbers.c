@@ -77,6 +77,8 @@ int q8_conv_numbers_start(q8_plan *plan, const q8_conv *conv, q8_dtype y_dtype,
         return plan->status;
     if (!conv->weights || (y_dtype != Q8_S32 && !conv->multiplier))
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "conv: no weights or no multiplier");
+    if (conv->weights_are_rows && (conv->kernel_h != 1 || conv->kernel_w != 1 || conv->groups != 1))
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "conv: rows of weights of no plain product");
     q8_plan_check_code(plan, numbers->x_zero_point, "conv");
     if (q8_output_check(plan, &numbers->output, "conv") != Q8_OK || !conv->table)
         return plan->status;
@@ -114,12 +116,13 @@ static bool have_zero_point(const q8_conv *conv, int64_t channels, int32_t zero_
 /* Per channel: 255 times the sum of its weights' sizes. */
 static const float *most_sums(q8_plan *plan, const q8_conv *conv, int64_t channels, int64_t depth)
 {
-    const int8_t *weights = conv->weights;
+    const int64_t channel_step = conv->weights_are_rows ? 1 : depth;
+    const int64_t k_step = conv->weights_are_rows ? channels : 1;
     float *sums = q8_plan_allocate(plan, channels, sizeof(float));
     for (int64_t c = 0; sums && c < channels; c++) {
         int64_t sum = 0;
         for (int64_t k = 0; k < depth; k++)
-            sum += abs(*weights++);
+            sum += abs(conv->weights[c * channel_step + k * k_step]);
         sums[c] = 255.0f * (float)sum;
     }
     return sums;

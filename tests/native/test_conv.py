@@ -405,3 +405,32 @@ def test_refuses_sums_that_may_overflow() -> None:
             (1, 1, 1, depth // 2),
             weight_zero_point=[255],
         )
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("depth", "outputs"), [(1, 1), (7, 64), (64, 130), (100, 200), (256, 96)])
+def test_weights_of_products_may_be_rows(depth: int, outputs: int, isa: str) -> None:
+    """A MatMul's matrix (K, N), as it is in the file."""
+    rng = np.random.default_rng(depth)
+    x = codes(rng, (1, 1, 9, depth))
+    w = rng.integers(-128, 128, (depth, outputs), np.int8)
+    got = run_one(
+        lambda p, x, y: p.conv(x, y, w, x_zero_point=3), [x], np.int32, (1, 1, 9, outputs), isa=isa
+    )
+    np.testing.assert_array_equal(got[0, 0], (x[0, 0].astype(np.int64) - 3) @ w.astype(np.int64))
+    floats = rng.normal(size=(1, 1, 9, depth)).astype(np.float32)
+    matrix = rng.integers(-8, 8, (depth, outputs)).astype(np.float32)
+    result = run_one(
+        lambda p, x, y: p.conv_f32(x, y, matrix), [floats], np.float32, (1, 1, 9, outputs), isa=isa
+    )
+    np.testing.assert_allclose(result[0, 0], floats[0, 0] @ matrix, rtol=1e-4, atol=1e-4)
+
+
+def test_rows_of_weights_of_no_product() -> None:
+    x = np.zeros((1, 2, 2, 4), np.uint8)
+    for weights, groups in ((np.zeros((3, 5), np.int8), 1), (np.zeros((4, 4), np.int8), 4)):
+        with pytest.raises(NativeError, match="weights"):
+            run_one(
+                lambda p, x, y, w=weights, g=groups: p.conv(x, y, w, groups=g),
+                [x], np.int32, (1, 2, 2, 4),
+            )  # fmt: skip

@@ -4,6 +4,7 @@ Conv -> Relu | Clip -> QuantizeLinear     codes with a clamp
 Conv -> Relu | Clip                       float32 with a clamp
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,8 @@ class Epilogue:
     def code_bounds(self) -> tuple[int, int]:
         """The clamp in stored codes; 0..255 without one. Only with params."""
         assert self.params is not None
+        if self.low == -math.inf and self.high == math.inf:
+            return 0, 255
         bounds = self.params.codes(np.asarray([self.low, self.high], np.float32))
         return int(bounds[0]), int(bounds[1])
 

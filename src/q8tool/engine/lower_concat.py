@@ -58,7 +58,7 @@ def _concat_codes(
     result = new_tensor(np.uint8, physical_shape(y.shape, layout))
     _concat(lowering, tensors, tables, result, axis, layout)
     source = Value(f"{y.name} codes", Fact(np.dtype(np.uint8), y.shape), {layout: result})
-    y.codes = Codes(source, params.floats(), params, is_affine=True)
+    y.codes = Codes(source, params)
 
 
 def _concat(

@@ -172,7 +172,7 @@ def _made_table(lowering: Lowering, node: Node, emit: LoweringFunction) -> bool:
     if codes is None:
         return False
     table = np.asarray(evaluated(node, tables, lowering.graph.opsets)[0], np.float32)
-    lowering.output(node).codes = Codes(codes.source, table, codes.grid, is_affine=False)
+    lowering.output(node).codes = Codes(codes.source, codes.grid, table)
     lowering.defer(node, _deferred(emit))
     return True
 

@@ -16,7 +16,7 @@ from q8tool.engine.affine import following_affine
 from q8tool.engine.epilogue import Epilogue, find_epilogue, find_residual
 from q8tool.engine.graph import Node
 from q8tool.engine.lower_conv import channels_last_weights, conv_picture
-from q8tool.engine.lower_matmul import as_row, batches, repeated, turned
+from q8tool.engine.lower_matmul import as_row, batches, repeated
 from q8tool.engine.lowering import Lowering, LoweringFunction, scalar
 from q8tool.engine.products import CodeWeights, LateCodes, code_weights, emit_code_product
 from q8tool.engine.tensors import Layout, Tensor
@@ -197,12 +197,10 @@ def lower_matmul_integer(lowering: Lowering, node: Node) -> None:
 
 
 def _late_columns(b: Value) -> LateCodes:
-    """Constant codes (K, N) as [N, 1, 1, K]."""
+    """Constant codes (K, N), which C takes for [N, 1, 1, K]."""
     depth, columns = b.shape
     assert b.dtype is not None
-    return LateCodes(
-        (columns, 1, 1, depth), b.dtype, lambda: turned(b.fact.array())[:, None, None, :]
-    )
+    return LateCodes((columns, 1, 1, depth), b.dtype, b.fact.array)
 
 
 def _zero_point(lowering: Lowering, codes: Value, given: Value | None) -> _ZeroPoint:

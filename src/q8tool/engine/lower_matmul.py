@@ -22,10 +22,9 @@ from q8tool.engine.strided import broadcast_form, expanded
 from q8tool.engine.tensors import Layout, Tensor, new_tensor
 from q8tool.engine.values import Declined, Value
 
-__all__ = ["LOWERINGS", "as_row", "batches", "repeated", "turned"]
+__all__ = ["LOWERINGS", "as_row", "batches", "repeated"]
 
 Array = NDArray[Any]
-_SQUARE = 128
 
 
 @dataclass(eq=False)
@@ -40,9 +39,8 @@ class _Product:
     alpha: float = 1.0
 
     def arranged(self, array: Array) -> Array:
-        """Weights as [N, 1, 1, K]."""
-        columns = array if self.is_transposed else turned(array)
-        return np.ascontiguousarray(columns[:, None, None, :])
+        """Weights as C takes them: [N, 1, 1, K], or (K, N) as they are."""
+        return array[:, None, None, :] if self.is_transposed else array
 
     def late_codes(self, codes: Fact) -> LateCodes:
         """The weights' codes, arranged when they are read."""
@@ -54,19 +52,10 @@ class _Product:
 
     def float_weights(self, factor: Array | None) -> Array:
         """The constant weights times alpha and a factor per output."""
-        array = scaled(self.arranged(self.w.fact.array()), factor)
+        array = np.asarray(self.arranged(self.w.fact.array()), np.float32)
+        if factor is not None:
+            array = scaled(array, factor) if self.is_transposed else array * factor.reshape(1, -1)
         return array if self.alpha == 1.0 else array * np.float32(self.alpha)
-
-
-def turned(matrix: Array) -> Array:
-    """The transpose, contiguous: in squares that fit the first cache, half the time of numpy's."""
-    rows, columns = matrix.shape
-    result = np.empty((columns, rows), matrix.dtype)
-    for row in range(0, rows, _SQUARE):
-        for column in range(0, columns, _SQUARE):
-            square = matrix[row : row + _SQUARE, column : column + _SQUARE]
-            result[column : column + _SQUARE, row : row + _SQUARE] = square.T
-    return result
 
 
 def lower_gemm(lowering: Lowering, node: Node) -> None:

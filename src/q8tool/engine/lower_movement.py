@@ -53,7 +53,7 @@ def moved(
     codes = x.codes
     target = Value(f"{y.name} codes", Fact(codes.source.dtype, y.fact.shape))
     _move_form(lowering, codes.source, target, move, layouts, out_layout)
-    y.codes = Codes(target, codes.table, codes.grid, codes.is_affine)
+    y.codes = Codes(target, codes.grid, codes.given)
     if not codes.is_affine:
         again = partial(_move_form, lowering, x, y, move, layouts, out_layout)
         y.deferred = partial(lowering.lower_by, lambda *_: again(), node)

@@ -38,7 +38,7 @@ def note_quantized_constants(lowering: Lowering) -> None:
         value.quantized = QuantizedConstant(codes.fact, scale.ravel(), zero_point.ravel(), axis)
         params = None if codes.dtype == np.int32 else lowering.code_params(node)
         if params is not None:
-            value.codes = Codes(codes, params.floats(), params, True)
+            value.codes = Codes(codes, params)
 
 
 def lower_dequantize(lowering: Lowering, node: Node) -> None:
@@ -52,7 +52,7 @@ def lower_dequantize(lowering: Lowering, node: Node) -> None:
         return
     if not value.is_float:
         raise Declined("its result is not float32")
-    value.codes = Codes(source, params.floats(), params, True)
+    value.codes = Codes(source, params)
 
 
 def lower_quantize(lowering: Lowering, node: Node) -> None:

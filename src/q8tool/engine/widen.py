@@ -159,7 +159,9 @@ def _cast_proto(to: int) -> "onnx.NodeProto":
 
 
 def _is_narrow(fact: Fact) -> bool:
-    return fact.dtype is not None and fact.dtype.name in _NARROW
+    # A type's name takes numpy longer than all else here, and most values are wider.
+    dtype = fact.dtype
+    return dtype is not None and dtype.itemsize == 2 and dtype.name in _NARROW
 
 
 def _as_float(fact: Fact) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ import math
 import mmap
 import struct
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +43,8 @@ Array = NDArray[Any]
 
 # From this size on a tensor's bytes stay in the file.
 _LARGE = 16384
+# Attributes up to this size are mostly repeated.
+_SHORT = 64
 _OLDEST_IR_VERSION, _OLDEST_OPSET = 4, 7
 # Fields of ModelProto that say nothing of what runs.
 _UNREAD = {(2, LENGTH), (3, LENGTH), (4, LENGTH), (5, VARINT), (6, LENGTH)}
@@ -187,7 +189,9 @@ def _node(data: bytes, opset: int) -> PlainNode:
         elif number == 2:
             outputs.append(data[start:stop].decode())
         elif number == 5:
-            given.append(_attribute(data[start:stop]))
+            content = data[start:stop]
+            is_short = stop - start <= _SHORT
+            given.append(_short_attribute(content) if is_short else _attribute(content))
         elif number == 3:
             name = data[start:stop].decode()
         elif number == 4:
@@ -203,6 +207,12 @@ def _node(data: bytes, opset: int) -> PlainNode:
     _require(len(dict(kinds)) == len(kinds) and is_regular(known, inputs, outputs, kinds))
     attributes = {attribute: value for attribute, _, value in given}
     return PlainNode(name, op_type, tuple(inputs), tuple(outputs), attributes, data)
+
+
+@lru_cache(maxsize=1024)
+def _short_attribute(data: bytes) -> tuple[str, str, Any]:
+    """_attribute of what many nodes say in the same words."""
+    return _attribute(data)
 
 
 def _attribute(data: bytes) -> tuple[str, str, Any]:
@@ -270,6 +280,7 @@ def _tensor(
     if place is None:
         _require(elements == len(numbers) + len(floats))
         array = np.asarray(numbers or floats, dtype).reshape(shape)
+        array.flags.writeable = False
         return name, PlainTensor(dtype, shape, lambda: array)
     begin, end = place
     _require(end - begin == elements * dtype.itemsize)

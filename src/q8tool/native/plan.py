@@ -70,7 +70,8 @@ class Plan(MovingPlan):
     ) -> range:
         """Convolution of codes, and every product with constant weights: q8_plan_add_conv.
 
-        weights   int8 [OC, KH, KW, C / groups]; pad is (top, left), the rest follows from y
+        weights   int8 [OC, KH, KW, C / groups], or [C, OC] of a plain product; pad is (top, left),
+                  the rest follows from y
         weight_zero_point, bias, multiplier, float_bias   None or [OC]
         table     None, or what each code becomes at last: 256 codes
         gate      None, or a tensor [N, 1, 1, C] that x is multiplied with: q8_gate
@@ -78,7 +79,7 @@ class Plan(MovingPlan):
                   points of a, b and y, lowest and highest y) and multipliers (of a and b) follow
         """
         arguments = Arguments()
-        outputs = [len(weights)]
+        outputs = [self._dims(y, 4)[3]]
         descriptor = self._window("q8_conv *", x, y, weights, np.int8, arguments, groups)
         _fill_window(descriptor, stride, pad, dilation)
         pointer = arguments.pointer
@@ -340,15 +341,16 @@ class Plan(MovingPlan):
         high: float = INFINITY,
         joins: int | None = None,
     ) -> range:
-        """Float convolution, and every product with constant weights [OC, KH, KW, C / groups].
+        """Float convolution, and every product with constant weights.
 
+        weights  [OC, KH, KW, C / groups], or [C, OC] of a plain product
         joins  what the step added last reads, if that is to keep x to itself and to do this
                depthwise convolution, too; then no step is added: q8_plan_then_depthwise
         """
         arguments = Arguments()
         descriptor = self._window("q8_conv_f32 *", x, y, weights, np.float32, arguments, groups)
         _fill_window(descriptor, stride, pad, dilation)
-        descriptor.bias = arguments.pointer(bias, np.float32, [len(weights)], "bias")
+        descriptor.bias = arguments.pointer(bias, np.float32, [self._dims(y, 4)[3]], "bias")
         descriptor.low, descriptor.high = low, high
         add = lib.q8_plan_add_conv_f32 if joins is None else lib.q8_plan_then_depthwise
         return self._add(add, descriptor, writes=[y])
@@ -423,12 +425,14 @@ class Plan(MovingPlan):
         groups: int,
     ) -> Any:
         """A descriptor with everything that follows from the weights."""
-        if weights.ndim != 4 or groups < 1:
+        are_rows = weights.ndim == 2 and groups == 1
+        if not are_rows and (weights.ndim != 4 or groups < 1):
             raise NativeError(f"weights have rank {weights.ndim}, not 4, or {groups} groups")
         channels, outputs = self._dims(x, 4)[3], self._dims(y, 4)[3]
-        kernel = weights.shape[1:3]
-        shape = (outputs, *kernel, channels // groups)
+        kernel = (1, 1) if are_rows else weights.shape[1:3]
+        shape = (channels, outputs) if are_rows else (outputs, *kernel, channels // groups)
         descriptor: Any = ffi.new(ctype)
+        descriptor.weights_are_rows = are_rows
         descriptor.x, descriptor.y, descriptor.groups = x, y, groups
         descriptor.kernel_h, descriptor.kernel_w = kernel
         descriptor.weights = arguments.pointer(weights, dtype, shape, "weights")
