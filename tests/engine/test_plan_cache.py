@@ -228,3 +228,12 @@ def test_the_longest_unused_go_first(
     monkeypatch.setattr(plan_cache, "_LARGEST_FOLDER", size + size // 2)
     answer(saved(float_model(_large_product()), tmp_path / "b.onnx"))
     assert not max(old, key=lambda file: file.stat().st_size if file.exists() else 0).exists()
+
+
+def test_plans_of_large_models_are_not_kept(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(convolution(), tmp_path / "a.onnx")
+    monkeypatch.setattr(plan_cache, "_LARGEST_MODEL", path.stat().st_size - 1)
+    Session(path, threads=1).explain()
+    assert not folder.exists()

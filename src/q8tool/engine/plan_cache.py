@@ -27,8 +27,9 @@ from q8tool.native import cpu
 
 __all__ = ["PlanCache", "cache_folder", "cached_plans"]
 
-# Reading a larger model's bytes to know it takes longer than is won.
-_LARGEST_MODEL = 256 << 20
+# A plan spares imports and lowering, whose time does not grow with a model's bytes; hashing them,
+# writing the plan and checking it does: of larger models a plan takes longer than it spares.
+_LARGEST_MODEL = 16 << 20
 _LARGEST_ENTRY = 128 << 20
 _LARGEST_FOLDER = 512 << 20
 
