@@ -47,10 +47,11 @@ class Source:
     @cached_property
     def graph(self) -> "Graph":
         """The model's graph, read when it is first asked for."""
+        from q8tool.engine.channel_scales import with_one_scale
         from q8tool.engine.operators import refuse_unknown_operators
         from q8tool.engine.wide_codes import with_wide_codes
 
-        graph = with_wide_codes(self._plain_graph() or self._any_graph())
+        graph = with_one_scale(with_wide_codes(self._plain_graph() or self._any_graph()))
         known = {name for node in graph.nodes for name in node.outputs}
         known.update(graph.constants, (info.name for info in graph.inputs))
         for info in graph.outputs:
