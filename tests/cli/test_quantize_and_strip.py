@@ -80,7 +80,7 @@ def test_report_with_data(path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_report_without_data(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quantized(path)
     found = facts(capsys.readouterr().out)
-    assert found["operators"] == "0 eight-bit, 3 with run-time range"
+    assert found["operators"] == "0 eight-bit, 2 with run-time range"
     assert found["ranges"] == "operators only, the rest at run time"
     assert "same label as float" not in found
     assert "random inputs" in found["signal to noise"]

@@ -6,6 +6,7 @@ import pytest
 
 from q8tool.model.shapes import infer_shapes
 from q8tool.passes.choose_precision import UNREAD, Choice, choose_precision
+from q8tool.passes.run_time_gain import FEW_PRODUCTS
 from tests.graphs import Array, f32, i64, model, random
 
 W = random(4, 4, 1, 1)
@@ -155,6 +156,55 @@ def test_a_depthwise_convolution_is_static_or_float() -> None:
     assert forms(chosen(graph)) == {"y": "Conv static"}
     (reason,) = reasons(chosen(graph, known=False)).values()
     assert "at run time would cost more" in reason
+
+
+WIDE = random(64, 32, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("product", "weights", "form"),
+    [
+        ("Conv", random(32, 32, 1, 1), "dynamic"),  # 32 * 32 / (32 + 32) = 16 products per number
+        ("Conv", random(31, 32, 1, 1), "float"),
+        ("Conv<strides=[2,2]>", random(32, 32, 1, 1), "float"),  # reads four times as much
+        ("Conv<strides=[2,2], pads=[1,1,1,1]>", random(32, 32, 3, 3), "dynamic"),
+        ("Conv<group=4>", random(32, 8, 1, 1), "float"),  # 8 * 32 / (32 + 32)
+        ("Conv<group=4, pads=[1,1,1,1]>", random(32, 8, 3, 3), "dynamic"),
+    ],
+)
+def test_a_range_at_run_time_has_to_pay(product: str, weights: Array, form: str) -> None:
+    text = f"""g (float[1,32,8,8] x) => (float y, float z) {{
+        z = Conv(x, wide) y = {product}(x, w) }}"""
+    choice = chosen(model(text, 13, w=weights, wide=WIDE), known=False)
+    assert forms(choice)["z"] == "Conv dynamic"
+    assert forms(choice).get("y", "Conv float") == f"Conv {form}"
+    assert reasons(choice) == ({"y": FEW_PRODUCTS} if form == "float" else {})
+
+
+@pytest.mark.parametrize(("columns", "form"), [(64, "dynamic"), (16, "float")])
+def test_a_narrow_matmul_stays_float(columns: int, form: str) -> None:
+    text = "g (float[5,32] x) => (float y, float z) { z = MatMul(x, wide) y = MatMul(x, w) }"
+    choice = chosen(model(text, 13, w=random(32, columns), wide=random(32, 64)), known=False)
+    assert forms(choice).get("y", "MatMul float") == f"MatMul {form}"
+
+
+def test_a_known_range_of_the_result_lets_narrow_products_gain() -> None:
+    """They write codes: 32 * 16 / (32 + 16 / 4) = 14, 48 * 16 / (16 + 48 / 4) = 27."""
+    text = """g (float[1,32,8,8] x) => (float y) {
+        n = Conv(x, narrow) r = Clip(n, zero, six)
+        e = Conv(r, expand) c = Clip(e, zero, six) y = Conv(c, wide) }"""
+    weights = {
+        "narrow": random(16, 32, 1, 1), "expand": random(48, 16, 1, 1),
+        "wide": random(64, 48, 1, 1), "zero": f32(0), "six": f32(6),
+    }  # fmt: skip
+    known = {"c", "y"}
+    choice = choose_precision(model(text, 13, **weights), lambda value: value.name in known)
+    assert forms(choice) == {"c": "Conv dynamic", "y": "Conv static"}
+    assert reasons(choice) == {"n": FEW_PRODUCTS}
+
+
+def test_where_nothing_gains_narrow_products_are_eight_bit_all_the_same() -> None:
+    assert forms(chosen(graph_of("y = Conv(x, w)"), known=False)) == {"y": "Conv dynamic"}
 
 
 def test_a_range_that_nothing_knows_stops_what_hangs_on_it() -> None:

@@ -16,6 +16,7 @@ from q8tool.errors import InputError, Q8Error, UsageError
 from q8tool.model import io, metadata
 from q8tool.model.graph import constant, is_quantized, op_counts
 from q8tool.passes.choose_precision import choose_precision
+from q8tool.passes.run_time_gain import FEW_PRODUCTS
 from q8tool.passes.share_scales import share_scales
 from q8tool.passes.simplify import simplify
 from q8tool.pipelines import compare, quantize
@@ -88,11 +89,13 @@ def test_without_data_the_weights_are_eight_bit_and_ranges_are_taken_at_run_time
     path: Path,
 ) -> None:
     report, graph = quantized(path)
-    assert report.dynamic == 4
+    # The first convolution; the others are narrow: float is faster.
+    assert report.dynamic == 1
+    assert [why for _, why in report.kept].count(FEW_PRODUCTS) == 3
     assert report.ranging.source.startswith("operators only")
     assert report.comparison.is_random
     assert distance(path, graph) < 0.1
-    assert op_counts(graph)["ConvInteger"] == 3
+    assert op_counts(graph)["ConvInteger"] == 1
     # Clip says 0..6: what reads it needs no run time.
     assert report.static >= 1
 

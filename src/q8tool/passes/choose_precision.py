@@ -1,8 +1,8 @@
 """Choose precision: which operators become eight-bit, and in which form.
 
 An operator with constant weights becomes eight-bit: static where the range of its input is known,
-dynamic (range taken at run time) where it is not; a depthwise convolution of unknown range stays
-float, which is faster and more accurate. Everything else follows what it feeds: an Add,
+dynamic (range taken at run time) where it is not and that is faster than float, which depthwise
+and other narrow convolutions are not. Everything else follows what it feeds: an Add,
 a pooling or a Sigmoid becomes eight-bit where an eight-bit operator behind it wants codes and all
 ranges are known; it stays float where only float reads it, so that the last layers lose nothing.
 
@@ -14,7 +14,7 @@ function of one tensor (GELU, SiLU) are one unit: nothing inside is rounded.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from q8tool.model.graph import constant, get_int, get_ints, get_string
 from q8tool.ops.registry import Quantization, leaves_range, row
 from q8tool.passes.conversions import is_depthwise
 from q8tool.passes.one_input import OneInput, is_number, one_input
+from q8tool.passes.run_time_gain import FEW_PRODUCTS, gains_at_run_time
 
 __all__ = ["UNREAD", "Choice", "Unit", "choose_precision"]
 
@@ -97,9 +98,26 @@ def choose_precision(
     is_known: Callable[[ir.Value], bool],
     excluded: Iterable[ir.Node] = (),
 ) -> Choice:
-    """The choice for the main graph. is_known: whether a value's range is known before run time."""
+    """The choice for the main graph. is_known: whether a value's range is known before run time.
+
+    Where nothing would gain enough to become eight-bit, what can be is.
+    """
+    left_out = set(excluded)
+    choice = _choice(model, is_known, left_out, takes_all=False)
+    if not choice.units:
+        choice = _choice(model, is_known, left_out, takes_all=True)
+    return choice
+
+
+def _choice(
+    model: ir.Model,
+    is_known: Callable[[ir.Value], bool],
+    left_out: Collection[ir.Node],
+    takes_all: bool,
+) -> Choice:
+    """takes_all: a range at run time, even where float is faster."""
     choice = Choice()
-    left_out, inside = set(excluded), set[ir.Node]()  # inside: steps of another unit's table
+    inside = set[ir.Node]()  # steps of another unit's table
     order = {node: position for position, node in enumerate(model.graph)}
     for node in reversed(order):
         if node in inside:
@@ -114,6 +132,9 @@ def choose_precision(
             choice.kept.append((node, "excluded"))
             continue
         unit = _unit(node, kind, function, choice.wanted, is_known)
+        if isinstance(unit, Unit) and unit.form == "dynamic" and not takes_all:
+            delivers_codes = unit.output.name in choice.wanted and is_known(unit.output)
+            unit = unit if gains_at_run_time(node, delivers_codes) else FEW_PRODUCTS
         if isinstance(unit, str):
             if unit:
                 choice.kept.append((node, unit))
