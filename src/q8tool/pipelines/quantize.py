@@ -1,7 +1,7 @@
 """quantize: a float model becomes an eight-bit one, measured against the float one before saving.
 
 load -> prepare -> ranges (file, operators; photos, with channels equalized; else at run time)
--> share scales -> rewrite (fewer layers until the drop is small enough) -> check
+-> trim ranges, share scales -> rewrite (fewer layers until the drop is small enough) -> check
 -> compare on held-back samples -> time both -> note -> save -> report
 """
 
@@ -28,6 +28,7 @@ from q8tool.passes.choose_precision import Choice
 from q8tool.passes.quantize_weights import zipped_share
 from q8tool.passes.raise_opset import OPSET_FOR_EIGHT_BIT
 from q8tool.passes.share_scales import share_scales
+from q8tool.passes.trim_ranges import trim_ranges
 from q8tool.pipelines.answers import Comparison, Referee, Truth
 from q8tool.pipelines.damage import Damage, measure_damage
 from q8tool.pipelines.fallback import Fallback, Goal, reach_goal
@@ -173,8 +174,9 @@ class _Run:
         self.changes += self.ranging.even.changes
         self.basis, self.ranges = self.ranging.even.model, self.ranging.ranges
         if self.is_eightbit and options.ranges is None:
-            self.ranges, did = share_scales(self.basis, self.ranges, self.excluded)
-            self.changes += did
+            for step in (trim_ranges, share_scales):
+                self.ranges, did = step(self.basis, self.ranges, self.excluded)
+                self.changes += did
 
     def _written(self, left_out: frozenset[str]) -> Rewritten:
         """The eight-bit model in which these nodes, too, are float."""
