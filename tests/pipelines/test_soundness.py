@@ -6,6 +6,7 @@ import onnx
 import pytest
 
 from q8tool.cli import main
+from q8tool.errors import NativeError
 from q8tool.pipelines import freeze
 from q8tool.pipelines.soundness import fault
 from tests.graphs import proto
@@ -40,13 +41,14 @@ def test_what_is_no_model_is_not(tmp_path: Path) -> None:
     assert fault(tmp_path / "missing.onnx") is None
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError("modulo"), NativeError("no such tensor")])
 @pytest.mark.parametrize(("text", "code"), [(SOUND, 1), (SOUND.replace("4] y", "5] y"), 5)])
 def test_a_command_blames_the_model_if_it_may(
-    text: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    text: str, code: int, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     def fails(*_: object) -> None:
-        raise ZeroDivisionError("integer modulo by zero")
+        raise error
 
     monkeypatch.setattr(freeze, "run", fails)
     words = ["--input", str(saved(tmp_path, text)), "--output", str(tmp_path / "out.onnx")]

@@ -12,7 +12,7 @@ from q8tool.cli import report
 from q8tool.cli.group import LazyGroup
 from q8tool.cli.interrupts import INTERRUPTED, MESSAGE, Interrupts
 from q8tool.cli.options import debug_option, version_option
-from q8tool.errors import Q8Error
+from q8tool.errors import NativeError, Q8Error
 
 __all__ = ["cli", "main"]
 
@@ -82,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _cause(error: Exception, words: list[str]) -> Exception:
     """The error; of one that nobody foresaw, what is wrong with a model among the words."""
-    if isinstance(error, Q8Error | click.ClickException | OSError | MemoryError):
+    is_foreseen = isinstance(error, Q8Error) and not isinstance(error, NativeError)
+    if is_foreseen or isinstance(error, click.ClickException | OSError | MemoryError):
         return error
     from q8tool.pipelines.soundness import fault
 
