@@ -114,6 +114,8 @@ MODEL_RUNS: list[Run] = [
     command("quantize", "--input", "FILE", "--output", "out.onnx", "--force"),
     command("strip-conversions", "--input", "FILE", "--output", "out.onnx", "--force"),
     command("label-image", "sound.png", "--graph", "FILE"),
+    command("explain", "FILE"),
+    command("compare", "sound.onnx", "FILE"),
 ]
 QUANTIZE = ("quantize", "--input", "sound.onnx", "--output", "out.onnx", "--force")
 FREEZE = ("freeze", "--input", "sound.onnx", "--output", "out.onnx", "--force")
