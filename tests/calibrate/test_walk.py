@@ -82,3 +82,18 @@ def test_what_bodies_read_is_there_and_goes_when_they_have_run() -> None:
     [ys] = walk.advance(_value(graph, "y"))
     for sample, y in zip(samples, ys, strict=True):
         np.testing.assert_allclose(y, run(graph, **sample)[0], atol=1e-5)
+
+
+def test_looks_see_what_advancing_returns() -> None:
+    """Several values in one piece, one of them twice; what is read later stays."""
+    graph, samples = _model(), _samples()
+    values = [_value(graph, name) for name in ("b", "c", "b")]
+    walk = Walk(graph, samples, 1)
+    found = walk.look([(value, lambda array, index: array + index) for value in values])
+    assert walk.held() == {"b", "c"}
+    wanted = Walk(graph, samples, 1).advance(*values)
+    for arrays, parts in zip(wanted, found, strict=True):
+        for index, (array, part) in enumerate(zip(arrays, parts, strict=True)):
+            np.testing.assert_array_equal(part, array + index)
+    [again] = walk.look([(values[1], lambda array, index: -array)])
+    np.testing.assert_array_equal(again[2], -wanted[1][2])
