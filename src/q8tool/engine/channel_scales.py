@@ -8,7 +8,6 @@ only. The factor in front goes into the weights and bias of the convolution that
 Relu and LeakyRelu, or else becomes a multiplication.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from q8tool.engine.graph import Graph, Node
+from q8tool.engine.graph import Graph, Node, with_axis
 
 if TYPE_CHECKING:
     import onnx
@@ -175,7 +174,7 @@ class _Rewriting:
             names.append(self._constant(f"{node.outputs[0]} zero point", zeros))
         self._replace(
             node, inputs=tuple(names), attributes={**node.attributes, "axis": 0},
-            make_proto=partial(_along_outputs, node.make_proto),
+            make_proto=partial(with_axis, node.make_proto, 0),
         )  # fmt: skip
 
     def _sole_maker(self, name: str, *op_types: str) -> Node | None:
@@ -206,16 +205,6 @@ class _Rewriting:
 
     def _replace(self, node: Node, **changes: Any) -> None:
         self._makers[node.outputs[0]] = replace(node, **changes)
-
-
-def _along_outputs(make_proto: "Callable[[], onnx.NodeProto]") -> "onnx.NodeProto":
-    from onnx import helper
-
-    proto = make_proto()
-    kept = [attribute for attribute in proto.attribute if attribute.name != "axis"]
-    del proto.attribute[:]
-    proto.attribute.extend([*kept, helper.make_attribute("axis", 0)])
-    return proto
 
 
 def _mul_proto() -> "onnx.NodeProto":

@@ -19,7 +19,7 @@ from q8tool.errors import InputError
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Graph", "Node", "in_order"]
+__all__ = ["Graph", "Node", "in_order", "with_axis"]
 
 Array = NDArray[Any]
 
@@ -106,3 +106,14 @@ def in_order(nodes: list[Node], known: Iterable[str]) -> list[Node]:
         return list(TopologicalSorter(needs).static_order())
     except CycleError as error:
         raise InputError(f"node '{error.args[1][0].name}' needs its own result") from error
+
+
+def with_axis(make_proto: "Callable[[], onnx.NodeProto]", axis: int) -> "onnx.NodeProto":
+    """What a Node's make_proto gives, with another attribute `axis`."""
+    from onnx import helper
+
+    proto = make_proto()
+    kept = [attribute for attribute in proto.attribute if attribute.name != "axis"]
+    del proto.attribute[:]
+    proto.attribute.extend([*kept, helper.make_attribute("axis", axis)])
+    return proto

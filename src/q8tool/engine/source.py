@@ -49,9 +49,11 @@ class Source:
         """The model's graph, read when it is first asked for."""
         from q8tool.engine.channel_scales import with_one_scale
         from q8tool.engine.operators import refuse_unknown_operators
+        from q8tool.engine.transposed_weights import with_transposed_codes
         from q8tool.engine.wide_codes import with_wide_codes
 
-        graph = with_one_scale(with_wide_codes(self._plain_graph() or self._any_graph()))
+        graph = with_wide_codes(self._plain_graph() or self._any_graph())
+        graph = with_one_scale(with_transposed_codes(graph))
         known = {name for node in graph.nodes for name in node.outputs}
         known.update(graph.constants, (info.name for info in graph.inputs))
         for info in graph.outputs:
