@@ -156,7 +156,7 @@ def _noise(
         split = factors.reshape(consumer.power.shape)
         power = (consumer.power * split**2).sum(axis=1)[:, None]
         step = (consumer.largest / split[:, :, None]).max(axis=1) / 127.0
-        noise = activations * (consumer.squares / split[:, :, None] ** 2).sum(axis=1)
+        noise = activations * (split[:, None] ** -2.0 @ consumer.squares)[:, 0]
         noise += WEIGHT_NOISE * np.square(step) / 12.0 * consumer.taps * power
         awake = consumer.signal > 0.0
         if awake.any():
