@@ -26,7 +26,10 @@ typedef int32_t int32x8 __attribute__((vector_size(32)));
 #define ROWS 6
 #define COLUMNS 2
 #define COLUMN_LANES 8
-enum { PAIR_BYTES = COLUMNS * 32, WIDE_CODES = 256 };
+enum { PAIR_BYTES = COLUMNS * 32, WIDE_CODES = 256, LINE_BYTES = 64 };
+/* A full tile fetches a line with every so many pairs; a small one would wait for what it fetches. */
+enum { PAIRS_OF_A_LINE = 2, FETCH_JOBS = PAIRS_OF_A_LINE * PAIR_BYTES / LINE_BYTES };
+enum { LEAST_FETCHING_ROWS = 3 };
 
 /* count codes, a multiple of 2, to 16 bits. */
 X86_INLINE void widen_codes(const uint8_t *from, size_t count, uint16_t *to)
@@ -73,26 +76,43 @@ X86_INLINE void multiply_pair(int32x8 sum[ROWS][COLUMNS], uint16_t wide[ROWS][WI
 #undef ADD_ROW
 }
 
-X86_INLINE void multiply_panel(const q8_gemm_job *job, int32x8 sum[ROWS][COLUMNS], size_t rows,
-                               size_t columns)
+/* fetches: a line of job->next with every turn. */
+X86_INLINE void multiply_taps(const q8_gemm_job *job, int32x8 sum[ROWS][COLUMNS], size_t rows,
+                              size_t columns, int fetches)
 {
+    const char *next = (const char *)job->next;
     uint16_t wide[ROWS][WIDE_CODES];
     const char *b = (const char *)job->b;
-#define START(i, j) sum[i][j] = (int32x8)_mm256_loadu_si256((const __m256i *)(job->bias + j * 8))
-#define START_ROW(i) X86_EACH_IN_ROW_2(columns, START, i)
-    X86_EACH_6(rows, START_ROW);
-#undef START
-#undef START_ROW
     for (size_t tap = 0; tap < job->taps; tap++) {
         const uint8_t *const *row = job->a + tap * job->a_step;
         for (size_t first = 0; first < job->k; first += WIDE_CODES) {
             const size_t rest = job->k - first, count = rest < WIDE_CODES ? rest : WIDE_CODES;
             for (size_t i = 0; i < rows; i++)
                 widen_codes(row[i] + first, count, wide[i]);
-            for (size_t at = 0; at < count; at += 2, b += PAIR_BYTES)
+            size_t at = 0;
+            for (; fetches && at + 4 <= count; at += 4, b += 2 * PAIR_BYTES, next += LINE_BYTES) {
+                __builtin_prefetch(next, 0, 2);
+                multiply_pair(sum, wide, at, b, rows, columns);
+                multiply_pair(sum, wide, at + 2, b + PAIR_BYTES, rows, columns);
+            }
+            for (; at < count; at += 2, b += PAIR_BYTES)
                 multiply_pair(sum, wide, at, b, rows, columns);
         }
     }
+}
+
+X86_INLINE void multiply_panel(const q8_gemm_job *job, int32x8 sum[ROWS][COLUMNS], size_t rows,
+                               size_t columns)
+{
+#define START(i, j) sum[i][j] = (int32x8)_mm256_loadu_si256((const __m256i *)(job->bias + j * 8))
+#define START_ROW(i) X86_EACH_IN_ROW_2(columns, START, i)
+    X86_EACH_6(rows, START_ROW);
+#undef START
+#undef START_ROW
+    if (rows >= LEAST_FETCHING_ROWS && job->next)
+        multiply_taps(job, sum, rows, columns, 1);
+    else
+        multiply_taps(job, sum, rows, columns, 0);
 }
 
 X86_INLINE void tile_body(const q8_gemm_job *job, size_t rows, size_t columns)
@@ -114,6 +134,7 @@ const q8_gemm_table q8_gemm_avx2 = {
     .nr = COLUMNS * COLUMN_LANES,
     .kr = 2,
     .weight_bytes = 2,
+    .fetch_jobs = FETCH_JOBS,
     .flips_a = 0,
     .takes_mantissas = 1,
     .tile = tile,
