@@ -100,6 +100,8 @@ static q8_finish_job draw_finish(size_t columns)
     for (size_t i = 0; i < count; i++)
         acc[i] = (int32_t)check_below(20000) - 10000;
     job.acc = acc;
+    job.low = check_one_in(2) ? 0 : -INFINITY;
+    job.high = check_one_in(2) ? 1 : INFINITY;
     job.scale = draw_floats("scale", columns, 1e-3);
     job.bias = check_one_in(2) ? draw_floats("bias", columns, 1) : NULL;
     return job;
@@ -110,7 +112,8 @@ static float argument_of(const q8_finish_job *job, size_t i, size_t c)
     if (job->x)
         return job->x[i * job->x_step + c];
     const float product = (float)job->acc[i * job->x_step + c] * job->scale[c];
-    return job->bias ? product + job->bias[c] : product;
+    const float x = job->bias ? product + job->bias[c] : product;
+    return job->op < 0 ? fminf(fmaxf(x, job->low), job->high) : x;
 }
 
 static double exact_function(int op, double x)

@@ -238,6 +238,7 @@ typedef struct {
     size_t y_step;
     size_t y_group;            /* elements from a row's 16 columns to its next 16 */
     int op;                    /* f: -1 nothing, or q8_unary_op of q8.h with alpha and beta */
+    float low, high;           /* limits of the floats of acc where f is nothing */
     float alpha, beta;
     float *range;              /* NULL, or [2], which contains 0: widened to hold every y */
     float *least, *greatest;   /* [columns], with sums only: contain 0, widened likewise */

@@ -152,8 +152,9 @@ static void store_finished(const q8_panel *panel, q8_sums *sums, size_t first)
     const q8_lines *lines = panel->lines;
     q8_finish_job job = {.columns = sums->columns, .acc = sums->acc, .scale = sums->multiplier,
                          .bias = sums->float_bias, .x_step = sums->acc_step,
+                         .low = panel->output->float_low, .high = panel->output->float_high,
                          .y_step = panel->y_step, .y_group = lines ? lines->group : 16};
-    if (!are_plain(panel)) {
+    if (panel->step->function >= 0 && !are_plain(panel)) {
         sums->y = panel->tile;
         sums->y_step = sums->acc_step;
         q8_store_sums(panel->kernels, panel->output, sums);
