@@ -15,8 +15,9 @@ import pytest
 
 from q8tool import Session
 from q8tool.engine import plan_cache
-from q8tool.engine.plan_store import write_described
+from q8tool.engine.plan_store import read_described, write_described
 from q8tool.errors import InputError
+from q8tool.model.open_file import OpenFile
 from tests.build import Case, float_model, node, quantized_model
 from tests.engine.cases import CODE_CASES, FLOAT_CASES
 
@@ -134,6 +135,20 @@ def test_whole_files_that_are_not_ours_count_as_absent(folder: Path, tmp_path: P
         data = file.read_bytes()[:64] + data[64:]
         file.write_bytes(data + hashlib.sha256(data).digest())
     assert answer(path).tobytes() == expected
+
+
+def test_a_summary_of_another_model_is_said_to_be_one(folder: Path, tmp_path: Path) -> None:
+    path = saved(convolution(), tmp_path / "conv.onnx")
+    Session(path, threads=1)
+    summary, plan = sorted(folder.iterdir(), key=lambda kept: kept.stat().st_size)
+    plan.unlink()
+    described = read_described(OpenFile(summary))
+    assert described is not None
+    described["outputs"][0][0] = "another"
+    with summary.open("w+b") as file:
+        write_described(file, described)
+    with pytest.raises(InputError, match="of another model"):
+        Session(path, threads=1)
 
 
 def test_a_changed_model_is_compiled_anew(folder: Path, tmp_path: Path) -> None:

@@ -60,6 +60,8 @@ class Source:
             if info.name not in known:
                 raise InputError(f"nothing computes the model's output '{info.name}'")
         refuse_unknown_operators(graph)
+        if self._is_known:
+            self._check_summary(graph)
         return graph
 
     def program(
@@ -125,6 +127,16 @@ class Source:
             if self._is_known:
                 raise InputError(f"{self._model}: the file has changed since it was opened")
             self._plans = None
+
+    def _check_summary(self, graph: "Graph") -> None:
+        """Somebody else may have written what the cache holds."""
+        kept = self.summary
+        found = tuple(graph.inputs), tuple(graph.outputs), graph.optional
+        if found != (kept.inputs, kept.outputs, kept.optional):
+            raise InputError(
+                f"{self._model}: what the plan cache says of it is of another model",
+                "empty the folder of kept plans (Q8_CACHE)",
+            )
 
     def _read_summary(self) -> Summary:
         """Of the graph; kept for the next process."""
