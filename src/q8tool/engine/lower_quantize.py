@@ -31,6 +31,8 @@ def note_quantized_constants(lowering: Lowering) -> None:
             continue
         zero_point = np.zeros(scale.shape, np.int32)
         if len(others) > 1:
+            if others[1].dtype != codes.dtype:
+                continue
             zero_point = others[1].fact.array().astype(np.int32)
         axis = int(node.attributes.get("axis", 1)) if scale.size > 1 else None
         if axis is not None and axis < 0 and codes.fact.shape is not None:

@@ -407,7 +407,7 @@ class Lowering:
     def code_params(self, node: Node) -> CodeParams | None:
         """Scale and zero point of a QuantizeLinear or DequantizeLinear of one scale for all.
 
-        None if they are not constant, have an axis, or the codes have not eight bits.
+        None if they are not constant, have an axis or another type, or the codes are not of 8 bits.
         """
         scale, zero_point = scalar(self.optional(node, 1)), 0
         wide = node.attributes.get("block_size", 0) or node.attributes.get("precision", 0)
@@ -418,7 +418,7 @@ class Lowering:
         given = self.optional(node, 2)
         if given is not None:
             constant = scalar(given)
-            if constant is None:
+            if constant is None or given.dtype != coded.dtype:
                 return None
             zero_point = int(constant)
         is_signed = coded.dtype == np.int8

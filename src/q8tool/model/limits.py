@@ -14,7 +14,7 @@ MOST_DIMENSIONS = 32
 FREE_BYTES = 128_000_000
 # A picture of three channels becomes hundreds of channels at most; who has large pictures has a
 # model that computes much of them.
-_GROWTH = 1000
+_GROWTH = 100
 
 
 def is_absurd(dims: Sequence[int]) -> bool:
