@@ -42,7 +42,7 @@ Q8_BODY void store_sums(int32_t *c, size_t step, size_t rows, const int32x4_t *s
     }
 }
 
-Q8_BODY void store_codes(uint8_t *c, size_t step, size_t rows, const uint8x8_t *codes)
+Q8_BODY void store_code_rows(uint8_t *c, size_t step, size_t rows, const uint8x8_t *codes)
 {
     Q8_UNROLL
     for (size_t i = 0; i < rows; i++)
@@ -107,10 +107,10 @@ Q8_BODY void store_8_columns(const q8_gemm_job *job, size_t first, size_t rows,
         add_codes(job, first, rows, n, codes);
     uint8_t *c = (uint8_t *)job->c + first;
     if (is_full) {
-        store_codes(c, job->c_step, rows, codes);
+        store_code_rows(c, job->c_step, rows, codes);
     } else {
         uint8_t buffer[8 * MAX_ROWS];
-        store_codes(buffer, 8, rows, codes);
+        store_code_rows(buffer, 8, rows, codes);
         copy_rows(c, job->c_step, job->m, n, buffer, sizeof *c);
     }
 }

@@ -22,15 +22,11 @@ Q8_TARGET("avx2,fma")
 #define KEEP X86_KEEP_256
 #include "x86_f32_gemm.inc"
 #include "x86_f32_conv.inc"
-#include "x86_math.inc"
-#include "x86_f32_rows.inc"
-#define SILU_CURVE
-#define GELU_CURVE
-#define GELU_TANH_CURVE
-#define SILU_OF(v) times_sigmoid(v, v)
-#define GELU_OF(v) gelu_of(v)
-#define GELU_TANH_OF(v) gelu_tanh_of(v)
-#include "x86_finish.inc"
+#include "lane_lines.inc"
+#include "lane_math.inc"
+#include "lane_curves.inc"
+#include "lane_rows.inc"
+#include "lane_finish.inc"
 
 Q8_TARGET_END
 

@@ -22,16 +22,11 @@ Q8_TARGET("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")
 #define KEEP X86_KEEP_512
 #include "x86_f32_gemm.inc"
 #include "x86_f32_conv.inc"
-#include "x86_math.inc"
-#include "x86_f32_rows.inc"
-#include "x86_curves512.inc"
-#define SILU_CURVE const curve_registers silu = curve_of(&q8_silu_curve);
-#define GELU_CURVE const curve_registers gelu = curve_of(&q8_gelu_curve);
-#define GELU_TANH_CURVE const curve_registers gelu_tanh = curve_of(&q8_gelu_tanh_curve);
-#define SILU_OF(v) along_curve(&silu, v)
-#define GELU_OF(v) along_curve(&gelu, v)
-#define GELU_TANH_OF(v) along_curve(&gelu_tanh, v)
-#include "x86_finish.inc"
+#include "lane_lines.inc"
+#include "lane_math.inc"
+#include "lane_curves.inc"
+#include "lane_rows.inc"
+#include "lane_finish.inc"
 
 Q8_TARGET_END
 
@@ -44,7 +39,7 @@ const q8_f32_table q8_f32_avx512 = {
     .depthwise_lines = depthwise_lines,
     .max_pool = max_pool,
     .average_pool = average_pool,
-    .unary = unary_or_curve,
+    .unary = unary,
     .finish = finish,
     .binary = binary,
     .softmax = softmax,

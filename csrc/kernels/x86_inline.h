@@ -5,7 +5,9 @@
 
 #include <stdint.h>
 
-#define X86_INLINE static inline __attribute__((always_inline))
+#include "lanes.h"
+
+#define X86_INLINE LANE_INLINE
 
 /* Bodies that are not worth a copy in each of their callers. */
 #define X86_APART static __attribute__((noinline))
@@ -58,16 +60,6 @@
         if ((count) > 1) DO(i, 1);      \
         if ((count) > 2) DO(i, 2);      \
         if ((count) > 3) DO(i, 3);      \
-    } while (0)
-
-/* BLOCK(i, count) for i = 0, LANES, ... below n: count is LANES, at the end less. */
-#define X86_EACH_BLOCK(n, BLOCK)             \
-    do {                                     \
-        size_t i = 0;                        \
-        for (; i + LANES <= (n); i += LANES) \
-            BLOCK(i, (size_t)LANES);         \
-        if (i < (n))                         \
-            BLOCK(i, (n) - i);               \
     } while (0)
 
 typedef int32_t x86_unaligned_int32 __attribute__((aligned(1), may_alias));
