@@ -107,6 +107,7 @@ void check_vec(const q8_kernels *kernels, const q8_kernels *below);
 void check_f32_conv(const q8_kernels *kernels, const q8_kernels *below);
 void check_f32_lines(const q8_kernels *kernels, const q8_kernels *below);
 void check_f32_rows(const q8_kernels *kernels, const q8_kernels *below);
+void check_f32_same(const q8_kernels *kernels, const q8_kernels *below);
 
 /* bench.c, peak.c */
 void check_bench(void);

@@ -37,6 +37,7 @@ static void check_kernels(const q8_kernels *kernels, const q8_kernels *below)
     check_f32_conv(kernels, below);
     check_f32_lines(kernels, below);
     check_f32_rows(kernels, below);
+    check_f32_same(kernels, below);
     check_isa_summary();
 }
 

@@ -199,7 +199,8 @@ typedef struct {
     void (*lerp)(size_t n, const uint8_t *a, const uint8_t *b, float fraction, uint8_t *y);
 } q8_vec_table;
 
-/* ---- f32: float kernels; within ULP bounds of the reference, not bit-exact ---- */
+/* ---- f32: float kernels; within ULP bounds of the truth, the same bytes on every instruction set:
+ * products add along K in one chain of fused additions, sums of a row per lane of 16 ---- */
 
 typedef struct {
     size_t m, n, taps, k;      /* as q8_gemm_job, kr = 1 */
