@@ -120,6 +120,23 @@ def test_slow_ranking_falls_back_on_noise(tmp_path: Path, monkeypatch: pytest.Mo
     assert costly.ranked == 1
 
 
+def test_what_a_short_ranking_does_not_find_is_found_by_going_on(tmp_path: Path) -> None:
+    """Once the state was deleted, and with it all that had been ranked."""
+    state, layers = tmp_path / "s", LAYERS[:2]
+    hard = Model({"layer0": 0.5, "layer1": 0.001})
+    with pytest.MonkeyPatch.context() as patch:
+        clock = iter(range(0, 10**6, 2))
+        patch.setattr("q8tool.pipelines.search.time.monotonic", lambda: float(next(clock)))
+        wrong = {"layer1": 1.0}
+        found = searched(hard, state, layers=layers, noise=wrong, seconds=5.0)
+    assert (found.layers, found.stopped) == (None, "time limit")
+    assert state.exists()
+    found = searched(hard, state, layers=layers, noise=wrong)
+    assert found.layers == frozenset({"layer0"})
+    assert hard.ranked == 2
+    assert not state.exists()
+
+
 def test_nothing_is_good_enough(tmp_path: Path) -> None:
     assert searched(Model(dict.fromkeys(LAYERS, 0.5)), tmp_path / "s").layers is None
     assert not list(tmp_path.iterdir())

@@ -86,6 +86,7 @@ class _Search:
     ranks: dict[str, float] = field(default_factory=dict)
     tried: dict[Layers, dict[str, Any]] = field(default_factory=dict)
     fresh: int = 0
+    is_ranked: bool = False
 
     def good(self, layers: Layers) -> bool:
         """Whether the drop is small enough with these layers float; remembered."""
@@ -117,6 +118,7 @@ class _Search:
                     # Too slow: their own noise has to do.
                     return sorted(layers, key=lambda name: -self.task.noise.get(name, 0.0))
             self.progress("ranking layers by damage", done + 1, len(layers))
+        self.is_ranked = True
         return sorted(layers, key=lambda name: self.ranks[name])
 
     def halve(self, ranking: Sequence[str]) -> int | None:
@@ -225,6 +227,9 @@ def search(task: Task, progress: Progress = silent) -> Found:
         stop_plans(False)
         stopped = "interrupted"
     best = run.best()
+    if best is None and not run.is_ranked:
+        # With the layers in their true order there may be something: the next run goes on.
+        stopped = stopped or "time limit"
     if not stopped:
         task.state.unlink(missing_ok=True)
     return Found(best, ranking, run.fresh, stopped, resumed)
