@@ -137,6 +137,34 @@ def test_whole_files_that_are_not_ours_count_as_absent(folder: Path, tmp_path: P
     assert answer(path).tobytes() == expected
 
 
+def rewritten(kept: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
+    """A whole file whose description somebody changed: arrays, JSON, its length, a digest."""
+    end = len(kept) - 40
+    begin = end - int.from_bytes(kept[end : end + 8], "little")
+    described = json.loads(kept[begin:end])
+    change(described)
+    text = json.dumps(described).encode()
+    data = kept[:begin] + text + len(text).to_bytes(8, "little")
+    return data + hashlib.sha256(data).digest()
+
+
+@pytest.mark.parametrize("key", ["results", "inputs"])
+def test_a_plan_of_other_values_counts_as_absent(key: str, folder: Path, tmp_path: Path) -> None:
+    def renamed(described: dict[str, Any]) -> None:
+        described[key] = {f"{name}2": value for name, value in described[key].items()}
+
+    def unfilled(described: dict[str, Any]) -> None:
+        for value in described[key].values():
+            value[0] = 99  # a storage that nobody else names
+
+    path = saved(convolution(), tmp_path / "m.onnx")
+    expected = answer(path).tobytes()
+    plan = max(folder.iterdir(), key=lambda kept: kept.stat().st_size)
+    for change in (renamed, unfilled):
+        plan.write_bytes(rewritten(plan.read_bytes(), change))
+        assert answer(path).tobytes() == expected
+
+
 def test_a_summary_of_another_model_is_said_to_be_one(folder: Path, tmp_path: Path) -> None:
     path = saved(convolution(), tmp_path / "conv.onnx")
     Session(path, threads=1)

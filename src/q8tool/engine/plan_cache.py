@@ -93,9 +93,12 @@ class PlanCache:
     def program(self, fed: Signature, wanted: Sequence[str], isa: str | None) -> Program | None:
         """The program for these inputs, if it is kept."""
         try:
-            return read_program(self._opened(self._program_place(fed, wanted, isa)), isa)
+            kept = read_program(self._opened(self._program_place(fed, wanted, isa)), isa)
         except _NOT_OURS:
             return None
+        if kept is None or set(kept.inputs) != set(fed) or set(kept.results) != set(wanted):
+            return None
+        return kept
 
     @contextmanager
     def journal(

@@ -164,7 +164,10 @@ def read_described(file: OpenFile) -> dict[str, Any] | None:
 
 
 def read_program(data: OpenFile, isa: str | None) -> Program | None:
-    """The program that a journal wrote; None if the file is not whole."""
+    """The program that a journal wrote; None if the file is not whole.
+
+    Raises whatever comes of a file that is whole and was not written by a journal.
+    """
     described = read_described(data)
     if described is None:
         return None
@@ -193,6 +196,9 @@ def read_program(data: OpenFile, isa: str | None) -> Program | None:
         {name: tensor(entry) for name, entry in described[key].items()}
         for key in ("inputs", "results")
     )
+    filled = {t.storage for t in (*inputs.values(), *written)}
+    if any(t.array is None and t.storage not in filled for t in (*bound, *results.values())):
+        raise ValueError("nobody fills a storage of this plan")
     segment = NativeSegment(plan, bound, written, infos)
     return Program([segment], inputs, results, storages.values())
 
