@@ -25,13 +25,13 @@ def are_plans_stopped() -> bool:
     return bool(STOP[0])
 
 
-def raise_in_thread(thread: int, exception: type[BaseException] | None) -> None:
+def raise_in_thread(thread: int, exception: type[BaseException]) -> None:
     """Lets a thread raise the exception before its next instruction of Python.
 
     thread     as threading.get_ident says it
-    exception  None: what was asked for and has not happened yet shall not
+    exception  in the place of one that was asked for and has not happened yet
     """
     import ctypes  # takes longer to import than this package, and is hardly ever needed
 
-    raised = ctypes.py_object(exception) if exception is not None else None
+    raised = ctypes.py_object(exception)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)

@@ -68,6 +68,24 @@ def _clock_of(thread: int) -> int:
     return time.CLOCK_PROCESS_CPUTIME_ID
 
 
+class _Nothing(BaseException):
+    """Stands in for what shall not be raised any more."""
+
+
+def _forget_raised(thread: int) -> None:
+    """Nothing is raised in this thread later on.
+
+    What is pending is replaced and caught: where it is taken back, CPython 3.11 looks for it for
+    ever, and hangs as soon as a profiler is set.
+    """
+    try:
+        raise_in_thread(thread, _Nothing)
+        while True:
+            pass
+    except _Nothing:
+        return
+
+
 class _Watcher:
     """One thread for all tasks of a process, from the first task on."""
 
@@ -90,10 +108,10 @@ class _Watcher:
         """The task has ended; what it was to be told comes too late."""
         with self._lock:
             self._tasks.discard(task)
-            if task.is_over:
-                raise_in_thread(task.thread, None)
             if not self._tasks:
                 self._has_tasks.clear()
+        if task.is_over:
+            _forget_raised(task.thread)
 
     def _run(self) -> None:
         while True:
