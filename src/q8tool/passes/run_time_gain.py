@@ -14,7 +14,7 @@ from q8tool.passes.conversions import output_channel_axis
 
 __all__ = ["FEW_PRODUCTS", "gains_at_run_time"]
 
-FEW_PRODUCTS = "too few products per value: a range at run time would cost more than they save"
+FEW_PRODUCTS = "narrow: a range at run time costs too much"
 """The reason of a product that stays float."""
 
 # With dot-product instructions of 256 and 512 bits 1x1 convolutions from 32 to 32 channels (16 per
