@@ -340,7 +340,8 @@ def test_m_outputs_stay_float(path: Path) -> None:
     wanted, got = run(path, x=x)[0], run(out, x=x)[0]
     small = noise(wanted[:, 2:], got[:, 2:])
     assert small > 25
-    assert abs(small - noise(wanted[:, :2], got[:, :2])) < 12
+    # One range for all would cost the small ones 60 dB.
+    assert abs(small - noise(wanted[:, :2], got[:, :2])) < 20
 
 
 def noise(wanted: Array, got: Array) -> float:

@@ -123,6 +123,8 @@ def test_a_megabyte_gives_more_time() -> None:
     assert budget.allowed_seconds(2_000_000) - budget.SECONDS == 2 * budget.SECONDS_PER_MEGABYTE
 
 
+# Where it comes in a callback of the garbage collector it is swallowed there, and comes again.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_node_that_takes_too_long_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Point by point in Python: so many of them take a minute."""
     monkeypatch.setattr(budget, "SECONDS", 0.1)

@@ -122,9 +122,9 @@ def test_the_file_is_valid_and_keeps_its_face(lab: Lab, name: str, form: str) ->
     onnx.checker.check_model(str(path), full_check=True)
     before, after = Session(lab.source(name)), Session(path)
     taken = [info for info in before.inputs if "." not in info.name]
-    assert [vars(info) for info in after.inputs] == [vars(info) for info in taken[:1]]
-    assert [vars(info) for info in after.outputs] == [vars(info) for info in before.outputs]
-    assert report.static + report.dynamic > 25
+    assert list(after.inputs) == taken[:1]
+    assert list(after.outputs) == list(before.outputs)
+    assert report.static + report.dynamic > 20
     domains = {node.domain for node in io.load(path).graph}
     assert domains == {""}
 

@@ -118,8 +118,8 @@ class _Watcher:
             self._has_tasks.wait()
             time.sleep(_LOOKS_EVERY)
             with self._lock:
+                # Again at every look: a callback of the garbage collector swallows what it raises.
                 for task in [task for task in self._tasks if not task.has_time()]:
-                    self._tasks.discard(task)
                     task.is_over = True
                     raise_in_thread(task.thread, OverBudget)
 
