@@ -60,7 +60,7 @@ def _eight_bit(
     names = {v.name or "" for node in source.graph for v in node.outputs} | {"x"}
     # Coarse enough to leave something to mend.
     ranges = dict.fromkeys(names, (-20.0, 20.0)) if is_static else {}
-    choice = choose_precision(quantized, lambda value: value.name in ranges)
+    choice = choose_precision(quantized, ranges)
     originals = dict(zip(quantized.graph, source.graph, strict=True))
     twins = [
         Twin(originals[unit.node], unit.node.outputs[0])

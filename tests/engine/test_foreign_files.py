@@ -9,8 +9,7 @@ file differ by a code. Floats are within one step of the output's scale.
 
 import copy
 import itertools
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +22,9 @@ from q8tool import Session
 from tests.build import Array, run_onnxruntime
 from tests.engine.foreign_models import MODELS, dynamic, static
 
+pytestmark = pytest.mark.usefixtures("quiet_quantizers")
+
 SWITCHES = [(False, False), (True, False), (False, True), (True, True)]
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """The quantizers log advice for every model."""
-    logging.disable(logging.ERROR)
-    onnxruntime.set_default_logger_severity(4)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 def ours(model: onnx.ModelProto, feeds: Mapping[str, Array], *, strict: bool = True) -> list[Array]:

@@ -5,12 +5,9 @@ it interpolates codes: it cuts off, where the standard's reference rounds.
 """
 
 import itertools
-import logging
-from collections.abc import Iterator
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -18,6 +15,8 @@ from q8tool import Session
 from tests.build import Array, model_of, node, run_onnxruntime
 from tests.engine.foreign_models import static
 from tests.graphs import f32, random
+
+pytestmark = pytest.mark.usefixtures("quiet_quantizers")
 
 X = {"x": random(1, 3, 8, 8)}
 FIRST = [node("Conv", "x w b", "c", pads=[1, 1, 1, 1])]
@@ -79,15 +78,6 @@ CASES = {
     "Where": [node("Conv", "x w", "e", pads=AROUND), node("Where", "mask c e", "y")],
 }
 ON_THE_HOST = {"CumSum", "GatherElements", "TopK", "Where"}
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """The quantizers log advice for every model."""
-    logging.disable(logging.ERROR)
-    onnxruntime.set_default_logger_severity(4)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 def step_of(model: onnx.ModelProto) -> float:

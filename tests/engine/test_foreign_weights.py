@@ -6,13 +6,11 @@ order of sums; where onnxruntime brings the other operand to eight bits at run t
 
 import copy
 import itertools
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantFormat
@@ -28,16 +26,9 @@ from tests.build import Array, model_of, node, run_onnxruntime
 from tests.engine.foreign_models import MODELS, dynamic
 from tests.graphs import i32, random
 
+pytestmark = pytest.mark.usefixtures("quiet_quantizers")
+
 Feeds = dict[str, Array]
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """The quantizers log advice for every model."""
-    logging.disable(logging.ERROR)
-    onnxruntime.set_default_logger_severity(4)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 def same(written: onnx.ModelProto, feeds: Mapping[str, Array], tolerance: float = 1e-5) -> None:

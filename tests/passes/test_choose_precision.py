@@ -4,6 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from q8tool.model.graph import node_name
 from q8tool.model.shapes import infer_shapes
 from q8tool.passes.choose_precision import UNREAD, Choice, choose_precision
 from q8tool.passes.run_time_gain import FEW_PRODUCTS
@@ -17,7 +18,7 @@ def graph_of(body: str, outputs: str = "float y", **weights: Array) -> ir.Model:
 
 
 def chosen(graph: ir.Model, known: bool = True) -> Choice:
-    return choose_precision(graph, lambda value: known)
+    return choose_precision(graph, None if known else ())
 
 
 def forms(choice: Choice) -> dict[str, str]:
@@ -198,7 +199,7 @@ def test_a_known_range_of_the_result_lets_narrow_products_gain() -> None:
         "wide": random(64, 48, 1, 1), "zero": f32(0), "six": f32(6),
     }  # fmt: skip
     known = {"c", "y"}
-    choice = choose_precision(model(text, 13, **weights), lambda value: value.name in known)
+    choice = choose_precision(model(text, 13, **weights), known)
     assert forms(choice) == {"c": "Conv dynamic", "y": "Conv static"}
     assert reasons(choice) == {"n": FEW_PRODUCTS}
 
@@ -209,15 +210,14 @@ def test_where_nothing_gains_narrow_products_are_eight_bit_all_the_same() -> Non
 
 def test_a_range_that_nothing_knows_stops_what_hangs_on_it() -> None:
     graph = graph_of("a = Conv(x, w) s = Add(a, x) y = Conv(s, w)")
-    choice = choose_precision(graph, lambda value: value.name in ("x", "s"))
+    choice = choose_precision(graph, ("x", "s"))
     assert forms(choice) == {"a": "Conv static", "y": "Conv static"}
     assert reasons(choice) == {"s": "a range is not known before run time"}
 
 
 def test_excluded_nodes_stay_float_and_want_no_codes() -> None:
     graph = graph_of("a = Conv(x, w) r = Relu(a) y = Conv(r, w)")
-    last = list(graph.graph)[-1]
-    choice = choose_precision(graph, lambda value: True, [last])
+    choice = choose_precision(graph, None, [node_name(list(graph.graph)[-1])])
     assert forms(choice) == {"r": "Conv static"}
     assert choice.wanted == {"x"}
     assert reasons(choice) == {"y": "excluded"}
@@ -276,7 +276,7 @@ def test_what_scales_floats_is_rounded_once_behind_it() -> None:
         "ones": f32([1, 1]), "zeros": f32([0, 0]),
         "gamma": random(4, 1), "beta": random(4, 1, seed=1), "w": random(3, 4, 1),
     }  # fmt: skip
-    choice = choose_precision(model(text, 13, **weights), lambda value: True)
+    choice = choose_precision(model(text, 13, **weights), None)
     assert [unit.node.op_type for unit in choice.units] == ["Conv"]
     assert choice.tensors() == ["shifted"]
     reasons = {node.op_type: reason for node, reason in choice.kept}
@@ -290,5 +290,5 @@ def test_what_scales_codes_stays_eight_bit() -> None:
         }
     """
     weights = {"gamma": random(4, 1), "v": random(4, 4, 1), "w": random(3, 4, 1)}
-    choice = choose_precision(model(text, 13, **weights), lambda value: True)
+    choice = choose_precision(model(text, 13, **weights), None)
     assert [unit.node.op_type for unit in choice.units] == ["Conv", "Mul", "Conv"]

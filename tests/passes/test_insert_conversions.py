@@ -27,7 +27,7 @@ def converted(
 ) -> tuple[ir.Model, list[str]]:
     after = before.clone()
     ranges = known_ranges(after, given)
-    choice = choose_precision(after, lambda value: value.name in ranges)
+    choice = choose_precision(after, ranges)
     changes = insert_conversions(after, choice, ranges, per_channel)
     onnx.checker.check_model(ir.to_proto(after), full_check=True)
     return after, [change.node for change in changes]

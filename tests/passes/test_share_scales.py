@@ -113,7 +113,7 @@ def test_no_sum_is_rounded(seed: int, behind: str) -> None:
     shared, changes = share_scales(before, ranges)
     if not changes:
         return
-    choice = choose_precision(before, lambda value: value.name in shared)
+    choice = choose_precision(before, shared)
     insert_conversions(before, choice, shared)
     graph = before.graph
     quantized = {

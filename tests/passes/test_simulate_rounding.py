@@ -20,7 +20,7 @@ W, B = random(4, 4, 3, 3), random(4)
 def simulated(before: ir.Model, given: dict[str, tuple[float, float]], weights: bool) -> ir.Model:
     after = before.clone()
     ranges = known_ranges(after, given)
-    choice = choose_precision(after, lambda value: value.name in ranges)
+    choice = choose_precision(after, ranges)
     assert len(simulate_rounding(after, choice, ranges, True, weights)) == len(choice.units)
     onnx.checker.check_model(ir.to_proto(after), full_check=True)
     return after

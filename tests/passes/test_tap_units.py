@@ -36,7 +36,7 @@ def test_noise_of_a_unit_is_that_of_its_eight_bit_form() -> None:
     graph = model(TEXT, **WEIGHTS)
     for node in graph.graph:
         node.name = node.outputs[0].name
-    choice = choose_precision(graph, lambda value: value.name in ranges)
+    choice = choose_precision(graph, ranges)
     taps = tap_units(graph, choice, ranges)
     assert sorted(taps) == ["a", "c", "p", "s", "y"]
     graph.graph.outputs.extend(
@@ -80,7 +80,7 @@ def alone_in_eight_bits(name: str, ranges: dict[str, tuple[float, float]]):  # t
             key: value for key, value in WEIGHTS.items() if f" {key}" in body or f"{key})" in body
         }
         graph = model(f"g ({signature}) => (float[{shape}] {result}) {{ {body} }}", **weights)
-        choice = choose_precision(graph, lambda value: value.name in ranges)
+        choice = choose_precision(graph, ranges)
         if name == "c":
             choice.wanted.add(result)
         insert_conversions(graph, choice, ranges)
@@ -102,7 +102,7 @@ def test_constants_and_products_of_activations() -> None:
         h = Mul(x, m) t = Transpose<perm=[1,0]>(h) q = MatMul(h, t) y = MatMul(q, w) }"""
     graph = model(text, m=f32([[1, 2, 3]]), w=random(2, 2))
     ranges = dict.fromkeys(("x", "h", "t", "q", "m"), (-9.0, 9.0))
-    choice = choose_precision(graph, lambda value: value.name in ranges)
+    choice = choose_precision(graph, ranges)
     taps = tap_units(graph, choice, ranges)
     assert len(taps) == 3
     assert np.isfinite(run(graph, x=random(2, 3))[0]).all()

@@ -20,7 +20,7 @@ def qdq(body: str, given: dict[str, tuple[float, float]], **weights: Array) -> i
     text = f"g (float[1,4,8,8] x) => (float[i,j,k,l] y) {{ {body} }}"
     graph = model(text, 13, w=W, **weights)
     ranges = known_ranges(graph, {"x": (-2.0, 2.0), **given})
-    choice = choose_precision(graph, lambda value: value.name in ranges)
+    choice = choose_precision(graph, ranges)
     insert_conversions(graph, choice, ranges)
     strip(graph)
     return graph

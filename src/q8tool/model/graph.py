@@ -1,7 +1,7 @@
 """Reading and editing graphs: constants, names, attributes, uses."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -172,6 +172,11 @@ def node_label(node: ir.Node) -> str:
 def node_name(node: ir.Node) -> str:
     """The node's name, or its first output's; "" if neither has one."""
     return node.name or next((value.name for value in node.outputs if value.name), "")
+
+
+def nodes_named(model: ir.Model, names: Collection[str]) -> frozenset[ir.Node]:
+    """The nodes of the main graph that node_name calls so."""
+    return frozenset(node for node in model.graph if node_name(node) in names)
 
 
 def nodes_inside(node: ir.Node) -> list[ir.Node]:

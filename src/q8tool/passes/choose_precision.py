@@ -14,7 +14,7 @@ function of one tensor (GELU, SiLU) are one unit: nothing inside is rounded.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Container
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from q8tool.model.graph import constant, get_int, get_ints, get_string
+from q8tool.model.graph import constant, get_int, get_ints, get_string, nodes_named
 from q8tool.ops.registry import Quantization, leaves_range, row
 from q8tool.passes.conversions import is_depthwise
 from q8tool.passes.one_input import OneInput, is_number, one_input
@@ -95,27 +95,34 @@ class Choice:
 
 def choose_precision(
     model: ir.Model,
-    is_known: Callable[[ir.Value], bool],
-    excluded: Iterable[ir.Node] = (),
+    known: Container[str] | None,
+    excluded: Collection[str] = (),
 ) -> Choice:
-    """The choice for the main graph. is_known: whether a value's range is known before run time.
+    """The choice for the main graph.
+
+    known     names of the values whose range is known before run time; None: of all values
+    excluded  names of nodes that stay float (model.graph.node_name)
 
     Where nothing would gain enough to become eight-bit, what can be is.
     """
-    left_out = set(excluded)
-    choice = _choice(model, is_known, left_out, takes_all=False)
+    left_out = nodes_named(model, excluded)
+    choice = _choice(model, known, left_out, takes_all=False)
     if not choice.units:
-        choice = _choice(model, is_known, left_out, takes_all=True)
+        choice = _choice(model, known, left_out, takes_all=True)
     return choice
 
 
 def _choice(
     model: ir.Model,
-    is_known: Callable[[ir.Value], bool],
+    known: Container[str] | None,
     left_out: Collection[ir.Node],
     takes_all: bool,
 ) -> Choice:
     """takes_all: a range at run time, even where float is faster."""
+
+    def is_known(value: ir.Value) -> bool:
+        return known is None or value.name in known
+
     choice = Choice()
     inside = set[ir.Node]()  # steps of another unit's table
     order = {node: position for position, node in enumerate(model.graph)}

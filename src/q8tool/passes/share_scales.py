@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from q8tool.model.change import Change
-from q8tool.model.graph import constant, node_name
+from q8tool.model.graph import constant
 from q8tool.numerics.qparams import from_range
 from q8tool.passes.choose_precision import Choice, Unit, choose_precision
 
@@ -51,8 +51,7 @@ def share_scales(
 
     The ranges of the model's inputs stay, and of what a Clip delivers: its end is the code's end.
     """
-    left_out = [node for node in model.graph if node_name(node) in excluded]
-    choice = choose_precision(model, lambda value: value.name in ranges, left_out)
+    choice = choose_precision(model, ranges, excluded)
     groups = _Groups(choice, ranges, _fixed(model))
     for unit in choice.units:
         if unit.form == "static" and unit.node.op_type in _SUMS:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from q8tool.engine.session import Session
 from q8tool.model.change import Change
-from q8tool.model.graph import constant, node_name
+from q8tool.model.graph import constant
 from q8tool.numerics.qparams import from_range
 from q8tool.passes.choose_precision import Unit, choose_precision
 from q8tool.passes.one_input import is_number
@@ -41,8 +41,7 @@ def trim_ranges(
     ranges    value name -> (low, high), real units
     excluded  names of nodes that stay float
     """
-    left_out = [node for node in model.graph if node_name(node) in excluded]
-    choice = choose_precision(model, lambda value: value.name in ranges, left_out)
+    choice = choose_precision(model, ranges, excluded)
     moved = {value for unit in choice.units if unit.kind == "same" for value in unit.node.outputs}
     narrower, changes = dict(ranges), []
     for unit in choice.units:

@@ -113,7 +113,7 @@ def run(options: Options, progress: Progress = silent) -> Report:
         samples = load_arrays(options.data, graph.inputs)
     else:
         samples, spec = open_photos(shared, graph.inputs, options.images, options.preprocessing)
-    names = choose_precision(model, lambda value: True).tensors(delivered=True)
+    names = choose_precision(model, None).tensors(delivered=True)
     if not names:
         raise InputError(f"{options.input_path}: nothing in it could become eight-bit")
     statistics, warnings = observe_samples(

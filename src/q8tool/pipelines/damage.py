@@ -10,7 +10,6 @@ import onnx_ir as ir
 from q8tool.calibrate.collect import SampleStream
 from q8tool.calibrate.ranges import Ranges
 from q8tool.engine.session import Session
-from q8tool.model.graph import node_name
 from q8tool.passes.choose_precision import choose_precision
 from q8tool.passes.tap_units import tap_units
 from q8tool.pipelines.progress import Progress, silent
@@ -49,8 +48,7 @@ def measure_damage(
     excluded  names of nodes that stay float
     """
     model = float_model.clone()
-    left_out = [node for node in model.graph if node_name(node) in excluded]
-    choice = choose_precision(model, lambda value: value.name in ranges, left_out)
+    choice = choose_precision(model, ranges, excluded)
     taps = tap_units(model, choice, ranges, per_channel)
     names = [name for pair in taps.values() for name in pair]
     session = Session(model, threads=threads, observe=names)

@@ -25,7 +25,7 @@ from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import InputError, UsageError
 from q8tool.image.spec import Spec
 from q8tool.model import metadata
-from q8tool.model.graph import constant, node_name
+from q8tool.model.graph import constant
 from q8tool.numerics.level_range import level_range
 from q8tool.passes.choose_precision import choose_precision
 from q8tool.passes.known_ranges import known_ranges
@@ -128,8 +128,7 @@ def find_ranges(
     if file is not None:
         measured, source = file.ranges, "a ranges file"
     elif samples is not None and options.measures:
-        left_out = [node for node in model.graph if node_name(node) in excluded]
-        choice = choose_precision(model, lambda value: True, left_out)
+        choice = choose_precision(model, None, excluded)
         if options.equalizes and refitting is not None:
             even = equalized(model, refitting, choice.wanted)
         names = [name for name in choice.tensors(options.delivered) if name not in given]

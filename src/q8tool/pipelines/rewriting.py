@@ -15,7 +15,7 @@ import onnx_ir as ir
 from q8tool.calibrate.ranges import Ranges
 from q8tool.errors import InputError, Q8Error, UsageError
 from q8tool.model.change import Change
-from q8tool.model.graph import node_label, node_name
+from q8tool.model.graph import node_label, nodes_named
 from q8tool.passes.choose_precision import UNREAD, Choice, choose_precision
 from q8tool.passes.clean_graph import clean_graph
 from q8tool.passes.inline_functions import inline_functions
@@ -82,10 +82,9 @@ def rewritten(
     Raises UsageError or InputError, saying why, if no operator would become eight-bit.
     """
     model = float_model.clone()
-    left_out = frozenset(node for node in model.graph if node_name(node) in excluded)
-    choice = choose_precision(model, lambda value: value.name in ranges, left_out)
+    choice = choose_precision(model, ranges, excluded)
     twins = find_twins(float_model, model, choice)
-    changes = _in_mode(model, form, choice, ranges, left_out)
+    changes = _in_mode(model, form, choice, ranges, nodes_named(model, excluded))
     if not changes:
         raise _nothing_quantized(choice, form, bool(excluded))
     if form.mode == "eightbit":
