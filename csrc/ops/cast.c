@@ -33,14 +33,41 @@ static float float_of_bits(uint32_t bits)
     return value;
 }
 
-static float float_of_half(uint16_t half)
+static uint32_t bits_of_float(float value)
 {
-    const uint32_t sign = (uint32_t)(half & 0x8000u) << 16, rest = half & 0x7FFFu;
-    if (rest >= 0x7C00u) /* infinity and NaN */
-        return float_of_bits(sign | 0x7F800000u | (rest & 0x3FFu) << 13);
-    if (rest < 0x400u) /* 0 and subnormal: units of 2^-24 */
-        return float_of_bits(sign) + (sign ? -1.0f : 1.0f) * (float)rest * 0x1p-24f;
-    return float_of_bits(sign | ((rest << 13) + ((127u - 15u) << 23)));
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+/* a where it holds, else b: not by a branch, here and below, so that compilers make vectors. */
+static inline uint32_t chosen(bool holds, uint32_t a, uint32_t b)
+{
+    const uint32_t mask = 0u - (uint32_t)holds;
+    return (a & mask) | (b & ~mask);
+}
+
+static inline float float_of_half(uint16_t half)
+{
+    const int32_t rest = half & 0x7FFF;
+    const uint32_t rebias = (127u - 15u) << 23, moved = ((uint32_t)rest << 13) + rebias;
+    const uint32_t normal = moved + chosen(rest >= 0x7C00, rebias, 0); /* infinity, NaN */
+    const uint32_t small = bits_of_float((float)rest * 0x1p-24f); /* 0 and subnormal */
+    return float_of_bits((uint32_t)(half & 0x8000u) << 16 | chosen(rest < 0x400, small, normal));
+}
+
+/* The half float nearest to a float, ties to even. */
+static inline uint16_t half_of_float(float value)
+{
+    const uint32_t bits = bits_of_float(value), rest = bits & 0x7FFFFFFFu;
+    const int32_t size = (int32_t)rest;
+    const uint32_t moved = rest - ((127u - 15u) << 23);
+    const uint32_t rounded = (moved + 0xFFFu + (moved >> 13 & 1u)) >> 13;
+    const uint32_t normal = chosen(size < 0x477FF000, rounded, 0x7C00u); /* 65520 */
+    /* Subnormal: the last bit of a number between 0.5 and 1 is worth 2^-24. */
+    const uint32_t small = bits_of_float(float_of_bits(rest) + 0.5f) - bits_of_float(0.5f);
+    const uint32_t finite = chosen(size < 0x38800000, small, normal);
+    return (uint16_t)((bits >> 16 & 0x8000u) | chosen(size > 0x7F800000, 0x7E00u, finite));
 }
 
 /* The half float nearest to a double, ties to even: only its last bit is ever rounded. */
@@ -62,11 +89,33 @@ static uint16_t half_of_double(double value)
 
 static uint16_t brain_of_float(float value)
 {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
+    const uint32_t bits = bits_of_float(value);
     if (value != value)
         return (uint16_t)(bits >> 16 | 0x40u);
     return (uint16_t)((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
+}
+
+/* Loops of a known length, of which compilers make vectors, then the rest. */
+#define UNIT 16
+
+static void widen_halves(const uint16_t *x, int64_t count, float *y)
+{
+    int64_t i = 0;
+    for (; i + UNIT <= count; i += UNIT)
+        for (int64_t k = 0; k < UNIT; k++)
+            y[i + k] = float_of_half(x[i + k]);
+    for (; i < count; i++)
+        y[i] = float_of_half(x[i]);
+}
+
+static void narrow_to_halves(const float *x, int64_t count, uint16_t *y)
+{
+    int64_t i = 0;
+    for (; i + UNIT <= count; i += UNIT)
+        for (int64_t k = 0; k < UNIT; k++)
+            y[i + k] = half_of_float(x[i + k]);
+    for (; i < count; i++)
+        y[i] = half_of_float(x[i]);
 }
 
 /* ---- widening ---- */
@@ -92,8 +141,7 @@ static void widen(const void *x, q8_dtype dtype, int64_t first, int64_t count, w
     case Q8_F32: WIDEN(float, floats, float);
     case Q8_F64: WIDEN(double, doubles, double);
     case Q8_F16:
-        for (int64_t i = 0; i < count; i++)
-            piece->floats[i] = float_of_half(((const uint16_t *)x)[first + i]);
+        widen_halves((const uint16_t *)x + first, count, piece->floats);
         break;
     case Q8_BF16:
         for (int64_t i = 0; i < count; i++)
@@ -195,9 +243,11 @@ static void narrow(const wide_piece *piece, void *y, q8_dtype dtype, int64_t fir
     case Q8_F32: NARROW(float, floats);
     case Q8_F64: NARROW(double, doubles);
     case Q8_F16:
-        for (int64_t i = 0; i < count; i++)
-            ((uint16_t *)y)[first + i] =
-                half_of_double(is_double ? piece->doubles[i] : (double)piece->floats[i]);
+        if (is_double)
+            for (int64_t i = 0; i < count; i++)
+                ((uint16_t *)y)[first + i] = half_of_double(piece->doubles[i]);
+        else
+            narrow_to_halves(piece->floats, count, (uint16_t *)y + first);
         break;
     case Q8_BF16:
         for (int64_t i = 0; i < count; i++)
