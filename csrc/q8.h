@@ -363,6 +363,23 @@ int64_t q8_plan_step_macs(const q8_plan *plan, int step);
 /* Bytes held by the plan: constants, packed weights, arena and scratch. */
 int64_t q8_plan_bytes(const q8_plan *plan);
 
+/* Greedy non-maximum suppression of one class, outside of plans. */
+typedef struct {
+    const float *boxes;      /* [count, 4]: y, x of two corners; is_centered: x, y, width, height */
+    const float *scores;     /* [count] */
+    int64_t count, limit;    /* limit: keep no more */
+    int32_t is_centered;
+    float overlap, lowest;   /* what kept boxes may share, of both; scores must be above lowest */
+    int64_t *kept;           /* [least of count and limit]: boxes that stay, best first */
+    void *workspace;         /* q8_suppress_bytes(count) at workspace_bytes, 8-byte aligned */
+    int64_t workspace_bytes;
+    /* set by q8_suppress; next is -1 before the first call */
+    int64_t next, candidates, kept_count;
+} q8_suppression;
+/* Returns Q8_OK when done, 1 to be called again with the same job, or a negative status. */
+int q8_suppress(q8_suppression *job);
+int64_t q8_suppress_bytes(int64_t count);
+
 /* Tests every kernel of instruction set isa against the scalar reference on random and extreme
  * values. Returns the number of comparisons made, or a negative status; a mismatch is described
  * in text (at most text_bytes, zero-terminated) and returned as Q8_ERROR_STATE. */

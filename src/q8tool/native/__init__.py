@@ -11,6 +11,7 @@ from q8tool.native.cpu import (
     selftest,
     selftest_gops,
 )
+from q8tool.native.detection import kept_boxes
 from q8tool.native.plan import Plan
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "isa_active",
     "isa_available",
     "isa_names",
+    "kept_boxes",
     "selftest",
     "selftest_gops",
 ]
