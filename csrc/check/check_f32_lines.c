@@ -80,9 +80,11 @@ typedef struct {
 static q8_finish_job draw_finish(size_t columns)
 {
     static const int ops[] = {-1, Q8_UNARY_SILU, Q8_UNARY_GELU, Q8_UNARY_GELU_TANH,
-                              Q8_UNARY_HARD_SWISH, Q8_UNARY_TANH};
+                              Q8_UNARY_HARD_SWISH, Q8_UNARY_LEAKY_RELU, Q8_UNARY_ELU,
+                              Q8_UNARY_TANH};
     q8_finish_job job = {.rows = 1 + check_below(9), .columns = columns,
-                         .x_step = columns + check_below(20), .op = ops[check_below(6)],
+                         .x_step = columns + check_below(20),
+                         .op = ops[check_below(sizeof ops / sizeof *ops)], .alpha = 0.1f,
                          .y_step = GROUP + check_below(20), .y_group = GROUP};
     if (check_one_in(2))
         job.y_group = job.rows * job.y_step + check_below(40);
@@ -116,14 +118,16 @@ static float argument_of(const q8_finish_job *job, size_t i, size_t c)
     return job->op < 0 ? fminf(fmaxf(x, job->low), job->high) : x;
 }
 
-static double exact_function(int op, double x)
+static double exact_function(const q8_finish_job *job, double x)
 {
-    switch (op) {
+    switch (job->op) {
     case Q8_UNARY_SILU: return x / (1 + exp(-x));
     case Q8_UNARY_GELU: return 0.5 * x * erfc(-x * M_SQRT1_2);
     case Q8_UNARY_GELU_TANH:
         return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
     case Q8_UNARY_HARD_SWISH: return x * fmin(fmax(x / 6 + 0.5, 0), 1);
+    case Q8_UNARY_LEAKY_RELU: return x < 0 ? (double)job->alpha * x : x;
+    case Q8_UNARY_ELU: return x < 0 ? (double)job->alpha * expm1(x) : x;
     case Q8_UNARY_TANH: return tanh(x);
     default: return x;
     }
@@ -139,7 +143,7 @@ static void compare_finish(const q8_finish_job *job, const finds *before)
         for (size_t i = 0; i < job->rows; i++) {
             const size_t at = i * job->y_step + c / GROUP * job->y_group + c % GROUP;
             const float x = argument_of(job, i, c), y = job->y[at];
-            const double exact = exact_function(job->op, x);
+            const double exact = exact_function(job, x);
             check_close(exact, y, job->op < 0 ? 0 : 1e-6 + 6 * UNIT * (fabs(x) + fabs(exact)), at);
             least = fminf(least, y);
             greatest = fmaxf(greatest, y);

@@ -145,7 +145,7 @@ static void same_finish(const q8_f32_table *f32, int op)
     q8_finish_job job = {.rows = rows, .columns = columns, .x = of_acc ? NULL : x,
                          .acc = of_acc ? acc : NULL, .scale = scale, .bias = bias,
                          .x_step = GROUP, .y = y.own, .y_step = GROUP, .y_group = GROUP, .op = op,
-                         .least = finds.own, .greatest = finds.own + GROUP,
+                         .alpha = 0.1f, .least = finds.own, .greatest = finds.own + GROUP,
                          .sums = finds.own + 2 * GROUP};
     CHECK_CALL(f32->finish(&job));
     job.y = y.portable;
@@ -211,7 +211,8 @@ static void same_rows(const q8_f32_table *f32)
 static void same_in_all(const q8_f32_table *f32)
 {
     static const int finished[] = {-1, Q8_UNARY_SILU, Q8_UNARY_GELU, Q8_UNARY_GELU_TANH,
-                                   Q8_UNARY_HARD_SWISH, Q8_UNARY_TANH};
+                                   Q8_UNARY_HARD_SWISH, Q8_UNARY_LEAKY_RELU, Q8_UNARY_ELU,
+                                   Q8_UNARY_TANH};
     for (int round = 0; round < 40; round++) {
         same_tile(f32);
         same_windows(f32->depthwise, q8_f32_scalar.depthwise);
