@@ -171,7 +171,8 @@ static void store_finished(const q8_panel *panel, q8_sums *sums, size_t first)
         job.y = (float *)panel->y + at;
         q8_finish_rows(panel->step, panel->kernels, &job, panel->range);
         job.acc += job.rows * job.x_step;
-        job.x += job.x ? job.rows * job.x_step : 0;
+        if (job.x)
+            job.x += job.rows * job.x_step;
     }
 }
 

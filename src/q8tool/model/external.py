@@ -88,6 +88,8 @@ def _check_reference(tensor: onnx.TensorProto, folder: Path, path: str | os.Path
     where = f"{path}: tensor '{tensor.name}': its external data"
     try:
         info = ExternalDataInfo(tensor)
+        if isinstance(info.location, bytes):  # as protobuf gives a text that is none
+            raise ValueError("the name of its file is not UTF-8")
         offset, length = int(info.offset or 0), int(info.length or 0)
         data = (folder / info.location).resolve()
     except (OSError, RuntimeError, ValueError) as error:
