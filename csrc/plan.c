@@ -99,11 +99,13 @@ void q8_plan_free(q8_plan *plan)
 {
     if (!plan)
         return;
-    for (int i = 0; i < plan->block_count; i++)
-        q8_memory_release(plan->blocks[i].memory, plan->blocks[i].bytes);
-    free(plan->blocks);
-    free(plan->tensors);
-    free(plan->steps);
+    if (!plan->is_twin) {
+        for (int i = 0; i < plan->block_count; i++)
+            q8_memory_release(plan->blocks[i].memory, plan->blocks[i].bytes);
+        free(plan->blocks);
+        free(plan->tensors);
+        free(plan->steps);
+    }
     q8_memory_release(plan->arena, plan->arena_bytes);
     q8_memory_release(plan->scratch, (int64_t)plan->scratch_bytes * plan->scratch_threads);
     free(plan);
@@ -345,6 +347,25 @@ int q8_plan_finish(q8_plan *plan, int64_t arena_bytes)
     find_next_weights(plan);
     plan->finished = true;
     return Q8_OK;
+}
+
+q8_plan *q8_plan_twin(const q8_plan *plan)
+{
+    if (!plan->finished || plan->keeps_numbers)
+        return NULL;
+    q8_plan *twin = malloc(sizeof *twin);
+    if (!twin)
+        return NULL;
+    *twin = *plan;
+    twin->is_twin = true;
+    twin->scratch = NULL;
+    twin->scratch_threads = 0;
+    twin->arena = q8_memory(plan->arena_bytes);
+    if (!twin->arena) {
+        free(twin);
+        return NULL;
+    }
+    return twin;
 }
 
 int q8_plan_step_count(const q8_plan *plan)

@@ -84,6 +84,8 @@ struct q8_plan {
     size_t scratch_bytes; /* per thread, a multiple of Q8_ALIGNMENT */
     int scratch_threads;
     bool finished;
+    bool keeps_numbers;   /* a step writes what is neither in the arena nor bound: no twins */
+    bool is_twin;         /* of another plan, which holds everything but arena and scratch */
     q8_status status;     /* first failure while building; later calls return it */
     char error[256];
 };

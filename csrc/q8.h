@@ -330,13 +330,17 @@ int q8_plan_add_reduce_f32(q8_plan *plan, int op, int x, int y, int64_t outer, i
  * [outer, axis, inner], y s64. */
 int q8_plan_add_argmax(q8_plan *plan, int x, int y, int64_t outer, int64_t axis, int64_t inner,
                        int last_index);
-/* counts (s64, [rows, Q8_HISTOGRAM_BINS]), summed over the rows: how many values of x (f32) lie in
- * bin b, which reaches from (b - bins / 2) * width to (b + 1 - bins / 2) * width. width: the smallest
- * power of two with which the greater of |low| and |high| is within the bins. low and high: f32
- * scalars, the ends of x. Where both are 0, or one is not finite, finite values are in bin bins / 2.
- * A value beyond the bins is in the last one on its side; what is no number then is in the first. */
-enum { Q8_HISTOGRAM_BINS = 2048 };
-int q8_plan_add_histogram(q8_plan *plan, int x, int low, int high, int counts);
+/* ends (f32, [rows, 3]): of a stretch of x (f32) each the lowest and highest value, NaN passed over,
+ * and the sum, for NaN. Of a row without any: infinity, -infinity and 0. */
+int q8_plan_add_ends(q8_plan *plan, int x, int ends);
+/* counts (s64, [Q8_HISTOGRAM_BINS]): how many values of x (f32) lie in bin b, which reaches from
+ * (b - bins / 2) * width to (b + 1 - bins / 2) * width. width: the smallest power of two with which
+ * the largest magnitude is within the bins. ends: of x, in rows. Where all are 0, or one is not
+ * finite, finite values are in bin bins / 2. A value beyond the bins is in the last one on its side;
+ * what is no number then is in the first. Of more than Q8_HISTOGRAM_VALUES, at least so many are
+ * counted, spread over all: the same ones every time. */
+enum { Q8_HISTOGRAM_BINS = 2048, Q8_HISTOGRAM_VALUES = 16384 };
+int q8_plan_add_histogram(q8_plan *plan, int x, int ends, int counts);
 /* Between any two types; x and y of the same size. Integers keep their low bits, as in C. A float
  * loses its fraction; what s32, s64 or u64 cannot hold becomes the nearest that it can, NaN 0, and
  * the other integers get the low bits of the s64. Floats are rounded to nearest even, integers to
@@ -354,6 +358,11 @@ int q8_plan_finish(q8_plan *plan, int64_t arena_bytes);
  * Q8_ERROR_STATE. One run at a time per plan; different plans may run at the same time. */
 int q8_plan_run(q8_plan *plan, int bound_count, void *const *bound, const int64_t *bound_bytes,
                 int threads, int64_t *step_ns, const volatile int *stop);
+
+/* A finished plan that shares steps and constants with another and has an arena of its own: both may
+ * run at the same time. It goes before the other one does. NULL if there is no memory, and where a
+ * step keeps numbers of the run outside the arena. */
+q8_plan *q8_plan_twin(const q8_plan *plan);
 
 int q8_plan_step_count(const q8_plan *plan);
 /* What the step runs: "conv 3x3/2 avx512vnni 6x64", for explain. NULL outside 0..count-1. */

@@ -301,13 +301,14 @@ static void add_reduction(fuzz_case *c)
 
 static void add_histogram(fuzz_case *c)
 {
-    int64_t dims[2], rows[2] = {1 + fuzz_below(c, 4), Q8_HISTOGRAM_BINS - fuzz_chance(c, 64)};
-    const int64_t one = 1;
+    int64_t dims[2], rows[2] = {1 + fuzz_below(c, 4), 3 - fuzz_chance(c, 64)};
+    const int64_t bins = Q8_HISTOGRAM_BINS - fuzz_chance(c, 64);
     fuzz_shape(c, 2, dims);
-    int x = fuzz_new(c, Q8_F32, 2, dims), counts = fuzz_new(c, Q8_S64, 2, rows);
-    int low = fuzz_new(c, Q8_F32, 1, &one), high = fuzz_new(c, Q8_F32, 1, &one);
-    q8_plan_add_histogram(c->plan, fuzz_id(c, x), fuzz_id(c, low), fuzz_id(c, high),
-                          fuzz_id(c, counts));
+    int x = fuzz_new(c, Q8_F32, 2, dims), ends = fuzz_new(c, Q8_F32, 2, rows);
+    if (!fuzz_chance(c, 8))
+        q8_plan_add_ends(c->plan, fuzz_id(c, x), fuzz_id(c, ends));
+    q8_plan_add_histogram(c->plan, fuzz_id(c, x), fuzz_id(c, ends),
+                          fuzz_id(c, fuzz_new(c, Q8_S64, 1, &bins)));
 }
 
 void fuzz_maybe_finish(fuzz_case *c, int y)

@@ -39,6 +39,7 @@ int q8_conv_now_append(q8_plan *plan, const q8_conv *conv, q8_conv_now **now)
     if (!step)
         return plan->status;
     q8_step_name(step, "conv: numbers of the run");
+    plan->keeps_numbers = true;
     *now = step->state;
     **now = (q8_conv_now){.x_scale_tensor = conv->x_scale_tensor,
                           .x_zero_point_tensor = conv->x_zero_point_tensor};

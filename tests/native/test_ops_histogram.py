@@ -1,4 +1,4 @@
-"""Counts over bins of a power-of-two width, against numpy.histogram."""
+"""Ends of tensors, and counts over bins of a power-of-two width, against numpy."""
 
 from typing import Any
 
@@ -15,11 +15,16 @@ FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
 def counts_of(x: Array, ends: tuple[float, float], isa: str | None = None, threads: int = 1) -> Any:
-    inputs = [x, *(np.asarray(end, np.float32) for end in ends)]
-    rows = run_one(
-        lambda p, *ids: p.histogram(*ids), inputs, np.int64, [4, BINS], isa=isa, threads=threads
+    rows = np.array([[*ends, 0.0]], np.float32)
+    return run_one(
+        lambda p, *ids: p.histogram(*ids), [x, rows], np.int64, [BINS], isa=isa, threads=threads
     )
-    return rows.sum(axis=0)
+
+
+def ends_of(x: Array, rows: int, isa: str | None = None, threads: int = 1) -> Any:
+    return run_one(
+        lambda p, *ids: p.ends(*ids), [x], np.float32, [rows, 3], isa=isa, threads=threads
+    )
 
 
 def edges_for(x: Array) -> Any:
@@ -44,7 +49,7 @@ def test_any_values(x: Array) -> None:
 
 
 def test_threads_and_instruction_sets() -> None:
-    x = np.random.default_rng(5).normal(size=(7, 30011)).astype(np.float32)
+    x = np.random.default_rng(5).normal(size=(7, 2311)).astype(np.float32)
     x[x < -0.5] = 0.0
     expected = np.histogram(x.astype(np.float64), edges_for(x))[0]
     for isa in ISAS:
@@ -73,3 +78,48 @@ def test_the_smallest_numbers() -> None:
 def test_what_no_range_holds(x: list[float], ends: tuple[float, float], bins: list[int]) -> None:
     got = counts_of(np.array(x, np.float32), ends)
     np.testing.assert_array_equal(got, np.bincount(bins, minlength=BINS))
+
+
+def test_of_many_values_those_of_one_block_in_every_few_are_counted() -> None:
+    """Blocks of 16; which of a few is counted goes by a multiplicative hash (Knuth, TAOCP 6.4)."""
+    x = np.random.default_rng(6).normal(size=100_003).astype(np.float32)
+    stride = len(x) // 16 // 1024
+    groups = np.arange(len(x) // 16 // stride, dtype=np.uint64)
+    mixed = (groups * np.uint64(2654435761)) % np.uint64(1 << 32)
+    blocks = groups * np.uint64(stride) + (mixed >> np.uint64(16)) % np.uint64(stride)
+    counted = x[: len(x) // 16 * 16].reshape(-1, 16)[blocks.astype(np.intp)]
+    assert counted.size >= 16384
+    expected = np.histogram(counted.astype(np.float64), edges_for(x))[0]
+    for isa in ISAS:
+        got = counts_of(x, (float(x.min()), float(x.max())), isa)
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_counted_values_stand_for_all() -> None:
+    """Channels of very different size, so many that every other block is of the same ones."""
+    x = np.random.default_rng(7).normal(size=(3136, 32)).astype(np.float32)
+    x[:, 16:] *= 8.0
+    got = counts_of(x, (float(x.min()), float(x.max())))
+    share = np.cumsum(got) / got.sum()
+    edges = edges_for(x)[1:]
+    for level in (0.01, 0.25, 0.75, 0.99):
+        assert (x <= edges[np.argmax(share > level)]).mean() == pytest.approx(level, abs=0.02)
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize("size", [0, 1, 5, 70_001])
+def test_ends(size: int, rows: int) -> None:
+    x = np.random.default_rng(8).normal(size=size).astype(np.float32)
+    for isa in ISAS:
+        got = ends_of(x, rows, isa, threads=2)
+        assert got[:, 0].min() == x.min(initial=np.inf)
+        assert got[:, 1].max() == x.max(initial=-np.inf)
+        assert got[:, 2].sum() == pytest.approx(x.sum(dtype=np.float64), abs=0.05)
+
+
+def test_the_sum_tells_of_values_that_are_no_number() -> None:
+    x = np.ones(5000, np.float32)
+    x[4999] = np.nan
+    got = ends_of(x, 4)
+    np.testing.assert_array_equal(np.isnan(got[:, 2]), [False, False, False, True])
+    np.testing.assert_array_equal(got[:, :2], np.ones((4, 2)))

@@ -1,6 +1,6 @@
 """Descriptors that no engine should send: each gives an error, and the plan stays refused."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -55,8 +55,11 @@ CALLS: list[tuple[str, Callable[[Plan, dict[str, int]], object]]] = [
     ("sizes", lambda p, t: p.reduce_f32("sum", t["f32"], t["f32b"], outer=3, axis=4, inner=2)),
     ("sizes", lambda p, t: p.reduce_f32("sum", t["f32"], t["f32b"], outer=2**62, axis=4, inner=4)),
     ("type", lambda p, t: p.argmax(t["f32"], t["f32b"], outer=1, axis=1, inner=16)),
-    ("rows of 2048", lambda p, t: histogram(p, t, rows=[1, 2047])),
-    ("scalar", lambda p, t: histogram(p, t, low="row")),
+    ("2048 counts", lambda p, t: histogram(p, t, counts=2047)),
+    ("3 numbers", lambda p, t: histogram(p, t, numbers=2)),
+    ("3 numbers", lambda p, t: p.ends(t["f32"], p.tensor(np.float32, [4, 2], None))),
+    ("type", lambda p, t: p.ends(t["u8"], p.tensor(np.float32, [4, 3], None))),
+    ("overlap", lambda p, t: p.ends(t["f32"], p.tensor(np.float32, [900, 3], 0))),
     ("type", lambda p, t: histogram(p, t, x="u8")),
     ("overlap", lambda p, t: histogram(p, t, offset=0)),
     ("axis", lambda p, t: p.softmax_f32(t["scale"], t["scale"])),
@@ -122,12 +125,12 @@ def histogram(
     plan: Plan,
     tensors: dict[str, int],
     x: str = "f32",
-    low: str = "scale",
-    rows: Sequence[int] = (1, 2048),
+    numbers: int = 3,
+    counts: int = 2048,
     offset: int | None = None,
 ) -> object:
-    counts = plan.tensor(np.int64, rows, offset)
-    return plan.histogram(tensors[x], tensors[low], tensors["scale"], counts)
+    ends = plan.tensor(np.float32, [1, numbers], None)
+    return plan.histogram(tensors[x], ends, plan.tensor(np.int64, [counts], offset))
 
 
 def range_of(plan: Plan, tensors: dict[str, int], y: int, y_range: int) -> object:

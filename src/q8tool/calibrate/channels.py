@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from q8tool.calibrate.collect import Sample
 from q8tool.engine.session import Session
+from q8tool.engine.side_by_side import run_each
 from q8tool.model.graph import Names
 
 __all__ = ["Channels", "collect_channels"]
@@ -63,8 +64,8 @@ def collect_channels(
     names = [name for outputs in watched.values() for name in outputs]
     session = Session(copy, threads=threads, observe=names)
     kept: dict[str, Channels] = {}
-    for sample in samples:
-        results = session.run(sample.feeds, names)
+    fed = ((None, sample.feeds) for sample in samples)
+    for results in run_each(session, fed, lambda _, results: results, names):
         for name, outputs in watched.items():
             *rows, shape = (np.asarray(results[output], np.float64).ravel() for output in outputs)
             low, high, sums, squares = rows

@@ -16,6 +16,7 @@ from q8tool.calibrate.observers import Method, make_observer
 from q8tool.calibrate.statistics import Statistics
 from q8tool.calibrate.watch import watched
 from q8tool.engine.session import Session
+from q8tool.engine.side_by_side import run_each
 from q8tool.errors import InputError
 from q8tool.model.graph import node_label
 
@@ -52,12 +53,16 @@ def collect(
     inputs = {value.name for value in model.graph.inputs}
     watch = watched(model, [name for name in names if name not in inputs], method)
     session = Session(watch.model, threads=threads, observe=watch.observed)
+
+    def fed() -> Iterator[tuple[Sample, Mapping[str, NDArray[Any]]]]:
+        for sample in samples:
+            for name, array in sample.feeds.items():
+                if not _is_finite(array):
+                    raise _not_finite(model, sample, name)
+            yield sample, sample.feeds
+
     count = 0
-    for sample in samples:
-        for name, fed in sample.feeds.items():
-            if not _is_finite(fed):
-                raise _not_finite(model, sample, name)
-        results = session.run(sample.feeds)
+    for sample, results in run_each(session, fed(), lambda sample, results: (sample, results)):
         for name, observer in observers.items():
             if name in inputs:
                 values = np.asarray(sample.feeds.get(name, ()), np.float32)

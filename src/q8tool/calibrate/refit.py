@@ -14,7 +14,9 @@ Sources: bias correction layer by layer with empirical means, Nagel et al., ICCV
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ from q8tool.calibrate.patches import Patches, patches_of
 from q8tool.calibrate.walk import Look, Walk
 from q8tool.model.change import Change
 from q8tool.model.graph import constant, get_float, get_int, node_label
+from q8tool.native.cpu import core_count
 from q8tool.numerics.fitted_rounding import fitted_codes
 
 __all__ = ["Twin", "refit"]
@@ -73,22 +76,41 @@ def refit(
     changes: list[Change] = []
     done = 0
     products = [None if _eight_bit(twin, by_name) is None else _product(twin) for twin in twins]
-    for group in _groups(products):
-        real = [one for one in group if one is not None]
-        # What the float model computes does not depend on what is fitted: many layers at once.
-        looked = wanted.look([(one.x, one.look(len(samples))) for one in real])
-        columns = dict(zip(real, looked, strict=True))
-        for one in group:
-            operator = None if one is None else _eight_bit(one.twin, by_name)
-            if one is not None and operator is not None:
-                x = np.concatenate(columns.pop(one), axis=2, dtype=np.float32)
-                means = _dequantized_means(one.patches, actual, operator)
-                _fit(operator, one.twin.node, one.weights(), x, means)
-                label = node_label(one.twin.node)
-                changes.append(Change("refit", label, "fitted to the float results"))
-            done += 1
-            seen(done)
+    with _Workers(threads) as workers:
+        for group in _groups(products):
+            real = [one for one in group if one is not None]
+            # What the float model computes does not depend on what is fitted: many layers at once.
+            looked = wanted.look([(one.x, one.look(len(samples))) for one in real])
+            fits = _started(real, looked, by_name, workers)
+            for one in group:
+                operator = None if one is None else _eight_bit(one.twin, by_name)
+                if one is not None and operator is not None:
+                    means = _dequantized_means(one.patches, actual, operator)
+                    fits.pop(one)().put_into(operator, means)
+                    label = node_label(one.twin.node)
+                    changes.append(Change("refit", label, "fitted to the float results"))
+                done += 1
+                seen(done)
     return changes
+
+
+class _Workers:
+    """Threads for what numpy computes; with one thread its caller does it, when it is needed."""
+
+    def __init__(self, threads: int | None) -> None:
+        count = threads or core_count()
+        self._pool = ThreadPoolExecutor(count) if count > 1 else None
+
+    def __enter__(self) -> "_Workers":
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def start(self, work: Callable[[], "_Fit"]) -> Callable[[], "_Fit"]:
+        """What returns the result; to be called once."""
+        return work if self._pool is None else self._pool.submit(work).result
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +170,74 @@ def _eight_bit(twin: Twin, by_name: Mapping[str | None, ir.Value]) -> EightBitOp
     return None if result is None else eight_bit_operator(result)
 
 
+def _sums(columns: Array) -> NDArray[np.float64]:
+    """Over the places. A product with ones takes a tenth of the time of a sum along short rows."""
+    ones = np.ones(columns.shape[2], np.float32)
+    return np.asarray(columns.astype(np.float32, copy=False) @ ones, np.float64)
+
+
+def _known(value: ir.Value) -> Array:
+    array = constant(value)
+    assert array is not None
+    return array
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What was found for a product: what the walk through the eight-bit model does not change.
+
+    weights  (groups, inputs, outputs) of the float model; codes: fitted to them, the same shape
+    scale    (groups, outputs): real units per code
+    x_mean   of the inputs, (groups, inputs)
+    is_new   whether the codes are other than before
+    """
+
+    node: ir.Node
+    weights: Columns
+    codes: Array
+    scale: Array
+    x_mean: NDArray[np.float64]
+    is_new: bool
+
+    def put_into(self, operator: EightBitOperator, q_mean: NDArray[np.float64]) -> None:
+        """Sets codes and bias; q_mean: of the inputs of the eight-bit model, as x_mean."""
+        if self.is_new:
+            shape = operator.codes().shape
+            operator.set_codes(_in_layout(operator.node, self.codes, shape))
+        apart = _products(self.x_mean - q_mean, self.weights)
+        apart += _products(q_mean, self.weights - self.codes * self.scale[:, None])
+        operator.set_bias(float_bias(self.node, self.scale.size) + apart.reshape(-1))
+
+
+def _started(
+    products: Sequence[_Product],
+    looked: Sequence[list[Array]],
+    by_name: Mapping[str | None, ir.Value],
+    workers: _Workers,
+) -> dict[_Product, Callable[[], _Fit]]:
+    """The fits of some products, each with the columns of every sample."""
+    started = {}
+    for one, columns in zip(products, looked, strict=True):
+        operator = _eight_bit(one.twin, by_name)
+        assert operator is not None
+        started[one] = workers.start(partial(_fitted, one, operator, columns))
+    return started
+
+
+def _fitted(product: _Product, operator: EightBitOperator, columns: list[Array]) -> _Fit:
+    x = np.concatenate(columns, axis=2, dtype=np.float32)
+    columns.clear()
+    groups, real = len(x), product.weights()
+    scale = np.broadcast_to(operator.scale.astype(np.float32).reshape(-1), groups * real.shape[2])
+    scale = scale.reshape(groups, -1)
+    x_mean = _sums(x) / x.shape[2]
+    codes = weight_matrices(operator.node, operator.codes(), groups)
+    if operator.has_own_weights:
+        centred = x[:, :, :: max(1, x.shape[2] // FITTED)] - x_mean[:, :, None].astype(np.float32)
+        codes = fitted_codes(real, scale, codes, centred)
+    return _Fit(product.twin.node, real, codes, scale, x_mean, operator.has_own_weights)
+
+
 def _dequantized_means(
     patches: Patches, walk: Walk, operator: EightBitOperator
 ) -> NDArray[np.float64]:
@@ -163,40 +253,6 @@ def _dequantized_means(
         total = total + (_sums(columns) - here * int(zero)) * float(scale)
         places += here
     return np.asarray(total / places)
-
-
-def _sums(columns: Array) -> NDArray[np.float64]:
-    """Over the places. A product with ones takes a tenth of the time of a sum along short rows."""
-    ones = np.ones(columns.shape[2], np.float32)
-    return np.asarray(columns.astype(np.float32, copy=False) @ ones, np.float64)
-
-
-def _known(value: ir.Value) -> Array:
-    array = constant(value)
-    assert array is not None
-    return array
-
-
-def _fit(
-    operator: EightBitOperator,
-    node: ir.Node,
-    real: Columns,
-    x: Columns,
-    q_mean: NDArray[np.float64],
-) -> None:
-    """real: the float weights, (groups, inputs, outputs); x: what they are multiplied with."""
-    codes, groups = operator.codes(), len(x)
-    count = groups * real.shape[2]
-    scale = np.broadcast_to(operator.scale.astype(np.float32).reshape(-1), (count,))
-    scale = scale.reshape(groups, -1)
-    x_mean = _sums(x) / x.shape[2]
-    fitted = weight_matrices(operator.node, codes, groups)
-    if operator.has_own_weights:
-        centred = x[:, :, :: max(1, x.shape[2] // FITTED)] - x_mean[:, :, None].astype(np.float32)
-        fitted = fitted_codes(real, scale, fitted, centred)
-        operator.set_codes(_in_layout(operator.node, fitted, codes.shape))
-    apart = _products(x_mean - q_mean, real) + _products(q_mean, real - fitted * scale[:, None])
-    operator.set_bias(float_bias(node, count) + apart.reshape(-1))
 
 
 def _products(means: NDArray[np.float64], weights: Array) -> Array:

@@ -9,13 +9,14 @@ Only values that nodes still to come will read are kept. DequantizeLinear runs a
 that reads it, so that codes are kept and not floats.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from q8tool.engine.session import Session
+from q8tool.engine.side_by_side import run_each
 from q8tool.model.graph import constant, nodes_inside, values_read
 
 __all__ = ["Look", "Walk"]
@@ -60,21 +61,21 @@ class Walk:
 
     def look(self, wanted: Sequence[tuple[ir.Value, Look]]) -> list[list[Array]]:
         """What each look makes of its value on every sample."""
-        found: list[list[Array]] = [[] for _ in wanted]
+        found: list[dict[int, Array]] = [{} for _ in wanted]
         missing = [value for value, _ in wanted if value not in self._present]
 
         def see(index: int, outputs: Mapping[str, Array]) -> None:
             for (value, look), parts in zip(wanted, found, strict=True):
                 if value in missing:
-                    parts.append(look(outputs[value.name or ""], index))
+                    parts[index] = look(outputs[value.name or ""], index)
 
         for (value, look), parts in zip(wanted, found, strict=True):
             if value not in missing:
-                parts += [look(array, index) for index, array in enumerate(self._present[value])]
+                parts.update((i, look(array, i)) for i, array in enumerate(self._present[value]))
         if missing:
             self._run(list(dict.fromkeys(missing)), see)
         self._drop()
-        return found
+        return [[parts[index] for index in range(self._count)] for parts in found]
 
     def held(self) -> set[str]:
         """Names of the values that are in memory."""
@@ -98,15 +99,19 @@ class Walk:
         results = list(dict.fromkeys([*wanted, *kept]))
         session = self._session(nodes, sources, results)
         names = [value.name or "" for value in results]
-        gathered: list[list[Array]] = [[] for _ in kept]
-        for index in range(self._count):
-            feeds = {value.name or "": self._present[value][index] for value in sources}
-            outputs = session.run(feeds, names)
-            for value, arrays in zip(kept, gathered, strict=True):
-                arrays.append(outputs[value.name or ""])
+
+        def fed() -> Iterator[tuple[int, dict[str, Array]]]:
+            for index in range(self._count):
+                yield index, {value.name or "": self._present[value][index] for value in sources}
+
+        def seen(index: int, outputs: Mapping[str, Array]) -> list[Array]:
             if see is not None:
                 see(index, outputs)
-        self._present.update(zip(kept, gathered, strict=True))
+            return [outputs[value.name or ""] for value in kept]
+
+        gathered = list(run_each(session, fed(), seen, names))
+        columns = [list(arrays) for arrays in zip(*gathered, strict=True)] or [[] for _ in kept]
+        self._present.update(zip(kept, columns, strict=True))
 
     def _nodes_before(self, wanted: list[ir.Value]) -> list[ir.Node]:
         """What must run for the wanted values, in graph order."""

@@ -1,7 +1,7 @@
 """Watch: what of a tensor leaves the engine, as little as the method needs.
 
-    minmax, photo-percentile   x -> ReduceMin, ReduceMax, ReduceSum -> three numbers
-    those with counts          the same, and x, lowest, highest -> Histogram -> counts per bin
+    minmax, photo-percentile   x -> Ends -> lowest, highest, sum
+    those with counts          the same, and x, ends -> Histogram -> counts per bin
 
 These are nodes that are added to a copy of the model, so that they run inside its plan. The sum
 is there for NaN, which minima and maxima pass over.
@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 
 from q8tool.calibrate.observers import WITH_COUNTS, Method
 from q8tool.model.graph import Names
+from q8tool.numerics.ends import joined_ends
 from q8tool.ops.registry import OWN_DOMAIN
 
 __all__ = ["Watched", "watched"]
-
-_REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceSum")
 
 
 @dataclass(frozen=True)
@@ -45,45 +44,32 @@ class Watched:
         None if the tensor is empty; NaN as both ends if there is one in it. What Observer.take
         wants.
         """
-        low, high, total = (results[name].item() for name in self.sources[tensor][:3])
-        # The least of nothing is infinite, and above the greatest of nothing.
-        if low > high:
-            return None
+        ends, *counts = (results[name] for name in self.sources[tensor])
+        low, high, total = joined_ends(ends)
         if math.isnan(total):
             low = high = math.nan
-        counts = self.sources[tensor][3:]
-        return low, high, results[counts[0]].sum(axis=0) if counts else None
+        elif low > high:
+            return None
+        return low, high, counts[0] if counts else None
 
 
 def watched(model: ir.Model, names: Sequence[str], method: Method) -> Watched:
     """Prepares a model for observing the named values of its main graph (inputs excluded)."""
     copy = model.clone()
     values = {value.name: value for node in copy.graph for value in node.outputs}
-    sources = {}
+    sources: dict[str, tuple[str, ...]] = {}
     new_names = Names(copy.graph)
     copy.graph.opset_imports[OWN_DOMAIN] = 1
     for name in names:
         value = values[name]
-        ends = [
-            ir.node(
-                op_type,
-                [value],
-                {"keepdims": 0},
-                outputs=[_scalar(new_names.new(f"{name}/{op_type}"), value)],
-            )
-            for op_type in _REDUCTIONS
-        ]
-        copy.graph.extend(ends)
-        sources[name] = tuple(node.outputs[0].name or "" for node in ends)
+        ends = ir.Value(name=new_names.new(f"{name}/Ends"), type=ir.TensorType(ir.DataType.FLOAT))
+        copy.graph.append(ir.node("Ends", [value], domain=OWN_DOMAIN, outputs=[ends]))
+        sources[name] = (ends.name or "",)
         if method in WITH_COUNTS:
             counts = ir.Value(
                 name=new_names.new(f"{name}/Histogram"), type=ir.TensorType(ir.DataType.INT64)
             )
-            read = [value, *(node.outputs[0] for node in ends[:2])]
+            read = [value, ends]
             copy.graph.append(ir.node("Histogram", read, domain=OWN_DOMAIN, outputs=[counts]))
             sources[name] += (counts.name or "",)
     return Watched(copy, sources)
-
-
-def _scalar(name: str, like: ir.Value) -> ir.Value:
-    return ir.Value(name=name, shape=ir.Shape([]), type=like.type)

@@ -3,6 +3,7 @@
 import difflib
 import functools
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -22,6 +23,7 @@ __all__ = [
     "isa_option",
     "json_option",
     "name_list",
+    "one_thread_for_matrices",
     "output_option",
     "preprocessing_options",
     "sample_options",
@@ -278,3 +280,19 @@ def _show_version(ctx: click.Context, param: click.Parameter, is_asked: bool) ->
         return
     click.echo(f"q8tool {q8tool.__version__}")
     ctx.exit()
+
+
+def one_thread_for_matrices(function: F) -> F:
+    """A command that says so to numpy's library, before anything loads numpy.
+
+    Its threads would add up in another order on every machine, and they wait for each other in a
+    loop, which takes minutes where cores are busy.
+    """
+
+    @functools.wraps(function)
+    def with_one_thread(*args: Any, **kwargs: Any) -> Any:
+        for library in ("OPENBLAS_NUM", "OMP_NUM", "MKL_NUM", "VECLIB_MAXIMUM"):
+            os.environ.setdefault(f"{library}_THREADS", "1")
+        return function(*args, **kwargs)
+
+    return cast(F, with_one_thread)

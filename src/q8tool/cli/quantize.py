@@ -15,6 +15,7 @@ from q8tool.cli.options import (
     force_option,
     input_option,
     json_option,
+    one_thread_for_matrices,
     output_option,
     preprocessing_options,
     sample_options,
@@ -56,6 +57,7 @@ def _ranges(
 
 
 @click.command("quantize")
+@one_thread_for_matrices
 @input_option(text="The float model.")
 @output_option(text="The eight-bit model to write.")
 @click.option(

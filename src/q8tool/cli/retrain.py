@@ -1,10 +1,8 @@
 """q8tool retrain: folders of photos become a classifier, in float and in eight bits."""
 
-import functools
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,6 +12,7 @@ from q8tool.cli.options import (
     debug_option,
     force_option,
     json_option,
+    one_thread_for_matrices,
     preprocessing_options,
     threads_option,
 )
@@ -173,28 +172,12 @@ def _training_options(function: F) -> F:
     return function
 
 
-def _one_thread_for_matrices(function: F) -> F:
-    """Says so to numpy's library, before anything loads numpy.
-
-    Its threads would add up in another order on every machine, and they wait for each other in a
-    loop, which takes minutes where cores are busy.
-    """
-
-    @functools.wraps(function)
-    def with_one_thread(*args: Any, **kwargs: Any) -> Any:
-        for library in ("OPENBLAS_NUM", "OMP_NUM", "MKL_NUM", "VECLIB_MAXIMUM"):
-            os.environ.setdefault(f"{library}_THREADS", "1")
-        return function(*args, **kwargs)
-
-    return cast(F, with_one_thread)
-
-
 @click.command("retrain")
 @click.option(
     "--image-dir", type=click.Path(path_type=Path), required=True, metavar="DIR",
     help="One folder of photos per class, or train, val and test folders that hold those.",
 )  # fmt: skip
-@_one_thread_for_matrices
+@one_thread_for_matrices
 @_output_options
 @_base_options
 @_data_options

@@ -19,7 +19,7 @@ from q8tool.engine.graph import Graph, Node
 from q8tool.engine.shape_rules import types_by_rule
 from q8tool.errors import UnsupportedError
 from q8tool.model.limits import most_bytes
-from q8tool.numerics import histogram
+from q8tool.numerics import ends, histogram
 from q8tool.ops.registry import OWN_DOMAIN, RANDOM_OPS
 
 __all__ = ["Fact", "known_facts"]
@@ -289,8 +289,10 @@ def _like_first_input(node: Node, facts: Mapping[str, Fact]) -> Fact | None:
 
 def _unknown_to_onnx(node: Node, facts: dict[str, Fact]) -> Fact | None:
     """Of operators for which onnx infers nothing: functions of its own, and ours."""
+    if (node.domain, node.op_type) == (OWN_DOMAIN, "Ends"):
+        return Fact(np.dtype(np.float32), ends.SHAPE)
     if (node.domain, node.op_type) == (OWN_DOMAIN, "Histogram"):
-        return Fact(np.dtype(np.int64), histogram.SHAPE)
+        return Fact(np.dtype(np.int64), (histogram.BINS,))
     read = [facts[name] for name in node.reads]
     shapes = [fact.shape for fact in read if fact.shape is not None]
     if node.domain or len(shapes) < len(read):

@@ -14,7 +14,7 @@ from q8tool.engine.lowering import Lowering, LoweringFunction
 from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_axis
 from q8tool.engine.values import Declined, Value
 
-__all__ = ["LOWERINGS", "lower_histogram"]
+__all__ = ["LOWERINGS", "lower_ends", "lower_histogram"]
 
 # By name, because only ml_dtypes has bfloat16.
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -174,16 +174,21 @@ def _reduced(lowering: Lowering, op: str, x: Tensor, places: list[int]) -> Tenso
     return x
 
 
-def lower_histogram(lowering: Lowering, node: Node) -> None:
-    """Counts of all values, in whatever order they lie."""
+def lower_ends(lowering: Lowering, node: Node) -> None:
+    """Of all values, in whatever order they lie."""
     x = _float_input(lowering, node)
-    low, high = lowering.input(node, 1), lowering.input(node, 2)
-    if not (low.is_float and high.is_float):
-        raise Declined("an end is not float32")
+    ends = lowering.new_form(lowering.output(node), Layout.PLAIN)
+    lowering.emit("ends", {"x": lowering.form(x, lowering.layout_of(x))}, {"ends": ends})
+
+
+def lower_histogram(lowering: Lowering, node: Node) -> None:
+    """Counts of values, in whatever order they lie."""
+    x, ends = _float_input(lowering, node), lowering.input(node, 1)
+    if not ends.is_float:
+        raise Declined("the ends are not float32")
     reads: dict[str, Tensor | None] = {
         "x": lowering.form(x, lowering.layout_of(x)),
-        "low": lowering.form(low, Layout.PLAIN),
-        "high": lowering.form(high, Layout.PLAIN),
+        "ends": lowering.form(ends, Layout.PLAIN),
     }
     counts = lowering.new_form(lowering.output(node), Layout.PLAIN)
     lowering.emit("histogram", reads, {"counts": counts})
@@ -268,5 +273,6 @@ LOWERINGS: dict[str, LoweringFunction] = {
     **dict.fromkeys(_REDUCTIONS, lower_reduce),
     "ArgMax": lower_argmax,
     "Cast": lower_cast,
+    "Ends": lower_ends,
     "Histogram": lower_histogram,
 }

@@ -41,7 +41,7 @@ _FAMILIES = {
 _FAMILY_OF = {
     ("", op_type): family for family, names in _FAMILIES.items() for op_type in names.split()
 }
-_FAMILY_OF[OWN_DOMAIN, "Histogram"] = "float"
+_FAMILY_OF.update({(OWN_DOMAIN, op_type): "float" for op_type in ("Ends", "Histogram")})
 
 
 class _Lowerings(Mapping[tuple[str, str], LoweringFunction]):
@@ -69,7 +69,8 @@ class _Lowerings(Mapping[tuple[str, str], LoweringFunction]):
 LOWERINGS = _Lowerings()
 # Softmax rounds after each of its steps where it works in half floats; Cast is what others need.
 COMPUTING = LOWERINGS.keys() - {
-    ("", "Cast"), ("", "Softmax"), ("", "LogSoftmax"), (OWN_DOMAIN, "Histogram")
+    ("", "Cast"), ("", "Softmax"), ("", "LogSoftmax"), (OWN_DOMAIN, "Ends"),
+    (OWN_DOMAIN, "Histogram"),
 }  # fmt: skip
 """Operators that do in float32 what they do in half floats, but for one rounding at the end."""
 MOVING = frozenset(

@@ -102,6 +102,17 @@ class Program:
                     times.append(time.perf_counter_ns() - started)
         return self._collected(buffers)
 
+    def share(self, runs: int, spare_bytes: int) -> int:
+        """Lets so many callers run at the same time; how many can. Nothing may run meanwhile.
+
+        spare_bytes  what they may take beyond what one takes, as far as the engine knows it
+        """
+        for segment in self.segments:
+            if isinstance(segment, HostSegment):
+                return 1
+            runs = segment.plan.share(runs, spare_bytes)
+        return runs
+
     def profile(self, feeds: Mapping[str, Array], threads: int, runs: int) -> list[StepInfo]:
         """infos with the shortest time of each step over several runs."""
         infos = self.infos()

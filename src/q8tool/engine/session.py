@@ -94,23 +94,35 @@ class Session:
         return self._source.summary.probabilities
 
     def run(
-        self, feeds: Mapping[str, npt.ArrayLike], outputs: Sequence[str] | None = None
+        self,
+        feeds: Mapping[str, npt.ArrayLike],
+        outputs: Sequence[str] | None = None,
+        threads: int | None = None,
     ) -> dict[str, Array]:
         """Results by name.
 
         feeds    one array per input; its type must be the model's, or convert to it exactly
         outputs  names of those wanted, None: all outputs and observed values
+        threads  for this run; None: the session's
 
         Raises UsageError for a missing or unknown input, a wrong type or shape, an unknown output.
         """
         arrays = self._checked(feeds)
-        results = self._program(arrays).run(arrays, self.threads)
+        results = self._program(arrays).run(arrays, threads or self.threads)
         if outputs is None:
             return results
         for name in outputs:
             if name not in results:
                 raise UsageError(f"the session returns no '{name}'", f"it has {list(results)}")
         return {name: results[name] for name in outputs}
+
+    def share(self, feeds: Mapping[str, npt.ArrayLike], spare_bytes: int) -> int:
+        """How many threads may run such feeds at the same time; others wait for them.
+
+        spare_bytes  what further arenas may take together
+        Nothing may run meanwhile.
+        """
+        return self._program(self._checked(feeds)).share(self.threads, spare_bytes)
 
     def explain(self) -> list[StepInfo]:
         """Every step with its kernel and type, for the shapes of the last run.

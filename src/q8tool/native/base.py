@@ -17,6 +17,8 @@ from q8tool.native.cpu import check_isa
 from q8tool.native.interrupts import STOP
 
 if TYPE_CHECKING:
+    from queue import LifoQueue
+
     from q8tool.native._q8 import CData
 
 __all__ = ["PlanBase"]
@@ -37,6 +39,8 @@ class PlanBase:
         self._bound: list[tuple[int, np.dtype[np.generic]]] = []
         self._written: set[int] = set()
         self._running = threading.Lock()
+        self._lanes: LifoQueue[CData] | None = None
+        self._arena_bytes = 0
         self._is_closed = False
 
     def __enter__(self: Self) -> Self:
@@ -55,6 +59,9 @@ class PlanBase:
         with self._running:
             if not self._is_closed:
                 self._is_closed = True
+                while self._lanes is not None and not self._lanes.empty():
+                    self._lanes.get()  # a twin is freed with its last reference
+                self._lanes = None
                 ffi.release(self._handle)
 
     # ---- tensors ----
@@ -78,6 +85,7 @@ class PlanBase:
 
         Raises UnsupportedError if there is not that much memory.
         """
+        self._arena_bytes = arena_bytes
         status = lib.q8_plan_finish(self._open(), arena_bytes)
         if status == lib.Q8_ERROR_MEMORY:
             raise UnsupportedError(ffi.string(lib.q8_plan_error(self._handle)).decode())
@@ -89,7 +97,7 @@ class PlanBase:
         threads: int = 1,
         step_ns: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        """Run all steps; several callers wait for each other.
+        """Run all steps; callers beyond those of `share` wait for each other.
 
         bound     one C-contiguous array per bound tensor, in the order of their ids
         threads   at most so many, the caller's included
@@ -105,12 +113,36 @@ class PlanBase:
         pointers = ffi.new("void *[]", views)
         sizes = ffi.new("int64_t[]", [array.nbytes for array in bound])
         times = ffi.NULL if step_ns is None else ffi.from_buffer("int64_t[]", step_ns, True)
-        with self._running:
-            handle = self._open()
-            status = lib.q8_plan_run(handle, len(views), pointers, sizes, threads, times, STOP)
-            if status < 0 and STOP[0]:
-                raise KeyboardInterrupt
-            self._check_run(status)
+        given = (len(views), pointers, sizes, threads, times, STOP)
+        if self._lanes is None:
+            with self._running:
+                _run(self._open(), given)
+            return
+        handle = self._lanes.get()
+        try:
+            _run(handle, given)
+        finally:
+            self._lanes.put(handle)
+
+    def share(self, runs: int, spare_bytes: int) -> int:
+        """Let so many runs go on at the same time, each in an arena of its own; once per plan.
+
+        spare_bytes  what further arenas may take together
+        Returns how many can. Callers see to it that nothing runs meanwhile, and that close comes
+        after the last run.
+        """
+        from queue import LifoQueue  # most plans are never shared; one caller keeps to one arena
+
+        if self._lanes is None:
+            lanes: LifoQueue[CData] = LifoQueue()
+            lanes.put(self._open())
+            for _ in range(min(runs - 1, spare_bytes // max(1, self._arena_bytes))):
+                twin = lib.q8_plan_twin(self._open())
+                if twin == ffi.NULL:
+                    break
+                lanes.put(ffi.gc(twin, lib.q8_plan_free))
+            self._lanes = lanes
+        return self._lanes.qsize()
 
     @property
     def isa(self) -> str:
@@ -149,11 +181,6 @@ class PlanBase:
             raise NativeError(ffi.string(lib.q8_plan_error(self._handle)).decode())
         return status
 
-    def _check_run(self, status: int) -> None:
-        if status == lib.Q8_ERROR_BOUNDS:
-            raise InputError(ffi.string(lib.q8_plan_error(self._handle)).decode())
-        self._check(status)
-
     def _new_tensor(
         self, add: Any, dtype: npt.DTypeLike, shape: Sequence[int], place: Any, is_bound: bool
     ) -> int:
@@ -189,3 +216,14 @@ class PlanBase:
             return ffi.from_buffer("uint8_t[]", array, tensor in self._written)
         except (BufferError, ValueError) as error:
             raise NativeError(f"bound tensor {index}: {error}") from error
+
+
+def _run(handle: CData, given: Sequence[Any]) -> None:
+    """given: all other arguments of q8_plan_run, the flag that stops it the last."""
+    status = lib.q8_plan_run(handle, *given)
+    if status >= 0:
+        return
+    if STOP[0]:
+        raise KeyboardInterrupt
+    text = ffi.string(lib.q8_plan_error(handle)).decode()
+    raise InputError(text) if status == lib.Q8_ERROR_BOUNDS else NativeError(text)

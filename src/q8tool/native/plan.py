@@ -408,9 +408,13 @@ class Plan(MovingPlan):
         """Index (int64) of the greatest element along the axis of x as [outer, axis, inner]."""
         return self._add(lib.q8_plan_add_argmax, x, y, outer, axis, inner, last_index, writes=[y])
 
-    def histogram(self, x: int, low: int, high: int, counts: int) -> range:
-        """Values of x per bin of a power-of-two width, in rows (int64) that add up to them."""
-        return self._add(lib.q8_plan_add_histogram, x, low, high, counts, writes=[counts])
+    def ends(self, x: int, ends: int) -> range:
+        """Lowest, highest and sum of stretches of x, [rows, 3] float32: q8_plan_add_ends."""
+        return self._add(lib.q8_plan_add_ends, x, ends, writes=[ends])
+
+    def histogram(self, x: int, ends: int, counts: int) -> range:
+        """Values of x per bin (int64) of a power-of-two width: q8_plan_add_histogram."""
+        return self._add(lib.q8_plan_add_histogram, x, ends, counts, writes=[counts])
 
     # ---- inside ----
 

@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BINS", "SHAPE", "bin_counts", "bin_width"]
+__all__ = ["BINS", "bin_counts", "bin_width"]
 
 BINS = 2048
-SHAPE = (4, BINS)
-"""Counts of one tensor: rows for threads to fill, whose sum counts."""
 
 
 def bin_width(largest: float) -> float:

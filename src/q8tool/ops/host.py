@@ -15,7 +15,7 @@ from q8tool.model.limits import most_bytes
 from q8tool.ops.budget import OverBudget, allowed_seconds, within
 from q8tool.ops.convolution import Conv, ConvInteger, QLinearConv
 from q8tool.ops.detection import GatherElements, NonMaxSuppression
-from q8tool.ops.histogram import Histogram
+from q8tool.ops.histogram import Ends, Histogram
 from q8tool.ops.loop import Loop
 from q8tool.ops.normalization import BatchNormalization
 from q8tool.ops.optional import Optional
@@ -34,6 +34,7 @@ _OWN_OPERATORS: list[type[OpRun]] = [
     ConvInteger,
     DequantizeLinear,
     DynamicQuantizeLinear,
+    Ends,
     GRU,
     GatherElements,
     GridSample,

@@ -174,7 +174,8 @@ def _table() -> dict[tuple[str, str], OpRow]:
             for name in part.split():
                 bounds = _RANGES.get(name)
                 table["", name] = OpRow(name, "", quantization, bounds, native)
-    table[OWN_DOMAIN, "Histogram"] = OpRow("Histogram", OWN_DOMAIN, "none", None, native=True)
+    for name in ("Ends", "Histogram"):
+        table[OWN_DOMAIN, name] = OpRow(name, OWN_DOMAIN, "none", None, native=True)
     return table
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from q8tool.calibrate.collect import Sample, SampleStream
 from q8tool.engine.parts import LARGE, run_in_parts
 from q8tool.engine.session import Session
+from q8tool.engine.side_by_side import run_each
 from q8tool.model.chosen import Chosen, chosen_outputs
 from q8tool.model.graph import weight_bytes
 from q8tool.model.probabilities import gives_probabilities
@@ -210,11 +211,12 @@ class Referee:
             session = Session(model, threads=self._threads, observe=list(called))
         else:
             session = session_of(runner, self._threads)
-        by_sample: dict[str, Answer] = {}
-        for sample in samples():
-            found = session.run(sample.feeds)
-            by_sample[sample.name] = {called.get(name, name): found[name] for name in found}
-        return by_sample, 0.0
+
+        def named(name: str, found: Answer) -> tuple[str, Answer]:
+            return name, {called.get(key, key): found[key] for key in found}
+
+        fed = ((sample.name, sample.feeds) for sample in samples())
+        return dict(run_each(session, fed, named)), 0.0
 
     def _judged(
         self,

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from q8tool.calibrate.collect import SampleStream
 from q8tool.calibrate.ranges import Ranges
 from q8tool.engine.session import Session
+from q8tool.engine.side_by_side import run_each
 from q8tool.passes.choose_precision import choose_precision
 from q8tool.passes.tap_units import tap_units
 from q8tool.pipelines.progress import Progress, silent
@@ -53,8 +54,8 @@ def measure_damage(
     names = [name for pair in taps.values() for name in pair]
     session = Session(model, threads=threads, observe=names)
     sums = dict.fromkeys(names, 0.0)
-    for done, sample in enumerate(samples(), 1):
-        results = session.run(sample.feeds)
+    fed = ((None, sample.feeds) for sample in samples())
+    for done, results in enumerate(run_each(session, fed, lambda _, results: results), 1):
         for name in names:
             sums[name] += float(results[name])
         progress("measuring the damage of each layer", done, 0)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from q8tool.engine.session import Session
+from q8tool.engine.side_by_side import run_each
 from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import InputError, UsageError
 from q8tool.image.load import Image, load_photo
@@ -224,7 +225,8 @@ def _tried(
         if scores and CLEARLY * scores[usual] >= most:
             break
         tried = _with_flags(spec, SpecOptions(preset))
-        answers = [session.run(pixel_feeds(p, info, tried))[output] for p in pixels]
+        fed = ((None, pixel_feeds(picture, info, tried)) for picture in pixels)
+        answers = run_each(session, fed, lambda _, results: results[output])
         rows = [_class_scores(first_of_batch(answer, info)) for answer in answers]
         scores[preset] = _score(rows, are_probabilities)
     best = max(scores, key=lambda preset: scores[preset])
@@ -283,8 +285,9 @@ def class_probabilities(
     output, info = session.outputs[0].name, session.inputs[0]
     are_probabilities = output in session.probabilities
     found = []
-    for fed in feeds:
-        row = _class_scores(first_of_batch(session.run(fed)[output], info))
+    fed = ((None, one) for one in feeds)
+    for answer in run_each(session, fed, lambda _, results: results[output]):
+        row = _class_scores(first_of_batch(answer, info))
         if row.size < 2 or not np.isfinite(row).all():
             return None
         found.append(probabilities(row, are_probabilities)[0])

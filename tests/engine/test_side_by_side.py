@@ -1,0 +1,82 @@
+"""Many inputs through one session at the same time."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from q8tool.engine.session import Session
+from q8tool.engine.side_by_side import run_each
+from q8tool.errors import UsageError
+from tests.graphs import f32, proto, random
+
+Array = np.ndarray[Any, Any]
+
+
+def product() -> onnx.ModelProto:
+    return proto(
+        """g (float[1, 64] x) => (float[1, 64] y) {
+            h = MatMul(x, w)  r = Relu(h)  y = MatMul(r, w)
+        }""",
+        w=random(64, 64),
+    )
+
+
+def rows(count: int) -> list[Array]:
+    return [np.full((1, 64), i, np.float32) for i in range(count)]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_results_come_in_order_and_are_those_of_single_runs(threads: int) -> None:
+    session, alone = Session(product(), threads=threads), Session(product(), threads=1)
+    fed = ((i, {"x": x}) for i, x in enumerate(rows(40)))
+    got = list(run_each(session, fed, lambda i, results: (i, results["y"]), ["y"]))
+    assert [i for i, _ in got] == list(range(40))
+    for (_, y), x in zip(got, rows(40), strict=True):
+        np.testing.assert_array_equal(y, alone.run({"x": x})["y"])
+    # The session is as good as before.
+    np.testing.assert_array_equal(session.run({"x": rows(2)[1]})["y"], got[1][1])
+
+
+def test_runs_go_on_at_the_same_time() -> None:
+    """Each waits for the other's result: one after the other they would wait for ever."""
+    meeting = threading.Barrier(2, timeout=60)
+    fed = ((None, {"x": x}) for x in rows(4))
+    got = run_each(Session(product(), threads=2), fed, lambda _, results: meeting.wait())
+    assert sorted(got) == [0, 0, 1, 1]
+
+
+def test_nothing_to_run() -> None:
+    assert list(run_each(Session(product()), iter([]), lambda _, results: results)) == []
+
+
+def test_an_error_of_one_run_ends_all() -> None:
+    def fed() -> Iterator[tuple[None, dict[str, Array]]]:
+        yield None, {"x": rows(1)[0]}
+        yield None, {"x": np.zeros((1, 3), np.float32)}
+        yield from ((None, {"x": x}) for x in rows(4))
+
+    with pytest.raises(UsageError, match="shape"):
+        list(run_each(Session(product(), threads=2), fed(), lambda _, results: results))
+
+
+def test_what_keeps_numbers_of_a_run_is_run_one_by_one() -> None:
+    """Products of run-time range: their ranges lie in the plan, not in an arena."""
+    dynamic = proto(
+        """g (float[1, 64] x) => (float[1, 8] y) {
+            q, s, z = DynamicQuantizeLinear(x)
+            a = MatMulInteger(q, w, z)
+            f = Cast <to = 1> (a)
+            m = Mul(s, ws)
+            y = Mul(f, m)
+        }""",
+        w=np.random.default_rng(1).integers(-9, 9, (64, 8)).astype(np.int8),
+        ws=f32(0.5),
+    )
+    session, alone = Session(dynamic, threads=2), Session(dynamic, threads=1)
+    fed = ((x, {"x": x}) for x in rows(30))
+    for x, y in run_each(session, fed, lambda x, results: (x, results["y"])):
+        np.testing.assert_array_equal(y, alone.run({"x": x})["y"])
