@@ -64,3 +64,30 @@ def test_float32_and_float64_stay() -> None:
     before = model(text)
     assert widen_floats(before) == []
     assert ops(before) == ["Abs", "Neg"]
+
+
+def test_doubles_of_products_become_float32() -> None:
+    text = """g (double[N,6] x) => (double[N,3] y) {
+        h = Gemm(x, w, b)  r = Relu(h)  k = Constant<value = double {0.5}>()  m = Mul(r, k)
+        y = MatMul(m, v) }"""
+    weights = {"w": random(6, 8), "b": random(8), "v": random(8, 3)}
+    before = model(text, **{name: array.astype(np.float64) for name, array in weights.items()})
+    after = before.clone()
+    assert len(widen_floats(after)) == 1
+    check(after, "model")
+    assert {after.graph.inputs[0].dtype, after.graph.outputs[0].dtype} == {ir.DataType.DOUBLE}
+    assert {value.dtype for value in after.graph.initializers.values()} == {ir.DataType.FLOAT}
+    x = random(5, 6).astype(np.float64)
+    wanted, got = (
+        onnxruntime.InferenceSession(ir.to_proto(item).SerializeToString()).run(None, {"x": x})[0]
+        for item in (before, after)
+    )
+    assert got.dtype == np.float64
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_doubles_beside_float32_weights_stay() -> None:
+    text = """g (float[2,4] x) => (float[2,3] y) {
+        z = MatMul(x, w)  d = Cast<to=11>(z)  s = Add(d, one)  y = Cast<to=1>(s) }"""
+    before = model(text, w=random(4, 3), one=np.array(1.0))
+    assert widen_floats(before) == []

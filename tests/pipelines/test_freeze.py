@@ -184,8 +184,15 @@ def test_a_model_that_refuses_every_guessed_size_says_so(tmp_path: Path) -> None
     io.save(made, tmp_path / "m.onnx", force=False)
     with pytest.raises(InputError, match="MatMul") as error:
         frozen(tmp_path / "m.onnx")
-    assert error.value.hint == "fix its open dimensions, such as --dim K=1"
+    assert (error.value.hint or "").endswith("exported for: q8tool freeze --dim K=SIZE")
     frozen(tmp_path / "m.onnx", dimensions={"K": 53})
+
+
+def test_a_model_that_was_exported_for_one_size_is_run_with_it(tmp_path: Path) -> None:
+    made = model("g (float[N,K] x) => (float[N,7] y) { y = MatMul(x, w) }", w=random(640, 7))
+    io.save(made, tmp_path / "m.onnx", force=False)
+    report, _ = frozen(tmp_path / "m.onnx")
+    assert set(report.differences) == {"y"}
 
 
 @pytest.mark.data

@@ -3,10 +3,11 @@
     x: float16 -> Conv(w: float16) -> y: float16
     x: float16 -> Cast -> Conv(w: float32) -> Cast -> y: float16
 
-Inputs and outputs keep their types. float64 stays as it is: what computes in it is mostly sizes.
+Inputs and outputs keep their types. float64 becomes float32 in a model whose products have such
+weights; elsewhere it stays: what computes in it is mostly sizes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import onnx_ir as ir
@@ -17,16 +18,20 @@ from q8tool.model.graph import Names
 __all__ = ["widen_floats"]
 
 _NARROW = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
-_NARROW_CODES = frozenset(int(dtype) for dtype in _NARROW)
+_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 # Attributes that name the type of a result.
 _TYPE_ATTRIBUTES = ("to", "dtype")
 
 
 def widen_floats(model: ir.Model) -> list[Change]:
-    """Turn float16 and bfloat16 into float32, subgraphs included; in place."""
-    found = [value for value in _values(model) if value.dtype in _NARROW]
+    """Turn float16 and bfloat16, and float64 weights' model, into float32, subgraphs included.
+
+    In place.
+    """
+    others = _NARROW | {ir.DataType.DOUBLE} if _multiplies_doubles(model) else _NARROW
+    found = [value for value in _values(model) if value.dtype in others]
     weights = [value for value in found if value.const_value is not None]
-    if not found and not any(map(_has_narrow_attribute, _nodes(model))):
+    if not found and not any(_has_such_attribute(node, others) for node in _nodes(model)):
         return []
     graph, names = model.graph, Names(model.graph)
     inputs = [(value, value.dtype) for value in graph.inputs]
@@ -38,12 +43,12 @@ def widen_floats(model: ir.Model) -> list[Change]:
     for value in found:
         value.type = ir.TensorType(ir.DataType.FLOAT)
     for node in _nodes(model):
-        _widen_attributes(node)
+        _widen_attributes(node, others)
     for value, dtype in inputs:
-        if dtype in _NARROW and dtype is not None:
+        if dtype in others and dtype is not None:
             _cast_input(graph, value, dtype, names)
     for place, dtype in outputs:
-        if dtype in _NARROW and dtype is not None and not graph.outputs[place].is_graph_input():
+        if dtype in others and dtype is not None and not graph.outputs[place].is_graph_input():
             _cast_output(graph, place, dtype, names)
     what = f"{len(weights)} weights and what they meet compute in float32"
     return [Change("widen_floats", graph.name or "model", what)]
@@ -63,20 +68,30 @@ def _values(model: ir.Model) -> list[ir.Value]:
     return list(values)
 
 
-def _has_narrow_attribute(node: ir.Node) -> bool:
-    return any(_is_narrow(name, attribute) for name, attribute in node.attributes.items())
+def _multiplies_doubles(model: ir.Model) -> bool:
+    """True if a product has weights of float64."""
+    return any(
+        value is not None and value.const_value is not None and value.dtype == ir.DataType.DOUBLE
+        for node in _nodes(model)
+        if node.op_type in _PRODUCTS
+        for value in node.inputs[:2]
+    )
 
 
-def _is_narrow(name: str, attribute: ir.Attr) -> bool:
+def _has_such_attribute(node: ir.Node, others: Collection[ir.DataType]) -> bool:
+    return any(_names_one_of(others, name, attr) for name, attr in node.attributes.items())
+
+
+def _names_one_of(others: Collection[ir.DataType], name: str, attribute: ir.Attr) -> bool:
     if attribute.type == ir.AttributeType.TENSOR:
-        return attribute.as_tensor().dtype in _NARROW
+        return attribute.as_tensor().dtype in others
     is_type = name in _TYPE_ATTRIBUTES and attribute.type == ir.AttributeType.INT
-    return is_type and attribute.as_int() in _NARROW_CODES
+    return is_type and attribute.as_int() in {int(dtype) for dtype in others}
 
 
-def _widen_attributes(node: ir.Node) -> None:
+def _widen_attributes(node: ir.Node, others: Collection[ir.DataType]) -> None:
     for name, attribute in list(node.attributes.items()):
-        if not _is_narrow(name, attribute):
+        if not _names_one_of(others, name, attribute):
             continue
         if attribute.type == ir.AttributeType.TENSOR:
             wide = ir.Tensor(attribute.as_tensor().numpy().astype(np.float32))

@@ -1,7 +1,7 @@
 """Whether two models give the same answers, on seeded random input."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,9 @@ __all__ = ["TOLERANCE", "compare_on_random_input", "first_run", "random_feeds"]
 
 # Folding reorders float32 arithmetic; a wrong fold is off by far more.
 TOLERANCE = 1e-3
-# What symbolic dimensions other than the first are tried with, until the model runs.
-_TRIED_SIZES = (64, 16, 224, 1)
+# What symbolic dimensions other than the first are tried with, until the model runs. Some were left
+# open by an exporter that had traced the model with one size all the same.
+_TRIED_SIZES = (64, 16, 224, 1, 256, 640, 320, 416, 512, 384)
 # Bytes of an input that is made up: what a model makes of them takes many times as much.
 _MOST_MADE_UP = FREE_BYTES // 2
 
@@ -61,8 +62,20 @@ def first_run(
         except InputError as error:
             failure = failure or error
     assert failure is not None
-    hint = f"fix its open dimensions, such as --dim {open_dims[-1]}=1" if open_dims else ""
-    raise type(failure)(failure.message, failure.hint or hint)
+    others = [name for name in open_dims if name not in _first_dimensions(model)]
+    raise type(failure)(failure.message, failure.hint or _hint(others or open_dims))
+
+
+def _hint(open_dims: Sequence[str]) -> str:
+    """What to do about a model that ran with no size."""
+    if not open_dims:
+        return ""
+    sizes = ", ".join(map(str, _TRIED_SIZES[:-1])) + f" and {_TRIED_SIZES[-1]}"
+    words = " ".join(f"--dim {name}=SIZE" for name in open_dims)
+    return (
+        f"open dimensions were tried with {sizes}; fix them to what the model was exported for: "
+        f"q8tool freeze {words}"
+    )
 
 
 def random_feeds(model: ir.Model, open_size: int = 1, seed: int = 0) -> dict[str, Array]:
@@ -73,11 +86,7 @@ def random_feeds(model: ir.Model, open_size: int = 1, seed: int = 0) -> dict[str
     Floats are normal with variance 1, integers 0 or 1 (valid as index of anything), bytes 0..255.
     """
     generator = np.random.default_rng(seed)
-    first = {
-        value.shape[0].value
-        for value in model.graph.inputs
-        if value.shape and not isinstance(value.shape[0], int)
-    }
+    first = _first_dimensions(model)
     feeds = {}
     for value in model.graph.inputs:
         if value.is_initializer():
@@ -94,6 +103,15 @@ def random_feeds(model: ir.Model, open_size: int = 1, seed: int = 0) -> dict[str
             )
         feeds[value.name or ""] = _random(generator, value.dtype or ir.DataType.FLOAT, dims)
     return feeds
+
+
+def _first_dimensions(model: ir.Model) -> set[str | None]:
+    """Names of open dimensions that stand first, mostly the batch."""
+    return {
+        value.shape[0].value
+        for value in model.graph.inputs
+        if value.shape and not isinstance(value.shape[0], int)
+    }
 
 
 def _random(generator: np.random.Generator, dtype: ir.DataType, dims: list[int]) -> Array:
