@@ -9,6 +9,7 @@ typedef struct {
     const q8_step *step;
     void *const *bound;
     int threads;
+    int64_t round;
     const char **failure;
 } context;
 
@@ -21,6 +22,7 @@ static void run_part(void *given, int64_t part, int thread)
         .bound = c->bound,
         .scratch = c->plan->scratch + (size_t)thread * c->plan->scratch_bytes,
         .threads = c->threads,
+        .round = c->round,
         .failure = c->failure,
     };
     c->step->run(c->step, &run, part);
@@ -82,15 +84,25 @@ static int ensure_scratch(q8_plan *plan, int threads)
     return Q8_OK;
 }
 
-static void run_step(context *c)
+static bool is_stopped(const volatile int *stop)
+{
+    return stop && __atomic_load_n(stop, __ATOMIC_RELAXED);
+}
+
+/* Its rounds, until one fails or the run is stopped. */
+static void run_step(context *c, const volatile int *stop)
 {
     const q8_step *step = c->step;
     const int64_t parts = step->parts_for ? step->parts_for(step, c->threads) : step->parts;
-    if (c->threads == 1 || parts == 1)
-        for (int64_t part = 0; part < parts; part++)
-            run_part(c, part, 0);
-    else
-        q8_parallel(c->threads, parts, run_part, c);
+    for (c->round = 0; c->round < step->rounds; c->round++) {
+        if (c->threads == 1 || parts == 1)
+            for (int64_t part = 0; part < parts; part++)
+                run_part(c, part, 0);
+        else
+            q8_parallel(c->threads, parts, run_part, c);
+        if (is_stopped(stop) || __atomic_load_n(c->failure, __ATOMIC_RELAXED))
+            return;
+    }
 }
 
 int q8_plan_run(q8_plan *plan, int bound_count, void *const *bound, const int64_t *bound_bytes,
@@ -110,16 +122,18 @@ int q8_plan_run(q8_plan *plan, int bound_count, void *const *bound, const int64_
     if (status != Q8_OK)
         return status;
     for (int i = 0; i < plan->step_count; i++) {
-        if (stop && __atomic_load_n(stop, __ATOMIC_RELAXED))
+        if (is_stopped(stop))
             return refuse(plan, Q8_ERROR_STATE, "stopped before step %d", i);
         const char *failure = NULL;
-        context c = {plan, &plan->steps[i], bound, threads, &failure};
+        context c = {plan, &plan->steps[i], bound, threads, 0, &failure};
         int64_t start = step_ns ? q8_nanoseconds() : 0;
-        run_step(&c);
+        run_step(&c, stop);
         if (step_ns)
             step_ns[i] = q8_nanoseconds() - start;
         if (__atomic_load_n(&failure, __ATOMIC_RELAXED))
             return refuse(plan, Q8_ERROR_BOUNDS, "%s: %s", plan->steps[i].name, failure);
+        if (plan->steps[i].rounds > 1 && is_stopped(stop))
+            return refuse(plan, Q8_ERROR_STATE, "stopped in step %d", i);
     }
     return Q8_OK;
 }

@@ -282,7 +282,7 @@ q8_step *q8_plan_append(q8_plan *plan, size_t state_bytes, int64_t parts,
     }
     plan->steps = steps;
     q8_step *step = &steps[plan->step_count++];
-    *step = (q8_step){.run = run, .parts = parts, .state = state, .ranged = -1, .range = -1,
+    *step = (q8_step){.run = run, .parts = parts, .rounds = 1, .state = state, .ranged = -1, .range = -1,
                       .function = -1};
     return step;
 }

@@ -3,7 +3,8 @@
  * A driver file in ops/ has two halves: q8_plan_add_<step>, which checks a descriptor, copies or
  * packs what it points to and appends steps; and a run function, which does one part of a step.
  * Parts are independent pieces of equal meaning (a band of rows, a tile of columns); the executor
- * hands them to threads in any order, with a barrier between steps. */
+ * hands them to threads in any order, with a barrier between steps, and between the rounds of a step
+ * whose every round reads what the one before has written. */
 #ifndef Q8_PLAN_H
 #define Q8_PLAN_H
 
@@ -43,6 +44,7 @@ typedef struct {
     void *const *bound;
     uint8_t *scratch; /* of this thread, step.scratch_bytes long, 64-byte aligned */
     int threads;      /* of this run: parts are cut for them */
+    int64_t round;    /* 0..step.rounds-1 */
     const char **failure; /* what a part could not do: q8_run_failed */
 } q8_run;
 
@@ -54,6 +56,7 @@ typedef struct {
 typedef struct q8_step {
     void (*run)(const struct q8_step *step, const q8_run *run, int64_t part);
     int64_t parts;        /* >= 1 */
+    int64_t rounds;       /* how often all parts are done, one round after the other: 1 or more */
     int64_t (*parts_for)(const struct q8_step *step, int threads); /* NULL: always parts */
     size_t scratch_bytes; /* per thread */
     void *state;          /* the driver's own struct, from q8_plan_allocate */

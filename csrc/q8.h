@@ -301,6 +301,30 @@ typedef enum {
     Q8_UNARY_SIN = 22, Q8_UNARY_COS = 23
 } q8_unary_op;
 int q8_plan_add_unary_f32(q8_plan *plan, int op, int x, int y, float alpha, float beta);
+/* LSTM, GRU and RNN behind the product x W^T of all time steps. G gates: i o f c, or z r h, or one.
+ * Formulas are those of the ONNX standard; clip limits what the functions of gates get. A sequence
+ * reads its own entries, backwards in a direction that is turned; beyond its end y is 0 and the
+ * states stay. T steps, B sequences, D directions, H hidden units; [T, B] and [D, B] are [B, T] and
+ * [B, D] if batch_first, and T, D, B then B, T, D. */
+typedef enum { Q8_CELL_LSTM = 0, Q8_CELL_GRU = 1, Q8_CELL_RNN = 2 } q8_cell;
+typedef struct {
+    int32_t cell;
+    int32_t x;                   /* f32 [T, B, D, G * H]: x W^T + bias */
+    int32_t initial_h, initial_c; /* -1: 0; else f32 [D, B, H]; c of LSTM only */
+    int32_t lengths;             /* -1: T; else s32 [B], of which a run refuses what is not 0..T */
+    int32_t y, y_h, y_c;         /* -1, or f32 [T, D, B, H] and the last states [D, B, H] */
+    int32_t batch_first;         /* 0 or 1 */
+    int32_t is_turned;           /* 1: direction 0 reads backwards; direction 1 always does */
+    const float *weights;        /* R [D, G * H, H] */
+    const float *reset_bias;     /* NULL, or of GRU [D, H]: (h R^T + reset_bias) * r is what is added
+                                    to x; else (h * r) R^T */
+    const float *peepholes;      /* NULL, or of LSTM [D, 3 * H], i o f */
+    int32_t input_forget;        /* LSTM, 1: f = 1 - i */
+    const int32_t *functions;    /* q8_unary_op [D, F]: F = 3, 2, 1 of LSTM, GRU, RNN */
+    const float *alpha, *beta;   /* theirs */
+    float clip;                  /* > 0; INFINITY: none */
+} q8_recurrent;
+int q8_plan_add_recurrent(q8_plan *plan, const q8_recurrent *recurrent);
 /* y = a op b with numpy broadcasting, every q8_binary_op, f32. */
 int q8_plan_add_binary_f32(q8_plan *plan, int op, int a, int b, int y);
 /* The same of every type but f32, f16 and bf16, and add to max only: integers wrap around, their

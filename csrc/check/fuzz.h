@@ -1,4 +1,4 @@
-/* fuzz.h - what the plan fuzzer's parts share (fuzz_plan.c, fuzz_steps.c, fuzz_products.c).
+/* fuzz.h - what the plan fuzzer's parts share (fuzz_plan.c and one file per family of steps).
  *
  * Random bytes become a plan whose steps are mostly sound, because a descriptor that is refused at
  * its first field tests little; now and then one number is bent. */
@@ -54,5 +54,6 @@ void fuzz_maybe_finish(fuzz_case *c, int y);
 
 void fuzz_add_step(fuzz_case *c);
 void fuzz_add_product(fuzz_case *c);
+void fuzz_add_recurrent(fuzz_case *c);
 
 #endif

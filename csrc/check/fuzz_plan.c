@@ -192,6 +192,8 @@ static void try_case(fuzz_case *c)
     for (uint32_t i = 0; i < steps; i++)
         if (fuzz_chance(c, 3))
             fuzz_add_product(c);
+        else if (fuzz_chance(c, 8))
+            fuzz_add_recurrent(c);
         else
             fuzz_add_step(c);
     int64_t arena = fuzz_bend64(c, c->arena_used);

@@ -345,7 +345,7 @@ def movements() -> list[Case]:
 def float_by_design() -> list[Case]:
     """What loses too much in eight bits, or has no such form: its neighbours are eight-bit."""
     wide: Weights = {"s": numbers(16), "v": numbers(16)}
-    recurrent: dict[str, Any] = {"shape": (10, 2, 32), "host": True}
+    recurrent: dict[str, Any] = {"shape": (10, 2, 32)}
     lstm: Weights = {
         "w": numbers(1, 64, 16, scale=0.2),
         "r": numbers(1, 64, 16, scale=0.2),

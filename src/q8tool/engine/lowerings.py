@@ -35,6 +35,7 @@ _FAMILIES = {
     "normalization": "InstanceNormalization GroupNormalization",
     "pool": "MaxPool GlobalMaxPool AveragePool GlobalAveragePool",
     "quantize": "QuantizeLinear DequantizeLinear DynamicQuantizeLinear",
+    "recurrent": "LSTM GRU RNN",
     "resize": "Resize Upsample",
     "sequence": "ReverseSequence",
 }

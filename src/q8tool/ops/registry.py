@@ -161,7 +161,7 @@ _NAMES: dict[Quantization, str] = {
         "InstanceNormalization GroupNormalization "
         "ReduceSum ReduceMax ReduceMin ReduceSumSquare ArgMax Cast "
         "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul "
-        "ConvInteger MatMulInteger |"
+        "ConvInteger MatMulInteger LSTM GRU RNN |"
     ),
 }
 

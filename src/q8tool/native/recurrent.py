@@ -1,0 +1,82 @@
+"""The step of a plan that goes through time: LSTM, GRU, RNN.
+
+The method stands for q8_plan_add_recurrent of csrc/q8.h, where every formula is written.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from q8tool.errors import NativeError
+from q8tool.native._q8 import ffi, lib
+from q8tool.native.arguments import Arguments, enum_code
+from q8tool.native.movement import MovingPlan
+
+__all__ = ["RecurrentPlan"]
+
+_GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+_FUNCTIONS = {"lstm": 3, "gru": 2, "rnn": 1}
+
+
+class RecurrentPlan(MovingPlan):
+    """A plan that knows sequences; see Plan."""
+
+    def recurrent(
+        self,
+        x: int,
+        initial_h: int | None = None,
+        initial_c: int | None = None,
+        lengths: int | None = None,
+        y: int | None = None,
+        y_h: int | None = None,
+        y_c: int | None = None,
+        *,
+        cell: str,
+        weights: npt.NDArray[np.float32],
+        functions: Sequence[str],
+        alpha: Sequence[float],
+        beta: Sequence[float],
+        reset_bias: npt.ArrayLike | None = None,
+        peepholes: npt.ArrayLike | None = None,
+        input_forget: bool = False,
+        clip: float = float("inf"),
+        batch_first: bool = False,
+        is_turned: bool = False,
+    ) -> range:
+        """LSTM, GRU or RNN behind the product of all time steps: q8_plan_add_recurrent.
+
+        cell       "lstm", "gru" or "rnn"
+        weights    [D, G * H, H], the standard's R
+        functions  of all directions, names as of unary_f32, with their alpha and beta
+        reset_bias, peepholes  None, or [D, H] of a GRU, [D, 3 * H] of an LSTM
+        """
+        if cell not in _GATES:
+            raise NativeError(f"no cell {cell}")
+        directions, wide = self._dims(x, 4)[2:]
+        hidden = wide // _GATES[cell]
+        arguments = Arguments()
+        pointer = arguments.pointer
+        descriptor: Any = ffi.new("q8_recurrent *")
+        descriptor.cell, descriptor.x = enum_code("CELL", cell), x
+        for name, tensor in {
+            "initial_h": initial_h, "initial_c": initial_c, "lengths": lengths,
+            "y": y, "y_h": y_h, "y_c": y_c,
+        }.items():  # fmt: skip
+            setattr(descriptor, name, -1 if tensor is None else tensor)
+        descriptor.batch_first, descriptor.is_turned = batch_first, is_turned
+        shape = (directions, _GATES[cell] * hidden, hidden)
+        descriptor.weights = pointer(weights, np.float32, shape, "weights")
+        states = (directions, hidden)
+        descriptor.reset_bias = pointer(reset_bias, np.float32, states, "reset_bias")
+        peeps = (directions, 3 * hidden)
+        descriptor.peepholes = pointer(peepholes, np.float32, peeps, "peepholes")
+        descriptor.input_forget, descriptor.clip = input_forget, clip
+        count = [directions * _FUNCTIONS[cell]]
+        codes = [enum_code("UNARY", name) for name in functions]
+        descriptor.functions = pointer(codes, np.int32, count, "functions")
+        descriptor.alpha = pointer(alpha, np.float32, count, "alpha")
+        descriptor.beta = pointer(beta, np.float32, count, "beta")
+        writes = [tensor for tensor in (y, y_h, y_c) if tensor is not None]
+        return self._add(lib.q8_plan_add_recurrent, descriptor, writes=writes)
