@@ -8,7 +8,7 @@
                       0.005 % of the values keep to                        2048 counts
     mse               the same histogram; the range whose rounding and
                       clipping error, squared and summed, is smallest      2048 counts
-    weighted-mse      the same, clipping counted eight times               2048 counts
+    weighted-mse      the same, clipping counted twice                     2048 counts
 
 No tensor is kept. Two observers of one method merge into what one would be that had seen all, to
 the bit, so that neither order nor chunks nor the number of machines matters; the unit of
@@ -49,9 +49,9 @@ OUTLYING_VALUES = 5e-5
 # The mse search shrinks each end in steps down to this share of the observed range.
 SMALLEST_SHARE = 0.2
 SEARCH_STEPS = 40
-# How often weighted-mse counts clipping. Four networks lose nothing or gain between 4 and 16; at 1
-# a residual network loses 2 dB.
-CLIPPING_WEIGHT = 8.0
+# How often weighted-mse counts clipping. Twenty networks differ by half a decibel between 1 and 4,
+# some for and some against; from 8 on nearly all lose (docs/calibrate.md).
+CLIPPING_WEIGHT = 2.0
 
 
 class Observer(Protocol):

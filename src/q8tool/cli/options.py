@@ -167,7 +167,7 @@ def calibration_option(function: F) -> F:
         default="weighted-mse", show_default=True,
         help="Range from samples: all of it; without the most extreme 5 % of the photos; without "
         "the most extreme 0.01 % of the values; that of the smallest squared error; or the same "
-        "with clipping counted eight times.",
+        "with clipping counted twice.",
     )(function)  # fmt: skip
 
 
