@@ -72,6 +72,31 @@ def test_pixels_for_what_is_no_classifier() -> None:
     )
 
 
+PIXELS = np.random.default_rng(5).uniform(0, 255, (4, 3, 8, 8)).astype(np.float32)
+
+
+def doubts_of(body: str, **constants: Array) -> list[str]:
+    graph = model(f"g (float[N,3,8,8] x) => (float[N,4,8,8] y) {{ {body} }}", **constants)
+    info = TensorInfo("x", np.dtype(np.float32), (None, 3, 8, 8))
+    samples = [Sample(str(i), {"x": PIXELS[i : i + 1]}) for i in range(4)]
+    return doubts_about_pixels(graph, info, lambda: iter(samples), None)
+
+
+@pytest.mark.parametrize(("scale", "count"), [(1 / 74, 0), (1.0, 1)])
+def test_biases_say_what_size_the_input_has(scale: float, count: int) -> None:
+    # Of pixels evenly spread over 0..255 the deviation is 74: sums of one weight each deviate by 1.
+    weights = np.zeros((4, 3, 1, 1), np.float32)
+    weights[:, 0, 0, 0] = scale
+    body = "a = Conv(x, w, b) y = Relu(a)"
+    assert len(doubts_of(body, w=weights, b=f32([1, -1, 0.5, -2]))) == count
+
+
+def test_behind_a_normalization_every_scale_is_the_same() -> None:
+    weights, ones, zeros = random(4, 3, 1, 1), np.ones(4, np.float32), np.zeros(4, np.float32)
+    body = "a = Conv(x, w) y = InstanceNormalization(a, s, z)"
+    assert doubts_of(body, w=weights, s=ones, z=zeros) == []
+
+
 @pytest.fixture(scope="module")
 def photos(data_dir: Path) -> list[Path]:
     return sorted((data_dir / "imagenet").glob("*.jpg"))[::8]

@@ -3,7 +3,8 @@
     a sample of one value, samples that are all the same     looked at while they stream by
     pixels 0..255 for a model that says -1..1                by what the model says it takes
     pixels 0..255 where nothing says so, BGR instead of RGB  by asking the model: it is clearly
-                                                             surer of what it was trained on
+                                                             surer of what it was trained on; no
+                                                             classifier: scale_evidence.py
 NaN and infinity stop the calibration (calibrate/collect.py), as does a shape that does not fit
 (pipelines/samples.py).
 """
@@ -20,6 +21,7 @@ from q8tool.calibrate.collect import Sample, SampleStream
 from q8tool.engine.tensor_info import TensorInfo
 from q8tool.image.spec import PRESETS
 from q8tool.pipelines.preprocessing import CLEARLY, ChosenSpec, class_probabilities, layout_of
+from q8tool.pipelines.scale_evidence import suits_scale
 from q8tool.pipelines.shared_session import SharedSession, session_of
 
 __all__ = ["Doubts", "doubts_about_pixels"]
@@ -129,7 +131,7 @@ def doubts_about_pixels(
     axis = 1 if layout == "NCHW" else 3
     lines = []
     if spec is None or spec.source == "flags":
-        lines += _doubts_about_scale(info, asked, answers, axis, spec)
+        lines += _doubts_about_scale(model, info, asked, answers, axis, spec)
     if not lines and len(asked) == ASKED_AT_ONCE and asked[0].shape[axis] == 3:
         lines += _doubts_about_colours(info, chain(asked, stream), answers, axis)
     return lines
@@ -166,6 +168,7 @@ def _entropies(probabilities: Probabilities) -> NDArray[np.float64]:
 
 
 def _doubts_about_scale(
+    model: ir.Model | SharedSession,
     info: TensorInfo,
     asked: Sequence[NDArray[Any]],
     answers: Ask,
@@ -178,8 +181,11 @@ def _doubts_about_scale(
         return []
     usual = answers(asked)
     if usual is None:
+        graph_model = model.model if isinstance(model, SharedSession) else model
+        if spec is not None or suits_scale(graph_model, [{info.name: array} for array in asked]):
+            return []
         raw = f"input '{info.name}' holds what looks like pixels 0..255"
-        return [f"{raw}; most models take -1..1 or 0..1"] if spec is None else []
+        return [f"{raw}; most models take -1..1 or 0..1"]
     scores = {}
     for preset, (mean, std) in PRESETS.items():
         tried = answers([_normalised(array, mean, std, axis) for array in pixels])
