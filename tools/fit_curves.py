@@ -4,7 +4,8 @@
 
 SiLU and both forms of GELU are max(x, 0) + h(|x|), where h fades away. Around each of 32 places of
 equal distance h is a polynomial in |x| itself: through Chebyshev's points, which is within a small
-factor of the best one. At the last place, beyond which h counts as there, it is below 1e-6.
+factor of the best one. At the last place, beyond which h counts as there, it is below 1e-6; of the
+rough curves, for floats that become codes, below 1e-4.
 """
 
 import math
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 __all__ = ["main"]
 
 SEGMENTS = 32
-DEGREE = 4
+DEGREE, ROUGH_DEGREE = 4, 2
 
 Curve = Callable[[float], float]
 
@@ -34,23 +35,26 @@ def _gelu_tanh(a: float) -> float:
     return -a / (1 + math.exp(2 * math.sqrt(2 / math.pi) * (a + 0.044715 * a**3)))
 
 
-# The function of |x|, and the last place.
-CURVES: dict[str, tuple[Curve, float]] = {
-    "silu": (_silu, 17.0),
-    "gelu": (_gelu, 5.25),
-    "gelu_tanh": (_gelu_tanh, 5.0),
+# The function of |x|, the last place and the degree.
+CURVES: dict[str, tuple[Curve, float, int]] = {
+    "silu": (_silu, 17.0, DEGREE),
+    "gelu": (_gelu, 5.25, DEGREE),
+    "gelu_tanh": (_gelu_tanh, 5.0, DEGREE),
+    "rough_silu": (_silu, 11.9, ROUGH_DEGREE),
+    "rough_gelu": (_gelu, 4.6, ROUGH_DEGREE),
+    "rough_gelu_tanh": (_gelu_tanh, 4.4, ROUGH_DEGREE),
 }
 
 
-def fit(curve: Curve, end: float) -> NDArray[np.float64]:
-    """Coefficients [SEGMENTS, DEGREE + 1], the constant first."""
+def fit(curve: Curve, end: float, degree: int) -> NDArray[np.float64]:
+    """Coefficients [SEGMENTS, degree + 1], the constant first."""
     width = end / (SEGMENTS - 1)
-    places = np.cos((2 * np.arange(DEGREE + 1) + 1) * math.pi / (2 * (DEGREE + 1)))
+    places = np.cos((2 * np.arange(degree + 1) + 1) * math.pi / (2 * (degree + 1)))
     rows = []
     for segment in range(SEGMENTS):
         middle = segment * width
         values = [curve(middle + width / 2 * place) for place in places]
-        local = Polynomial.fit(places, values, DEGREE, domain=[-1, 1])
+        local = Polynomial.fit(places, values, degree, domain=[-1, 1])
         # t = (a - middle) * 2 / width
         rows.append(local(Polynomial([-2 * middle / width, 2 / width])).coef)
     return np.asarray(rows)
@@ -61,8 +65,8 @@ def written(name: str, end: float, coefficients: NDArray[np.float64]) -> str:
     lines = [f"static const q8_curve q8_{name}_curve = {{", f"    .end = {end!r}f,"]
     lines.append(f"    .per_unit = {(SEGMENTS - 1) / end!r}f,")
     lines.append("    .coefficients = {")
-    for power in range(DEGREE + 1):
-        lines += _rows([f"{float(np.float32(c))!r}f" for c in coefficients[:, power]])
+    for power in coefficients.T:
+        lines += _rows([f"{float(np.float32(c))!r}f" for c in power])
     return "\n".join([*lines, "    },", "};"])
 
 
@@ -79,11 +83,15 @@ def _rows(numbers: Sequence[str]) -> list[str]:
 
 HEAD = f"""\
 /* curves.h - SiLU and GELU as max(x, 0) + h(|x|): around places of equal distance, h is a
- * polynomial in |x|. Written by tools/fit_curves.py. */
+ * polynomial in |x|, of lower degree in the rough curves. Written by tools/fit_curves.py. */
 #ifndef Q8_CURVES_H
 #define Q8_CURVES_H
 
-enum {{ Q8_CURVE_SEGMENTS = {SEGMENTS}, Q8_CURVE_POWERS = {DEGREE + 1} }};
+enum {{
+    Q8_CURVE_SEGMENTS = {SEGMENTS},
+    Q8_CURVE_POWERS = {DEGREE + 1},
+    Q8_ROUGH_POWERS = {ROUGH_DEGREE + 1}
+}};
 
 typedef struct {{
     float end;      /* the last place: beyond it h counts as there */
@@ -96,8 +104,8 @@ typedef struct {{
 def main() -> None:
     """Prints the header."""
     print(HEAD)
-    for name, (curve, end) in CURVES.items():
-        print(written(name, end, fit(curve, end)) + "\n")
+    for name, (curve, end, degree) in CURVES.items():
+        print(written(name, end, fit(curve, end, degree)) + "\n")
     print("#endif")
 
 

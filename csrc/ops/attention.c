@@ -57,7 +57,7 @@ static size_t lay_out_scratch(const q8_gemm_table *gemm, attention_state *state)
     state->values_at = q8_reserve(&total, (size_t)shape->a.columns * sizeof(float));
     state->codes_at = q8_reserve(&total, rows * shape->values.k);
     state->row_sums_at = q8_reserve(&total, rows * sizeof(int32_t));
-    state->tile_at = q8_reserve(&total, gemm->most_rows * nr * sizeof(int32_t));
+    state->tile_at = q8_reserve(&total, q8_tile_bytes(gemm));
     const size_t longest =
         shape->scores.k > shape->values.k ? shape->scores.k : shape->values.k;
     state->ones_at = q8_reserve(&total, longest);

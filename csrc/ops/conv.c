@@ -56,8 +56,7 @@ static size_t lay_out_scratch(const q8_kernels *kernels, q8_conv_state *state)
     const q8_product *product = &state->product;
     size_t total = q8_product_scratch(product);
     state->sums_at = q8_reserve(&total, (size_t)product->block_rows * sizeof(int32_t));
-    state->tile_at =
-        q8_reserve(&total, kernels->gemm->most_rows * kernels->gemm->nr * sizeof(int32_t));
+    state->tile_at = q8_reserve(&total, q8_tile_bytes(kernels->gemm));
     if (state->is_gated)
         state->gated_at = q8_reserve(&total, (size_t)product->block_rows * product->k);
     return total;

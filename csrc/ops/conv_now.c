@@ -130,18 +130,31 @@ static bool add_biases(const q8_conv_now *now, float x_scale)
     return true;
 }
 
+enum { CHUNK = 8 }; /* a constant count, of which compilers make vectors */
+
 static void set_biases(const q8_conv_now *now, uint32_t zero_point)
 {
-    const q8_conv_numbers *numbers = now->numbers;
-    for (int64_t i = 0; i < numbers->columns; i++)
-        numbers->bias[i] =
-            (int32_t)((uint32_t)now->bias[i] - zero_point * (uint32_t)numbers->weight_sums[i]);
+    const int64_t count = now->numbers->columns;
+    const int32_t *restrict start = now->bias, *restrict sums = now->numbers->weight_sums;
+    int32_t *restrict bias = now->numbers->bias;
+    int64_t i = 0;
+    for (; i + CHUNK <= count; i += CHUNK)
+        for (int j = 0; j < CHUNK; j++)
+            bias[i + j] = (int32_t)((uint32_t)start[i + j] - zero_point * (uint32_t)sums[i + j]);
+    for (; i < count; i++)
+        bias[i] = (int32_t)((uint32_t)start[i] - zero_point * (uint32_t)sums[i]);
 }
 
-static void set_multipliers(const q8_conv_numbers *numbers, const float *scale, float x_scale)
+static void set_multipliers(const q8_conv_numbers *numbers, const float *restrict scale,
+                            float x_scale)
 {
-    for (int64_t i = 0; i < numbers->columns; i++)
-        numbers->multiplier[i] = scale[i] * x_scale;
+    float *restrict multiplier = numbers->multiplier;
+    int64_t i = 0;
+    for (; i + CHUNK <= numbers->columns; i += CHUNK)
+        for (int j = 0; j < CHUNK; j++)
+            multiplier[i + j] = scale[i + j] * x_scale;
+    for (; i < numbers->columns; i++)
+        multiplier[i] = scale[i] * x_scale;
 }
 
 static void run(const q8_step *step, const q8_run *run, int64_t part)
@@ -166,5 +179,6 @@ static void run(const q8_step *step, const q8_run *run, int64_t part)
         set_biases(now, zero_point);
         set_multipliers(numbers, now->scale, x_scale);
     }
-    q8_conv_numbers_bound(numbers);
+    if (numbers->output.dtype == Q8_U8)
+        q8_conv_numbers_bound(numbers);
 }

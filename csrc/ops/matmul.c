@@ -54,7 +54,7 @@ static size_t lay_out_scratch(const q8_gemm_table *gemm, matmul_state *state)
     size_t total = q8_product_scratch(product);
     state->numbers_at = q8_reserve(&total, 3 * gemm->nr * sizeof(int32_t));
     state->row_sums_at = q8_reserve(&total, (size_t)product->block_rows * sizeof(int32_t));
-    state->tile_at = q8_reserve(&total, gemm->most_rows * gemm->nr * sizeof(int32_t));
+    state->tile_at = q8_reserve(&total, q8_tile_bytes(gemm));
     return total;
 }
 

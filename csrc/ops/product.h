@@ -141,10 +141,12 @@ typedef struct {
     void *y;                          /* the block's first row in this panel */
     size_t y_step;                    /* elements */
     const q8_lines *lines;            /* NULL, or where rows of floats go: y begins their line */
-    int32_t *tile;                    /* room for most_rows * nr */
+    int32_t *tile;                    /* room for q8_tile_bytes */
     size_t panel_bytes;
     q8_ahead *ahead;                  /* NULL: b and its like are in the cache anyway */
 } q8_panel;
+/* Bytes of the tile where sums wait for what becomes of them. */
+size_t q8_tile_bytes(const q8_gemm_table *gemm);
 /* Computes the rows of a block in one panel. */
 void q8_panel_run(const q8_panel *panel, const q8_block *block);
 /* sums[i] = sum over row i of a - zero_point. */

@@ -276,6 +276,20 @@ static size_t next_rows(const q8_gemm_table *gemm, size_t rows)
     return rows < most + gemm->least_rows ? rows - gemm->least_rows : most;
 }
 
+/* So many rows of sums wait for each other, so that what is done to them begins less often. */
+#define LEAST_WAITING_ROWS 24
+
+static size_t most_waiting_rows(const q8_gemm_table *gemm)
+{
+    const size_t most = gemm->most_rows;
+    return (LEAST_WAITING_ROWS + most - 1) / most * most;
+}
+
+size_t q8_tile_bytes(const q8_gemm_table *gemm)
+{
+    return most_waiting_rows(gemm) * gemm->nr * sizeof(int32_t);
+}
+
 void q8_panel_run(const q8_panel *panel, const q8_block *block)
 {
     const q8_gemm_table *gemm = panel->kernels->gemm;
@@ -286,7 +300,7 @@ void q8_panel_run(const q8_panel *panel, const q8_block *block)
     const uint8_t *fetched = fetched_with(panel);
     q8_gemm_job job = job_of(panel, block, is_final);
     /* Some jobs fetch a share each, as evenly as it goes: one whenever enough is due. */
-    size_t due = jobs;
+    size_t due = jobs, waiting = 0;
     for (size_t first = 0; first < block->rows; first += job.m) {
         job.next = fetched && due >= jobs ? fetched : NULL;
         if (job.next) {
@@ -297,10 +311,15 @@ void q8_panel_run(const q8_panel *panel, const q8_block *block)
         job.m = next_rows(gemm, block->rows - first);
         job.a = (const uint8_t *const *)(const void *)(block->a + first);
         job.addend = job.sum ? panel->addend + first * panel->y_step : NULL;
-        job.c = is_final ? (uint8_t *)panel->y + first * row_bytes : (uint8_t *)panel->tile;
+        job.c = is_final ? (uint8_t *)panel->y + first * row_bytes
+                         : (uint8_t *)(panel->tile + waiting * gemm->nr);
         gemm->tile(&job);
-        if (!is_final)
-            store_tile(panel, first, job.m);
+        waiting += is_final ? 0 : job.m;
+        const size_t end = first + job.m;
+        if (waiting && (waiting + most > most_waiting_rows(gemm) || end == block->rows)) {
+            store_tile(panel, end - waiting, waiting);
+            waiting = 0;
+        }
     }
     q8_output_table(panel->kernels, panel->output, block->rows, panel->columns, panel->y,
                     panel->y_step);

@@ -215,7 +215,8 @@ def test_swish_behind_products_of_codes_and_of_floats() -> None:
     for isa in available_isas():
         session = Session(model, 2, isa, strict=True)
         result = session.run({"x": x})["y"]
-        np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
+        # SiLU behind products of codes is within 1e-4, which nine weights of up to 1 add up.
+        np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-3)
     assert not any(step.kernel.startswith("silu") for step in session.explain())
 
 
@@ -265,7 +266,8 @@ def test_a_depthwise_convolution_is_fed_by_the_product_before_it(
             session = Session(model, threads, isa, strict=True)
             results.append(session.run({"x": x}))
             for name, wanted in zip(("c", "y_scale"), expected, strict=True):
-                np.testing.assert_allclose(results[-1][name], wanted, rtol=1e-4, atol=1e-4)
+                # 25 weights of up to 0.3, SiLU behind products of codes within 1e-4
+                np.testing.assert_allclose(results[-1][name], wanted, rtol=1e-4, atol=8e-4)
             np.testing.assert_array_equal(results[-1]["c"], results[-threads]["c"])
     kernels = [step.kernel for step in session.explain()]
     assert any(k.startswith(f"conv 1x1, depthwise {kernel}x{kernel}") for k in kernels), kernels
@@ -298,7 +300,7 @@ def test_a_gated_picture_is_quantized_without_being_written(extra: str) -> None:
             results.append(session.run({"x": x}))
             for name in outputs:
                 got, wanted = results[-1][name].astype(float), expected[name].astype(float)
-                allowed = 1 if name in ("y", "y_zero") else 1e-4
+                allowed = 1 if name in ("y", "y_zero") else 3e-4
                 np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=allowed)
                 np.testing.assert_array_equal(results[-1][name], results[0][name])
     made = [step.op for step in session.explain() if step.kernel.startswith("dynamic_quantize")]

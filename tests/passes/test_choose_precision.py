@@ -204,6 +204,49 @@ def test_a_known_range_of_the_result_lets_narrow_products_gain() -> None:
     assert reasons(choice) == {"n": FEW_PRODUCTS}
 
 
+@pytest.mark.parametrize("function", ["s = Sigmoid(e) a = Mul(e, s)", "a = Relu(e)"])
+@pytest.mark.parametrize(
+    ("window", "strides", "form"),
+    [(3, "1, 1", "dynamic"), (5, "2, 2", "dynamic"), (7, "1, 1", "float"), (3, "3, 3", "float")],
+)
+def test_what_a_depthwise_convolution_reads_lets_narrow_products_gain(
+    function: str, window: int, strides: str, form: str
+) -> None:
+    """Lines stay in the cache: 16 * 96 / (16 + 96) = 13.7, 16 * 96 / (16 + 96 / 2) = 24."""
+    text = f"""g (float[1,16,32,32] x) => (float y, float z) {{
+        e = Conv(x, expand) {function}
+        y = Conv<group=96, strides=[{strides}]>(a, depthwise) z = Conv(x, wide) }}"""
+    weights = {
+        "expand": random(96, 16, 1, 1), "depthwise": random(96, 1, window, window),
+        "wide": random(64, 16, 3, 3),
+    }  # fmt: skip
+    choice = chosen(model(text, 13, **weights), known=False)
+    assert forms(choice)["z"] == "Conv dynamic"
+    assert (FEW_PRODUCTS in reasons(choice).values()) == (form == "float")
+
+
+def test_lines_that_somebody_else_reads_are_written_as_well() -> None:
+    text = """g (float[1,16,32,32] x) => (float e, float y, float z) {
+        e = Conv(x, expand) y = Conv<group=96>(e, depthwise) z = Conv(x, wide) }"""
+    weights = {
+        "expand": random(96, 16, 1, 1), "depthwise": random(96, 1, 3, 3),
+        "wide": random(64, 16, 3, 3),
+    }  # fmt: skip
+    assert reasons(chosen(model(text, 13, **weights), known=False))["e"] == FEW_PRODUCTS
+
+
+@pytest.mark.parametrize(("pixels", "form"), [("1,1", "dynamic"), ("8,8", "float")])
+def test_a_picture_times_a_number_per_channel_becomes_codes_on_the_way(
+    pixels: str, form: str
+) -> None:
+    """Nothing is read for it: 32 * 16 / 16 = 32 instead of 32 * 16 / (32 + 16) = 11."""
+    text = f"""g (float[1,32,8,8] x, float[1,32,{pixels}] gate) => (float y, float z) {{
+        m = Mul(x, gate) y = Conv(m, narrow) z = Conv(x, wide) }}"""
+    weights = {"narrow": random(16, 32, 1, 1), "wide": random(64, 32, 3, 3)}
+    choice = chosen(model(text, 13, **weights), known=False)
+    assert forms(choice).get("y", "Conv float") == f"Conv {form}"
+
+
 def test_where_nothing_gains_narrow_products_are_eight_bit_all_the_same() -> None:
     assert forms(chosen(graph_of("y = Conv(x, w)"), known=False)) == {"y": "Conv dynamic"}
 

@@ -26,7 +26,7 @@ from q8tool.model.graph import constant, get_int, get_ints, get_string, nodes_na
 from q8tool.ops.registry import Quantization, leaves_range, row
 from q8tool.passes.conversions import is_depthwise
 from q8tool.passes.one_input import OneInput, is_number, one_input
-from q8tool.passes.run_time_gain import FEW_PRODUCTS, gains_at_run_time
+from q8tool.passes.run_time_gain import FEW_PRODUCTS, gains_at_run_time, values_in_lines
 
 __all__ = ["UNREAD", "Choice", "Unit", "choose_precision"]
 
@@ -126,6 +126,7 @@ def _choice(
     choice = Choice()
     inside = set[ir.Node]()  # steps of another unit's table
     order = {node: position for position, node in enumerate(model.graph)}
+    lines = values_in_lines(order)
     for node in reversed(order):
         if node in inside:
             continue
@@ -141,7 +142,8 @@ def _choice(
         unit = _unit(node, kind, function, choice.wanted, is_known)
         if isinstance(unit, Unit) and unit.form == "dynamic" and not takes_all:
             delivers_codes = unit.output.name in choice.wanted and is_known(unit.output)
-            unit = unit if gains_at_run_time(node, delivers_codes) else FEW_PRODUCTS
+            in_lines = unit.output in lines
+            unit = unit if gains_at_run_time(node, delivers_codes, in_lines) else FEW_PRODUCTS
         if isinstance(unit, str):
             if unit:
                 choice.kept.append((node, unit))
