@@ -16,6 +16,7 @@ from q8tool.passes.fold_shapes import fold_shapes
 from q8tool.passes.inline_functions import inline_functions
 from q8tool.passes.lift_weights import lift_weights
 from q8tool.passes.move_scales import move_scales
+from q8tool.passes.plain_einsum import plain_einsum
 from q8tool.passes.plain_operators import plain_operators
 
 __all__ = ["simplify"]
@@ -26,7 +27,7 @@ def simplify(model: ir.Model) -> list[Change]:
     changes = [*lift_weights(model), *inline_functions(model), *drop_identities(model)]
     while folded := [*fold_constants(model), *fold_shapes(model), *fold_branches(model)]:
         changes += [*folded, *drop_identities(model)]
-    changes += plain_operators(model)
+    changes += [*plain_operators(model), *plain_einsum(model)]
     changes += fold_batchnorm(model)
     changes += fold_scales(model)
     changes += move_scales(model)
