@@ -25,6 +25,7 @@ from q8tool.ops.recurrent import GRU, LSTM, RNN
 from q8tool.ops.regular_expression import RegexFullMatch
 from q8tool.ops.sampling import GridSample
 from q8tool.ops.scatter import Scatter
+from q8tool.ops.spectrum import STFT
 
 __all__ = ["HostOperator", "shared_operator"]
 
@@ -49,6 +50,7 @@ _OWN_OPERATORS: list[type[OpRun]] = [
     QuantizeLinear,
     RNN,
     RegexFullMatch,
+    STFT,
     Scatter,
 ]
 
