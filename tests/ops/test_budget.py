@@ -129,7 +129,8 @@ def test_a_node_that_takes_too_long_is_named(monkeypatch: pytest.MonkeyPatch) ->
     """Point by point in Python: so many of them take a minute."""
     monkeypatch.setattr(budget, "SECONDS", 0.1)
     monkeypatch.setattr(budget, "SECONDS_PER_MEGABYTE", 0.1)
-    item = node("RoiAlign", "x rois indices", "y", output_height=500, output_width=500)
+    size = {"output_height": 500, "output_width": 500}
+    item = node("RoiAlign", "x rois indices", "y", mode="max", **size)
     item.name = "regions"
     operator = HostOperator(item, ["x", "rois", "indices"], {"": 16})
     rois = np.asarray([[0, 0, 7, 7]], np.float32)

@@ -195,6 +195,18 @@ def test_a_model_that_was_exported_for_one_size_is_run_with_it(tmp_path: Path) -
     assert set(report.differences) == {"y"}
 
 
+def test_edges_of_a_graph_find_their_nodes(tmp_path: Path) -> None:
+    made = model(
+        "g (float[nodes,3] x, int64[2,edges] e) => (float[edges,7] y) "
+        "{ i = Constant<value = int64 {1}>() t = Gather<axis=0>(e, i) h = Gather(x, t) "
+        "y = MatMul(h, w) }",
+        w=random(3, 7),
+    )  # fmt: skip
+    io.save(made, tmp_path / "m.onnx", force=False)
+    report, _ = frozen(tmp_path / "m.onnx")
+    assert set(report.differences) == {"y"}
+
+
 @pytest.mark.data
 def test_ultraface(data_dir: Path, tmp_path: Path) -> None:
     source = data_dir / "models" / "ultraface_rfb_320.onnx"

@@ -22,9 +22,10 @@ from q8tool.ops.optional import Optional
 from q8tool.ops.products import MatMulInteger, QLinearMatMul
 from q8tool.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
 from q8tool.ops.recurrent import GRU, LSTM, RNN
+from q8tool.ops.regions import RoiAlign
 from q8tool.ops.regular_expression import RegexFullMatch
 from q8tool.ops.sampling import GridSample
-from q8tool.ops.scatter import Scatter
+from q8tool.ops.scatter import Scatter, ScatterElements, ScatterND
 from q8tool.ops.spectrum import STFT
 
 __all__ = ["HostOperator", "shared_operator"]
@@ -51,7 +52,10 @@ _OWN_OPERATORS: list[type[OpRun]] = [
     RNN,
     RegexFullMatch,
     STFT,
+    RoiAlign,
     Scatter,
+    ScatterElements,
+    ScatterND,
 ]
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +14,24 @@ from q8tool.model.limits import FREE_BYTES
 from q8tool.model.shapes import dimension_names
 from q8tool.numerics.compare import relative_difference
 
-__all__ = ["TOLERANCE", "compare_on_random_input", "first_run", "random_feeds"]
+__all__ = ["TOLERANCE", "OpenSizes", "compare_on_random_input", "first_run", "random_feeds"]
 
 # Folding reorders float32 arithmetic; a wrong fold is off by far more.
 TOLERANCE = 1e-3
-# What symbolic dimensions other than the first are tried with, until the model runs. Some were left
-# open by an exporter that had traced the model with one size all the same.
+
+
+class OpenSizes(NamedTuple):
+    """Sizes of open dimensions: of those that stand first in an input, and of others."""
+
+    first: int
+    others: int
+
+
+# What open dimensions are tried with, until the model runs. Some were left open by an exporter that
+# had traced the model with one size all the same. The first are not always a batch: of nodes of a
+# graph, which edges name by number, there must be more than one.
 _TRIED_SIZES = (64, 16, 224, 1, 256, 640, 320, 416, 512, 384)
+_TRIED = (*(OpenSizes(1, others) for others in _TRIED_SIZES), OpenSizes(4, 64))
 # Bytes of an input that is made up: what a model makes of them takes many times as much.
 _MOST_MADE_UP = FREE_BYTES // 2
 
@@ -48,17 +60,17 @@ def compare_on_random_input(reference: ir.Model, model: ir.Model) -> dict[str, f
 
 def first_run(
     model: ir.Model, run: Callable[[dict[str, Array]], dict[str, Array]]
-) -> tuple[int, dict[str, Array], dict[str, Array]]:
-    """The size of open dimensions that the model accepts, random input of it, and the answers.
+) -> tuple[OpenSizes, dict[str, Array], dict[str, Array]]:
+    """Sizes of open dimensions that the model accepts, random input of them, and the answers.
 
     run  runs the model. Raises InputError if no size that is tried can be run.
     """
     open_dims = dimension_names(model)
     failure = None
-    for size in _TRIED_SIZES if open_dims else _TRIED_SIZES[:1]:
+    for sizes in _TRIED if open_dims else _TRIED[:1]:
         try:
-            feeds = random_feeds(model, size)
-            return size, feeds, run(feeds)
+            feeds = random_feeds(model, sizes)
+            return sizes, feeds, run(feeds)
         except InputError as error:
             failure = failure or error
     assert failure is not None
@@ -78,10 +90,10 @@ def _hint(open_dims: Sequence[str]) -> str:
     )
 
 
-def random_feeds(model: ir.Model, open_size: int = 1, seed: int = 0) -> dict[str, Array]:
+def random_feeds(model: ir.Model, sizes: OpenSizes = _TRIED[0], seed: int = 0) -> dict[str, Array]:
     """One seeded random array per graph input that has no initializer.
 
-    open_size   of symbolic dimensions; the first dimension of an input, when symbolic, is 1
+    sizes   of open dimensions
     Raises InputError for shapes that nobody has input for.
     Floats are normal with variance 1, integers 0 or 1 (valid as index of anything), bytes 0..255.
     """
@@ -92,7 +104,7 @@ def random_feeds(model: ir.Model, open_size: int = 1, seed: int = 0) -> dict[str
         if value.is_initializer():
             continue
         dims = [
-            dim if isinstance(dim, int) else 1 if dim.value in first else open_size
+            dim if isinstance(dim, int) else sizes.first if dim.value in first else sizes.others
             for dim in value.shape or ()
         ]
         size = math.prod(dims) * np.dtype(np.float32).itemsize

@@ -292,11 +292,11 @@ def _random_samples(
     def run_once(feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return dict(run(lambda: iter([Sample("first", feeds)]))["first"])
 
-    size, _, _ = first_run(model, run_once)
+    sizes, _, _ = first_run(model, run_once)
 
     def samples() -> Iterator[Sample]:
         for seed in range(RANDOM_SAMPLES):
-            yield Sample(f"random {seed}", random_feeds(model, size, seed))
+            yield Sample(f"random {seed}", random_feeds(model, sizes, seed))
 
     return samples
 

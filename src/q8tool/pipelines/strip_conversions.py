@@ -124,9 +124,9 @@ def _prove(
     """The largest difference of any output on random input; equal bytes unless roundings merged."""
     before, after = Session(original, threads=threads), Session(model, threads=threads)
     largest = 0.0
-    size, _, _ = first_run(original, before.run)
+    sizes, _, _ = first_run(original, before.run)
     for seed in PROOF_SEEDS:
-        feeds = random_feeds(original, size, seed)
+        feeds = random_feeds(original, sizes, seed)
         wanted, actual = before.run(feeds), after.run(feeds)
         largest = max([largest, *(_difference(wanted[name], actual[name]) for name in wanted)])
     merged = any(change.pass_name == "merge_conversions" for change in changes)
