@@ -204,6 +204,10 @@ int q8_plan_add_table(q8_plan *plan, int x, int y, const uint8_t *table);
 typedef enum {
     Q8_ADD = 0, Q8_SUB = 1, Q8_MUL = 2, Q8_DIV = 3, Q8_MIN = 4, Q8_MAX = 5, Q8_POW = 6
 } q8_binary_op;
+/* The rest of a division, with the divisor's sign or the dividend's, and bits. */
+typedef enum {
+    Q8_MOD = 7, Q8_REST = 8, Q8_AND = 9, Q8_OR = 10, Q8_XOR = 11
+} q8_integer_op;
 /* Eight-bit add, sub, mul with numpy broadcasting (all ranks at most 8):
  * add, sub: clamp(rint((a - a_zero_point) * a_multiplier +- (b - b_zero_point) * b_multiplier)
  *           + y_zero_point), x_multiplier = x_scale / y_scale;
@@ -327,10 +331,18 @@ typedef struct {
 int q8_plan_add_recurrent(q8_plan *plan, const q8_recurrent *recurrent);
 /* y = a op b with numpy broadcasting, every q8_binary_op, f32. */
 int q8_plan_add_binary_f32(q8_plan *plan, int op, int a, int b, int y);
-/* The same of every type but f32, f16 and bf16, and add to max only: integers wrap around, their
- * quotients are cut towards 0 and are 0 for a divisor of 0; f64 as C has it, min and max of a NaN
- * are NaN. */
+/* The same of every type but f32, f16 and bf16, and not pow, but of integers every q8_integer_op:
+ * integers wrap around, their quotients are cut towards 0, quotients and rests are 0 for a divisor of
+ * 0; f64 as C has it, min and max of a NaN are NaN. */
 int q8_plan_add_arithmetic(q8_plan *plan, int op, int a, int b, int y);
+typedef enum {
+    Q8_COMPARE_EQUAL = 0, Q8_COMPARE_LESS = 1, Q8_COMPARE_LESS_EQUAL = 2
+} q8_compare_op;
+/* y (u8) = 1 where a op b holds, else 0, with numpy broadcasting; a and b of one type, not f16 or
+ * bf16. */
+int q8_plan_add_compare(q8_plan *plan, int op, int a, int b, int y);
+/* y = a where condition (u8) is not 0, else b, with numpy broadcasting; a, b and y of one type. */
+int q8_plan_add_where(q8_plan *plan, int condition, int a, int b, int y);
 /* Softmax (log_softmax 0 or 1) over the last axis of f32 x. */
 int q8_plan_add_softmax_f32(q8_plan *plan, int x, int y, int log_softmax);
 /* Over the last axis of x: y = (x - mean) / sqrt(variance + epsilon) * scale + bias, and codes =

@@ -121,7 +121,22 @@ static void add_arithmetic(fuzz_case *c)
     fuzz_shape(c, rank, dims);
     int a = new_operand(c, dtype, rank, dims), b = new_operand(c, dtype, rank, dims);
     int y = fuzz_id(c, fuzz_chance(c, 8) ? a : fuzz_new(c, dtype, rank, dims));
-    q8_plan_add_arithmetic(c->plan, fuzz_bend(c, (int32_t)fuzz_below(c, 6)), a, b, y);
+    q8_plan_add_arithmetic(c->plan, fuzz_bend(c, (int32_t)fuzz_below(c, 12)), a, b, y);
+}
+
+static void add_choice(fuzz_case *c)
+{
+    int64_t dims[FUZZ_MOST_RANK];
+    int rank = (int)fuzz_below(c, FUZZ_MOST_RANK + 1), dtype = dtypes[fuzz_below(c, DTYPES)];
+    fuzz_shape(c, rank, dims);
+    int a = new_operand(c, dtype, rank, dims), b = new_operand(c, dtype, rank, dims);
+    if (fuzz_chance(c, 2)) {
+        int y = fuzz_id(c, fuzz_chance(c, 8) ? a : fuzz_new(c, Q8_U8, rank, dims));
+        q8_plan_add_compare(c->plan, fuzz_bend(c, (int32_t)fuzz_below(c, 3)), a, b, y);
+        return;
+    }
+    int y = fuzz_id(c, fuzz_chance(c, 8) ? a : fuzz_new(c, dtype, rank, dims));
+    q8_plan_add_where(c->plan, new_operand(c, Q8_U8, rank, dims), a, b, y);
 }
 
 /* ---- movement ---- */
@@ -327,7 +342,7 @@ void fuzz_add_step(fuzz_case *c)
         add_conversion, add_quantize_picture, add_dynamic_quantize, add_table,  add_cast,
         add_unary,      add_binary,           add_binary,           add_copy,   add_copy,
         add_fill,       add_gather,           add_resize,           add_softmax,
-        add_arithmetic, add_resample,
+        add_arithmetic, add_resample,         add_choice,           add_choice,
         add_layer_norm, add_reduction,        add_histogram};
     if (c->tensor_count <= FUZZ_MOST_TENSORS - 8)
         steps[fuzz_below(c, sizeof steps / sizeof steps[0])](c);

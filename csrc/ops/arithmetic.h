@@ -10,5 +10,7 @@ typedef void (*q8_arithmetic)(int op, size_t n, const void *a, bool a_moves, con
 
 /* NULL for a type that has none. */
 q8_arithmetic q8_arithmetic_of(q8_dtype dtype);
+/* y is u8, and op a q8_compare_op (ops/compare.c); NULL likewise. */
+q8_arithmetic q8_comparison_of(q8_dtype dtype);
 
 #endif

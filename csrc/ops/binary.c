@@ -18,7 +18,7 @@ typedef struct {
     int op, y;
     int operands[2];
     operand_kind kinds[2];
-    size_t bytes;                /* of an element */
+    size_t bytes, y_bytes;       /* of an element of an operand, of y */
     q8_arithmetic arithmetic;    /* of neither codes nor f32, else NULL */
     q8_binary_params params;     /* codes only */
     int rank;
@@ -130,7 +130,7 @@ static void run_binary(const q8_step *step, const q8_run *run, int64_t part)
             operands[i] = scratch;
         }
         const size_t n = (size_t)(here.indices * state->tail);
-        uint8_t *target = y + here.y_start * (int64_t)state->bytes;
+        uint8_t *target = y + here.y_start * (int64_t)state->y_bytes;
         run_kernel(state, run->plan->kernels, n, operands, target);
         q8_finish_floats(step, run->plan->kernels, 1, n, (float *)(void *)target, n, found);
     }
@@ -224,18 +224,20 @@ static int append_binary(q8_plan *plan, binary_state *state, const q8_broadcast 
     step->ranged = is_f32 ? state->y : -1;
     *(binary_state *)step->state = *state;
     if (state->arithmetic)
-        q8_step_name(step, "%s %s", name, q8_dtype_name(plan->tensors[state->y].dtype));
+        q8_step_name(step, "%s %s", name,
+                     q8_dtype_name(plan->tensors[state->operands[0]].dtype));
     else
         q8_step_name(step, "%s %s %s", name, is_f32 ? "f32" : "u8", plan->kernels->name);
     return Q8_OK;
 }
 
 /* Operands of one type whose shapes broadcast to y's, and that y does not destroy while read. */
-static int check_operands(q8_plan *plan, int a, int b, int y, int dtype, q8_broadcast *loops)
+static int check_operands(q8_plan *plan, int a, int b, int dtype, int y, int y_dtype,
+                          q8_broadcast *loops)
 {
     const q8_tensor *left = q8_plan_operand(plan, a, dtype, -1, "binary");
     const q8_tensor *right = q8_plan_operand(plan, b, dtype, -1, "binary");
-    const q8_tensor *result = q8_plan_result(plan, y, dtype, -1, "binary");
+    const q8_tensor *result = q8_plan_result(plan, y, y_dtype, -1, "binary");
     if (!left || !right || !result)
         return plan->status;
     if (!q8_broadcast_of(left, right, result, loops))
@@ -261,7 +263,7 @@ int q8_plan_add_binary(q8_plan *plan, const q8_binary *binary)
         q8_plan_check_code(plan, binary->b_zero_point, "binary") ||
         q8_plan_check_code(plan, binary->y_zero_point, "binary") ||
         q8_plan_check_limits(plan, binary->y_low, binary->y_high, "binary") ||
-        check_operands(plan, binary->a, binary->b, binary->y, Q8_U8, &loops))
+        check_operands(plan, binary->a, binary->b, Q8_U8, binary->y, Q8_U8, &loops))
         return plan->status;
     float b_multiplier = binary->op == Q8_SUB ? -binary->b_multiplier : binary->b_multiplier;
     binary_state state = {
@@ -269,6 +271,7 @@ int q8_plan_add_binary(q8_plan *plan, const q8_binary *binary)
         .operands = {binary->a, binary->b},
         .y = binary->y,
         .bytes = 1,
+        .y_bytes = 1,
         .params = {binary->a_zero_point, binary->b_zero_point, binary->a_multiplier, b_multiplier,
                    binary->y_zero_point, binary->y_low, binary->y_high},
     };
@@ -276,32 +279,51 @@ int q8_plan_add_binary(q8_plan *plan, const q8_binary *binary)
     return append_binary(plan, &state, &loops, names[binary->op]);
 }
 
-static const char *const operation_names[] = {"add", "sub", "mul", "div", "min", "max", "pow"};
+static const char *const operation_names[] = {"add", "sub", "mul", "div", "min", "max", "pow",
+                                               "mod", "rest", "and", "or", "xor"};
 
 int q8_plan_add_binary_f32(q8_plan *plan, int op, int a, int b, int y)
 {
     q8_broadcast loops;
     if (op < Q8_ADD || op > Q8_POW)
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "binary: no operation %d", op);
-    if (check_operands(plan, a, b, y, Q8_F32, &loops))
+    if (check_operands(plan, a, b, Q8_F32, y, Q8_F32, &loops))
         return plan->status;
-    binary_state state = {.op = op, .operands = {a, b}, .y = y, .bytes = 4};
+    binary_state state = {.op = op, .operands = {a, b}, .y = y, .bytes = 4, .y_bytes = 4};
     return append_binary(plan, &state, &loops, operation_names[op]);
 }
 
 int q8_plan_add_arithmetic(q8_plan *plan, int op, int a, int b, int y)
 {
     q8_broadcast loops;
-    if (op < Q8_ADD || op > Q8_MAX)
+    if (op < Q8_ADD || op > Q8_XOR || op == Q8_POW)
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "arithmetic: no operation %d", op);
     const q8_tensor *result = q8_plan_result(plan, y, -1, -1, "arithmetic");
-    if (!result || check_operands(plan, a, b, y, (int)result->dtype, &loops))
+    if (!result || check_operands(plan, a, b, (int)result->dtype, y, (int)result->dtype, &loops))
+        return plan->status;
+    const size_t bytes = q8_element_bytes(result->dtype);
+    binary_state state = {.op = op, .operands = {a, b}, .y = y, .bytes = bytes, .y_bytes = bytes,
+                          .arithmetic = q8_arithmetic_of(result->dtype)};
+    if (!state.arithmetic || (result->dtype == Q8_F64 && op > Q8_MAX))
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "arithmetic: %s not of %s",
+                            operation_names[op], q8_dtype_name(result->dtype));
+    return append_binary(plan, &state, &loops, operation_names[op]);
+}
+
+int q8_plan_add_compare(q8_plan *plan, int op, int a, int b, int y)
+{
+    static const char *const names[] = {"equal", "less", "less_equal"};
+    q8_broadcast loops;
+    if (op < Q8_COMPARE_EQUAL || op > Q8_COMPARE_LESS_EQUAL)
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "compare: no operation %d", op);
+    const q8_tensor *left = q8_plan_operand(plan, a, -1, -1, "compare");
+    if (!left || check_operands(plan, a, b, (int)left->dtype, y, Q8_U8, &loops))
         return plan->status;
     binary_state state = {.op = op, .operands = {a, b}, .y = y,
-                          .bytes = q8_element_bytes(result->dtype),
-                          .arithmetic = q8_arithmetic_of(result->dtype)};
+                          .bytes = q8_element_bytes(left->dtype), .y_bytes = 1,
+                          .arithmetic = q8_comparison_of(left->dtype)};
     if (!state.arithmetic)
-        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "arithmetic: not of %s",
-                            q8_dtype_name(result->dtype));
-    return append_binary(plan, &state, &loops, operation_names[op]);
+        return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "compare: not of %s",
+                            q8_dtype_name(left->dtype));
+    return append_binary(plan, &state, &loops, names[op]);
 }

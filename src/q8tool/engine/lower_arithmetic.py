@@ -1,4 +1,4 @@
-"""Add, Sub, Mul, Div, Min, Max and clamps of integers and of float64: in their own types.
+"""Arithmetic, bits and clamps of integers and of float64: in their own types.
 
 int8 is worked on as it is, not as it is stored, 128 higher.
 """
@@ -8,15 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from q8tool.engine.graph import Node
-from q8tool.engine.lowering import Lowering, constant_tensor
+from q8tool.engine.lowering import Lowering, LoweringFunction, constant_tensor
 from q8tool.engine.tensors import Layout, Tensor, new_tensor
 from q8tool.engine.values import Declined, Value
 
-__all__ = ["INTEGERS", "lower_arithmetic", "lower_clamp_arithmetic"]
+__all__ = ["INTEGERS", "LOWERINGS", "lower_arithmetic", "lower_sign_arithmetic"]
 
 INTEGERS = frozenset(np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64))
 _TYPES = INTEGERS | {np.dtype(np.float64)}
 _OPERATIONS = ("add", "sub", "mul", "div", "min", "max")
+_BITS = {"BitwiseAnd": "and", "BitwiseOr": "or", "BitwiseXor": "xor"}
 
 
 def lower_arithmetic(lowering: Lowering, node: Node, values: Sequence[Value], op: str) -> None:
@@ -30,20 +31,45 @@ def lower_arithmetic(lowering: Lowering, node: Node, values: Sequence[Value], op
     _emit(lowering, y, [(op, tensor) for tensor in tensors])
 
 
-def lower_clamp_arithmetic(lowering: Lowering, node: Node) -> None:
-    """Relu and Clip, whose bounds may come at run time. Raises Declined for all others."""
+def lower_sign_arithmetic(lowering: Lowering, node: Node) -> None:
+    """Neg, Abs, Relu, and Clip with bounds of the run. Raises Declined for all others."""
     x, y = lowering.input(node, 0), lowering.output(node)
-    if node.op_type not in ("Relu", "Clip") or x.dtype not in _TYPES:
+    if node.op_type not in ("Neg", "Abs", "Relu", "Clip") or x.dtype not in _TYPES:
         raise Declined("its input is not float32")
-    steps = [("", _broadcast(lowering, x, y))]
-    if node.op_type == "Relu":
-        zero = constant_tensor(np.zeros([1] * y.rank, y.dtype))
-        steps.append(("max", zero))
+    given = _broadcast(lowering, x, y)
+    zero = constant_tensor(np.zeros([1] * y.rank, y.dtype))
+    if node.op_type in ("Neg", "Abs") and y.dtype == np.float64:
+        raise Declined(f"{node.op_type} of {y.dtype} has no C kernel")
+    if node.op_type == "Neg":
+        steps = [("", zero), ("sub", given)]
+    elif node.op_type == "Abs":
+        steps = [("", zero), ("sub", given), ("max", given)]
+    elif node.op_type == "Relu":
+        steps = [("", given), ("max", zero)]
     else:
+        steps = [("", given)]
         for position, op in ((1, "max"), (2, "min")):
             bound = lowering.optional(node, position)
             if bound is not None:
                 steps.append((op, _broadcast(lowering, bound, y)))
+    _emit(lowering, y, steps)
+
+
+def lower_integers(lowering: Lowering, node: Node) -> None:
+    """Rests of divisions, and bits."""
+    values = [lowering.input(node, position) for position in range(len(node.inputs))]
+    y = lowering.output(node)
+    if any(value.dtype != y.dtype for value in values) or y.dtype not in INTEGERS:
+        raise Declined(f"{node.op_type} of {y.dtype} has no C kernel")
+    steps = [("", _broadcast(lowering, values[0], y))]
+    if node.op_type == "BitwiseNot":
+        ones = ~np.zeros([1] * y.rank, y.dtype)
+        steps.append(("xor", constant_tensor(ones)))
+    elif node.op_type == "Mod":
+        op = "rest" if node.attributes.get("fmod", 0) else "mod"
+        steps.append((op, _broadcast(lowering, values[1], y)))
+    else:
+        steps.append((_BITS[node.op_type], _broadcast(lowering, values[1], y)))
     _emit(lowering, y, steps)
 
 
@@ -68,3 +94,8 @@ def _emit(lowering: Lowering, y: Value, steps: Sequence[tuple[str, Tensor]]) -> 
         lowering.emit("arithmetic", {"a": result, "b": other}, {"y": target}, op=op)
         result = target
     y.forms = {_layout(y): result}
+
+
+LOWERINGS: dict[str, LoweringFunction] = dict.fromkeys(
+    ["Mod", *_BITS, "BitwiseNot"], lower_integers
+)

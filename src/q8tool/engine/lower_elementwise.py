@@ -17,7 +17,7 @@ from q8tool.engine.evaluation import evaluated
 from q8tool.engine.finishing import finished_by_producer
 from q8tool.engine.graph import Node
 from q8tool.engine.known_functions import known_function
-from q8tool.engine.lower_arithmetic import lower_arithmetic, lower_clamp_arithmetic
+from q8tool.engine.lower_arithmetic import lower_arithmetic, lower_sign_arithmetic
 from q8tool.engine.lowering import Lowering, LoweringFunction, constant_tensor, scalar
 from q8tool.engine.strided import broadcast_form
 from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_axis, physical_shape
@@ -75,7 +75,7 @@ _BINARY = {
 def lower_unary(lowering: Lowering, node: Node) -> None:
     """A table where the input is codes, else one float step."""
     if not lowering.input(node, 0).is_float:
-        lower_clamp_arithmetic(lowering, node)
+        lower_sign_arithmetic(lowering, node)
         return
     parameters = _clamp if node.op_type in ("Relu", "Clip") else _function
     parameters(lowering, node)

@@ -10,7 +10,8 @@ from q8tool.engine.graph import Node
 from q8tool.engine.lower_arithmetic import INTEGERS
 from q8tool.engine.lower_movement import constant_input
 from q8tool.engine.lower_pool import lower_mean_of_codes
-from q8tool.engine.lowering import Lowering, LoweringFunction
+from q8tool.engine.lowering import Lowering, LoweringFunction, constant_tensor
+from q8tool.engine.strided import operand_forms
 from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_axis
 from q8tool.engine.values import Declined, Value
 
@@ -219,7 +220,7 @@ def lower_argmax(lowering: Lowering, node: Node) -> None:
 
 
 def lower_cast(lowering: Lowering, node: Node) -> None:
-    """Between int32, int64, float32 and uint8; to the same type it is a name."""
+    """Between integers, floats and truth values; to the same type it is a name."""
     x, y = lowering.input(node, 0), lowering.output(node)
     if x.dtype == y.dtype:
         if x.codes is not None:
@@ -235,16 +236,31 @@ def lower_cast(lowering: Lowering, node: Node) -> None:
         return
     from_float, to_float = (np.dtype(value.dtype).name in _FLOATS for value in (x, y))
     from_integer, to_integer = (value.dtype in INTEGERS for value in (x, y))
-    # What a float beyond an integer's range becomes is open: the host's answer is kept.
-    if not (from_float and to_float) and not (
-        (from_integer or x.dtype == np.bool_) and (to_float or to_integer)
-    ):
+    if y.dtype == np.bool_ and (from_float or from_integer):
+        _emit_truth(lowering, x, y)
+        return
+    if not (from_float or from_integer or x.dtype == np.bool_) or not (to_float or to_integer):
         raise Declined(f"a cast from {x.dtype} to {y.dtype} has no C kernel")
     is_stored = np.dtype(np.int8) in (x.dtype, y.dtype)
     layout = Layout.RAW if is_stored else lowering.layout_of(x)
     source = lowering.form(x, Layout.RAW if x.dtype == np.int8 else _plain(layout))
     target = lowering.new_form(y, Layout.RAW if y.dtype == np.int8 else _plain(layout))
     lowering.emit("cast", {"x": source}, {"y": target})
+
+
+def _emit_truth(lowering: Lowering, x: Value, y: Value) -> None:
+    """Whether elements differ from 0."""
+    layout, (form,) = operand_forms(lowering, [x], x.rank)
+    if form.dtype.name in ("float16", "bfloat16"):
+        wide = new_tensor(np.float32, form.shape)
+        lowering.emit("cast", {"x": form}, {"y": wide})
+        form = wide
+    zero = constant_tensor(np.zeros([1] * x.rank, form.dtype))
+    is_zero = new_tensor(np.bool_, form.shape)
+    lowering.emit("compare", {"a": form, "b": zero}, {"y": is_zero}, op="equal")
+    false = constant_tensor(np.zeros([1] * x.rank, np.bool_))
+    target = lowering.new_form(y, _plain(layout))
+    lowering.emit("compare", {"a": is_zero, "b": false}, {"y": target}, op="equal")
 
 
 def _plain(layout: Layout) -> Layout:
@@ -273,6 +289,7 @@ LOWERINGS: dict[str, LoweringFunction] = {
     **dict.fromkeys(_REDUCTIONS, lower_reduce),
     "ArgMax": lower_argmax,
     "Cast": lower_cast,
+    "CastLike": lower_cast,
     "Ends": lower_ends,
     "Histogram": lower_histogram,
 }

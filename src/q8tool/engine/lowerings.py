@@ -15,6 +15,9 @@ __all__ = ["COMPUTING", "LOWERINGS", "MOVING", "new_lowering"]
 
 # The operators of each module lower_<family>.py; a test holds them to its LOWERINGS.
 _FAMILIES = {
+    "arithmetic": "Mod BitwiseAnd BitwiseOr BitwiseXor BitwiseNot",
+    "choice": "Where Trilu",
+    "comparison": ("Equal Less LessOrEqual Greater GreaterOrEqual And Or Xor Not IsNaN"),
     "concat": "Concat",
     "conv": "Conv ConvTranspose",
     "elementwise": (
@@ -24,7 +27,7 @@ _FAMILIES = {
     ),
     "float": (
         "Softmax LogSoftmax LayerNormalization ReduceSum ReduceMean ReduceMax ReduceMin "
-        "ReduceSumSquare ArgMax Cast"
+        "ReduceSumSquare ArgMax Cast CastLike"
     ),
     "integer": "QLinearConv QLinearMatMul ConvInteger MatMulInteger",
     "matmul": "Gemm MatMul",
@@ -70,14 +73,14 @@ class _Lowerings(Mapping[tuple[str, str], LoweringFunction]):
 LOWERINGS = _Lowerings()
 # Softmax rounds after each of its steps where it works in half floats; Cast is what others need.
 COMPUTING = LOWERINGS.keys() - {
-    ("", "Cast"), ("", "Softmax"), ("", "LogSoftmax"), (OWN_DOMAIN, "Ends"),
+    ("", "Cast"), ("", "CastLike"), ("", "Softmax"), ("", "LogSoftmax"), (OWN_DOMAIN, "Ends"),
     (OWN_DOMAIN, "Histogram"),
 }  # fmt: skip
 """Operators that do in float32 what they do in half floats, but for one rounding at the end."""
 MOVING = frozenset(
     operator
     for operator, family in _FAMILY_OF.items()
-    if family in ("concat", "movement", "sequence")
+    if family in ("choice", "concat", "movement", "sequence")
 )
 """Operators that give the values of their inputs, unchanged."""
 

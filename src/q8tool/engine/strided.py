@@ -9,7 +9,14 @@ from q8tool.engine.lowering import Lowering
 from q8tool.engine.tensors import Layout, Tensor, contiguous_strides, new_tensor
 from q8tool.engine.values import Value
 
-__all__ = ["broadcast_form", "expanded", "gathered", "region_copied", "sliced"]
+__all__ = [
+    "broadcast_form",
+    "expanded",
+    "gathered",
+    "operand_forms",
+    "region_copied",
+    "sliced",
+]
 
 
 def broadcast_form(lowering: Lowering, value: Value, rank: int, layout: Layout) -> Tensor:
@@ -19,6 +26,27 @@ def broadcast_form(lowering: Lowering, value: Value, rank: int, layout: Layout) 
     plain = lowering.form(value, Layout.PLAIN)
     full = plain.view((1,) * (rank - value.rank) + plain.shape)
     return lowering.reordered(full, layout) if layout is Layout.CHANNELS_LAST else full
+
+
+def operand_forms(
+    lowering: Lowering, values: Sequence[Value], rank: int, *, may_be_channels_last: bool = True
+) -> tuple[Layout, list[Tensor]]:
+    """Operands in their own types and one layout, with leading ones up to `rank`, and the layout.
+
+    int8 stays as ONNX has it; else a picture's layout is kept, where there is one.
+    """
+    layout = Layout.PLAIN
+    if any(value.dtype == np.int8 for value in values):
+        layout = Layout.RAW
+    elif may_be_channels_last:
+        layout = lowering.layout_of(*[value for value in values if value.rank == rank])
+    if layout is Layout.CHANNELS_LAST:
+        return layout, [broadcast_form(lowering, value, rank, layout) for value in values]
+    forms = []
+    for value in values:
+        form = lowering.form(value, layout if value.dtype == np.int8 else Layout.PLAIN)
+        forms.append(form.view((1,) * (rank - value.rank) + form.shape))
+    return layout, forms
 
 
 def expanded(lowering: Lowering, x: Tensor, dims: Sequence[int]) -> Tensor:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from q8tool.errors import NativeError
 from q8tool.native._q8 import ffi, lib
 from q8tool.native.arguments import Arguments, enum_code
+from q8tool.native.choice import ChoosingPlan
 from q8tool.native.recurrent import RecurrentPlan
 
 __all__ = ["Plan"]
@@ -21,7 +22,7 @@ INFINITY = float("inf")
 Pair = tuple[int, int]
 
 
-class Plan(RecurrentPlan):
+class Plan(RecurrentPlan, ChoosingPlan):
     """A flat list of C steps over one arena; build once, run often, free by close() or `with`.
 
     isa     instruction set of its kernels; None: the best that this CPU (and Q8_ISA) allows
