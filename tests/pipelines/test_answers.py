@@ -39,6 +39,13 @@ def test_labels_and_noise() -> None:
     assert found.drop == 0.25
 
 
+def test_a_drop_of_one_in_a_hundred_is_one_per_cent() -> None:
+    rows = [[3.0, 0.0, 0.0]] * 99 + [[0.0, 0.0, 1.0]]
+    found = compared(classifier([0, 0, 0]), classifier([2, 0, 0]), rows)
+    assert len(found.differing) == 1
+    assert found.drop == 0.01
+
+
 def test_equal_models() -> None:
     found = compared(classifier([0, 1, 0]), classifier([0, 1, 0]), [[1.0, 2.0, 3.0]])
     assert found.sqnr_db == np.inf

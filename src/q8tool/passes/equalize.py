@@ -121,13 +121,13 @@ def _shares(found: Sequence[ChannelStatistics], is_behind_clip: bool) -> Values:
 
 @dataclass(frozen=True)
 class _Consumer:
-    """What of an operator's weights decides its noise; (groups, channels, rows) or (.., channels).
+    """What of an operator's weights decides its noise; (groups, rows, channels) or (.., channels).
 
     squares, largest  over the taps;  power  of the input;  signal  (groups, rows)
     """
 
     squares: Values
-    largest: Values
+    largest: NDArray[np.float32]
     power: Values
     signal: Values
     taps: int
@@ -135,11 +135,20 @@ class _Consumer:
     @staticmethod
     def of(node: ir.Node, statistics: Mapping[str, ChannelStatistics]) -> "_Consumer":
         x, groups = node.inputs[0], _groups(node)
-        weights = _by_channel(node)
+        weights = _by_row(node)
+        taps = weights.shape[3]
         power = statistics[(x.name if x is not None else None) or ""].power.reshape(groups, -1)
-        squares = np.square(weights).sum(axis=3)
-        signal = np.einsum("gcr,gc->gr", squares, power)
-        return _Consumer(squares, np.abs(weights).max(axis=3), power, signal, weights.shape[3])
+        # Sums and maxima along short rows: a product with ones and tap by tap take a tenth.
+        squares = np.asarray(np.square(weights) @ np.ones(taps, np.float32), np.float64)
+        largest = np.abs(weights[..., 0])
+        for tap in range(1, taps):
+            np.maximum(largest, np.abs(weights[..., tap]), out=largest)
+        return _Consumer(squares, largest, power, _times(squares, power), taps)
+
+
+def _times(rows: Values, by_channel: Values) -> Values:
+    """(groups, rows, channels) times (groups, channels): (groups, rows)."""
+    return np.asarray((rows @ by_channel[:, :, None])[:, :, 0])
 
 
 def _noise(
@@ -155,8 +164,9 @@ def _noise(
     for consumer in consumers:
         split = factors.reshape(consumer.power.shape)
         power = (consumer.power * split**2).sum(axis=1)[:, None]
-        step = (consumer.largest / split[:, :, None]).max(axis=1) / 127.0
-        noise = activations * (split[:, None] ** -2.0 @ consumer.squares)[:, 0]
+        divided = consumer.largest * (1.0 / split[:, None]).astype(np.float32)
+        step = divided.max(axis=2).astype(np.float64) / 127.0
+        noise = activations * _times(consumer.squares, split**-2.0)
         noise += WEIGHT_NOISE * np.square(step) / 12.0 * consumer.taps * power
         awake = consumer.signal > 0.0
         if awake.any():
@@ -168,17 +178,16 @@ def _groups(node: ir.Node) -> int:
     return get_int(node, "group", 1) if node.op_type == "Conv" else 1
 
 
-def _by_channel(node: ir.Node) -> Values:
-    """The weights as (groups, input channels of the group, rows of the group, taps)."""
+def _by_row(node: ir.Node) -> NDArray[np.float32]:
+    """The weights as (groups, rows of the group, input channels of the group, taps)."""
     weights = constant(node.inputs[1])
     assert weights is not None
-    weights = weights.astype(np.float64)
+    weights = weights.astype(np.float32, copy=False)
     if node.op_type == "Conv":
         groups = _groups(node)
-        split = weights.reshape(groups, weights.shape[0] // groups, weights.shape[1], -1)
-        return split.transpose(0, 2, 1, 3)
+        return weights.reshape(groups, weights.shape[0] // groups, weights.shape[1], -1)
     is_turned = node.op_type == "Gemm" and get_int(node, "transB", 0)
-    return (weights.T if is_turned else weights)[None, :, :, None]
+    return (weights if is_turned else weights.T)[None, :, :, None]
 
 
 def _apply(graph: ir.Graph, names: Names, group: ScaleGroup, factors: Values) -> None:

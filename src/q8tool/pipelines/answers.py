@@ -91,11 +91,11 @@ class Comparison:
         (root mean square). None where nothing can be said.
         """
         if self.accuracy is not None:
-            return max(0.0, self.accuracy[0].top1 - self.accuracy[1].top1)
+            return _rounded(max(0.0, self.accuracy[0].top1 - self.accuracy[1].top1))
         if self.agreement is not None:
-            return 1.0 - self.agreement
+            return _rounded(1.0 - self.agreement)
         if self.equal is not None:
-            return 1.0 - self.equal
+            return _rounded(1.0 - self.equal)
         return None if self.sqnr_db is None else 10.0 ** (-self.sqnr_db / 20.0)
 
     def to_json(self) -> dict[str, Any]:
@@ -250,6 +250,11 @@ class Referee:
             differing=differing,
             accuracy=accuracy,
         )
+
+
+def _rounded(share: float) -> float:
+    """1 - 0.99 as 0.01, which is what somebody means who allows 1 %."""
+    return round(share, 12)
 
 
 def samples_hash(samples: SampleStream) -> str:

@@ -10,7 +10,7 @@ NaN and infinity stop the calibration (calibrate/collect.py), as does a shape th
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -129,21 +129,25 @@ def doubts_about_pixels(
         return class_probabilities(session, [{info.name: array} for array in inputs])
 
     axis = 1 if layout == "NCHW" else 3
-    lines = []
+    lines, usual = [], answers(asked)
     if spec is None or spec.source == "flags":
-        lines += _doubts_about_scale(model, info, asked, answers, axis, spec)
+        lines += _doubts_about_scale(model, info, asked, usual, answers, axis, spec)
     if not lines and len(asked) == ASKED_AT_ONCE and asked[0].shape[axis] == 3:
-        lines += _doubts_about_colours(info, chain(asked, stream), answers, axis)
+        lines += _doubts_about_colours(info, (asked, usual), stream, answers, axis)
     return lines
 
 
 def _doubts_about_colours(
-    info: TensorInfo, asked: Iterator[NDArray[Any]], answers: Ask, axis: int
+    info: TensorInfo,
+    first: tuple[Sequence[NDArray[Any]], Probabilities | None],
+    others: Iterator[NDArray[Any]],
+    answers: Ask,
+    axis: int,
 ) -> list[str]:
-    """A few samples at a time, until they leave no room for a doubt."""
+    """A few samples at a time, until they leave no room for a doubt; the first with the answers."""
     found: list[tuple[Probabilities, Probabilities]] = []
-    while some := list(islice(asked, ASKED_AT_ONCE)):
-        usual = answers(some)
+    some, usual = first
+    while some:
         turned = None if usual is None else answers([np.flip(array, axis) for array in some])
         if usual is None or turned is None:
             return []
@@ -152,6 +156,8 @@ def _doubts_about_colours(
         error = STANDARD_ERRORS * float(gain.std(ddof=1)) / np.sqrt(len(gain))
         if gain.mean() + error < LEAST_GAIN:
             return []
+        some = list(islice(others, ASKED_AT_ONCE))
+        usual = answers(some) if some else None
     if not gain.mean() > max(LEAST_GAIN, error):
         return []
     before, after = (np.concatenate(rows).max(axis=1).mean() for rows in zip(*found, strict=True))
@@ -171,26 +177,29 @@ def _doubts_about_scale(
     model: ir.Model | SharedSession,
     info: TensorInfo,
     asked: Sequence[NDArray[Any]],
+    usual: Probabilities | None,
     answers: Ask,
     axis: int,
     spec: ChosenSpec | None,
 ) -> list[str]:
+    """usual: the answers to what is asked."""
     pixels = asked if spec is None else [_pixels(array, spec, axis) for array in asked]
     low, high = min(float(a.min()) for a in pixels), max(float(a.max()) for a in pixels)
     if low < 0 or not LEAST_PIXEL < high <= MOST_PIXEL + 0.5:
         return []
-    usual = answers(asked)
     if usual is None:
         graph_model = model.model if isinstance(model, SharedSession) else model
         if spec is not None or suits_scale(graph_model, [{info.name: array} for array in asked]):
             return []
         raw = f"input '{info.name}' holds what looks like pixels 0..255"
         return [f"{raw}; most models take -1..1 or 0..1"]
+    now = float(usual.max(axis=1).mean())
     scores = {}
     for preset, (mean, std) in PRESETS.items():
-        tried = answers([_normalised(array, mean, std, axis) for array in pixels])
-        scores[preset] = 0.0 if tried is None else float(tried.max(axis=1).mean())
-    best, now = max(scores, key=lambda name: scores[name]), float(usual.max(axis=1).mean())
+        if spec is None or not (_is(spec.spec.mean, mean) and _is(spec.spec.std, std)):
+            tried = [_normalised(array, mean, std, axis) for array in pixels]
+            scores[preset] = _sureness(tried, answers, CLEARLY * now)
+    best = max(scores, key=lambda name: scores[name])
     if scores[best] <= CLEARLY * now:
         return []
     fed = "pixels 0..255" if spec is None else "these photos"
@@ -198,6 +207,25 @@ def _doubts_about_scale(
         f"input '{info.name}': of {fed} as --preset {best} makes them the model is surer "
         f"({scores[best]:.2f} instead of {now:.2f} on average): the preprocessing may be wrong"
     ]
+
+
+def _is(values: Sequence[float], preset: Sequence[float]) -> bool:
+    """A model of one channel has one value."""
+    return tuple(values) == tuple(preset)[: len(values)]
+
+
+def _sureness(inputs: Sequence[NDArray[Any]], answers: Ask, bar: float) -> float:
+    """Mean of the highest probability, 0 for no classifier, and where it cannot pass the bar."""
+    total, asked, half = 0.0, 0, (len(inputs) + 1) // 2
+    for some in (part for part in (inputs[:half], inputs[half:]) if part):
+        if (total + len(inputs) - asked) / len(inputs) <= bar:
+            return 0.0
+        found = answers(some)
+        if found is None:
+            return 0.0
+        total += float(found.max(axis=1).sum())
+        asked += len(some)
+    return total / len(inputs)
 
 
 def _pixels(array: NDArray[Any], spec: ChosenSpec, axis: int) -> NDArray[Any]:
