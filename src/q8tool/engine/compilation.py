@@ -1,6 +1,6 @@
 """Compiles a graph for inputs of given shapes.
 
-graph + shapes -> facts -> half floats widened -> steps -> segments -> plans -> Program
+graph + shapes -> facts -> branches -> half floats widened -> steps -> segments -> plans -> Program
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from q8tool.engine.assemble import RefusedStep, assembled
+from q8tool.engine.branches import with_chosen_branches
 from q8tool.engine.expanding import expanded
 from q8tool.engine.facts import Fact, known_facts
 from q8tool.engine.fusion import fused
@@ -48,6 +49,9 @@ def compiled(
     """
     refused: dict[Node, str] = {}
     facts = known_facts(graph, fed, known or {})
+    while (chosen := with_chosen_branches(graph, facts)) is not None:
+        graph = chosen
+        facts = known_facts(graph, fed, known or {})
     graph, facts = widened(graph, facts, wanted, COMPUTING, MOVING)
     while True:
         try:

@@ -1,4 +1,5 @@
-"""Inputs that a plan needs the values of, not only the shapes: sizes, axes, bounds, weights.
+"""Inputs that a plan needs the values of, not only the shapes: sizes, axes, bounds, weights, and
+conditions.
 
 A model may leave to its caller what exporters write into the file: the shape of a Reshape, the
 bounds of a Clip, the weights of a Conv. C takes them when a plan is built, so a session builds a
@@ -45,8 +46,12 @@ _POSITIONS = {
 }
 
 
+# A condition that takes more operators than this is no question about an input.
+_LONGEST_CONDITION = 16
+
+
 def parameter_inputs(graph: Graph) -> frozenset[str]:
-    """Names of the graph's inputs that a node reads as such a parameter."""
+    """Names of the graph's inputs that a node reads as such a parameter, or an If decides by."""
     names = {info.name for info in graph.inputs if info.is_tensor}
     read = {
         node.input(position)
@@ -54,4 +59,29 @@ def parameter_inputs(graph: Graph) -> frozenset[str]:
         if not node.domain
         for position in _POSITIONS.get(node.op_type, ())
     }
-    return frozenset(names & read)
+    return frozenset(names & read) | _decisive(graph)
+
+
+def _decisive(graph: Graph) -> frozenset[str]:
+    """Inputs of one number from which alone the condition of an If follows."""
+    conditions = [node.input(0) for node in graph.nodes if node.op_type == "If" and not node.domain]
+    if not conditions:
+        return frozenset()
+    single = {
+        info.name for info in graph.inputs if info.is_tensor and info.shape in ((), (1,))
+    } - graph.optional
+    makers = {name: node for node in graph.nodes for name in node.outputs if name}
+    found: set[str] = set()
+    for condition in conditions:
+        sources, pending, steps = set(), [condition], 0
+        while pending and steps <= _LONGEST_CONDITION:
+            name = pending.pop()
+            maker = makers.get(name)
+            if maker is None:
+                sources |= set() if name in graph.constants else {name}
+            elif maker.op_type not in ("Shape", "Size"):
+                steps += 1
+                pending += maker.reads
+        if not pending and sources <= single:
+            found |= sources
+    return frozenset(found)

@@ -14,7 +14,7 @@ from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import InputError
 from q8tool.model.foreign import has_foreign_operators, standardize_operators
 
-__all__ = ["read_graph"]
+__all__ = ["constants_of", "nodes_of", "read_graph"]
 
 Array = NDArray[Any]
 
@@ -31,20 +31,33 @@ def read_graph(model: ir.Model) -> Graph:
     graph = model.graph
     opsets = {_domain(name): version for name, version in model.opset_imports.items()}
     initializers = dict(graph.initializers)
+    constants, constant_types = constants_of(graph)
     input_names = {value.name or "" for value in graph.inputs}
     return Graph(
         inputs=[_info(v) for v in graph.inputs if v.name not in initializers]
         + [_info(v) for v in graph.inputs if v.name in initializers],
         outputs=[_info(v) for v in graph.outputs],
-        nodes=in_order(
-            [_read_node(node, opsets) for node in graph], input_names | set(initializers)
-        ),
-        constants={name: _reader(value) for name, value in initializers.items()},
-        constant_types={name: _constant_type(value) for name, value in initializers.items()},
+        nodes=in_order(nodes_of(graph, opsets), input_names | set(initializers)),
+        constants=constants,
+        constant_types=constant_types,
         optional=frozenset(name for name in initializers if name in input_names),
         opsets=opsets,
         metadata_props=dict(model.metadata_props),
     )
+
+
+def nodes_of(graph: ir.Graph, opsets: dict[str, int]) -> list[Node]:
+    """The nodes of a graph or of a branch, as they stand."""
+    return [_read_node(node, opsets) for node in graph]
+
+
+def constants_of(
+    graph: ir.Graph,
+) -> tuple[dict[str, Callable[[], Array]], dict[str, tuple[np.dtype[Any], tuple[int, ...]]]]:
+    """Readers of the initializers by name, and their types and shapes."""
+    initializers = dict(graph.initializers)
+    readers = {name: _reader(value) for name, value in initializers.items()}
+    return readers, {name: _constant_type(value) for name, value in initializers.items()}
 
 
 def _domain(name: str) -> str:
