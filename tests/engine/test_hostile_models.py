@@ -109,8 +109,9 @@ def test_more_dimensions_than_arrays_have() -> None:
     assert found.name == "x"
 
 
-def test_a_value_inside_a_branch_is_refused_as_well() -> None:
-    """The shape of a branch's value follows from what it captures."""
+@pytest.mark.parametrize(("condition", "said"), [("true", "would take"), ("asked", "of its body")])
+def test_a_value_inside_a_branch_is_refused_as_well(condition: str, said: str) -> None:
+    """The shape of its value follows from what it captures; a branch that is taken is no body."""
     branch = helper.make_graph(
         [
             node("Reshape", "x picture", "p"),
@@ -120,9 +121,10 @@ def test_a_value_inside_a_branch_is_refused_as_well() -> None:
         [],
         [helper.make_empty_tensor_value_info("z")],
     )
-    chosen = helper.make_node("If", ["true"], ["y"], then_branch=branch, else_branch=branch)
+    chosen = helper.make_node("If", [condition], ["y"], then_branch=branch, else_branch=branch)
+    asked = node("Cast", "x", "asked", to=TensorProto.BOOL)
     weights = {
         "true": np.asarray(True), "picture": i64(1, 1, 1, 1), "w": np.ones((1, 1, 3, 3), np.float32)
     }  # fmt: skip
-    with pytest.raises(InputError, match="of its body"):
-        Session(model_with([chosen], weights), 1).run(X)
+    with pytest.raises(InputError, match=said):
+        Session(model_with([asked, chosen], weights), 1).run(X)
