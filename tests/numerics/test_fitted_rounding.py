@@ -45,7 +45,7 @@ def test_no_worse(groups: int, inputs: int, outputs: int, places: int, seed: int
     scale = np.abs(weights).max(axis=1) / np.float32(127)
     codes = np.rint(weights / scale[:, None]).astype(np.int8)
     found = fitted_codes(weights, scale, codes, x.transpose(0, 2, 1))
-    ridge = 0.05 * np.square(x).sum(axis=1).mean(axis=1)
+    ridge = np.square(x).sum(axis=1).mean(axis=1)
     for g in range(groups):
         before, after = (
             _error(x[g], weights[g], c, scale[g])
