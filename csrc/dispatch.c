@@ -42,7 +42,7 @@ static struct {
 typedef void (*function)(void);
 _Static_assert(sizeof(q8_conv_table) == 5 * sizeof(function), "inherit_conv");
 _Static_assert(sizeof(q8_vec_table) == 13 * sizeof(function), "inherit_vec");
-_Static_assert(sizeof(q8_f32_table) == 16 * sizeof(function), "inherit_f32");
+_Static_assert(sizeof(q8_f32_table) == 17 * sizeof(function), "inherit_f32");
 
 #define INHERIT(field)             \
     do {                           \
@@ -96,6 +96,7 @@ static void inherit_f32(q8_f32_table *own, const q8_f32_table *up)
     INHERIT(layer_norm);
     INHERIT(lerp);
     INHERIT(sum);
+    INHERIT(digits);
 }
 
 static int index_of(const char *name)

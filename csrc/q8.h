@@ -319,7 +319,9 @@ typedef struct {
     int32_t y, y_h, y_c;         /* -1, or f32 [T, D, B, H] and the last states [D, B, H] */
     int32_t batch_first;         /* 0 or 1 */
     int32_t is_turned;           /* 1: direction 0 reads backwards; direction 1 always does */
-    const float *weights;        /* R [D, G * H, H] */
+    const float *weights;        /* R [D, G * H, H]; or NULL, and */
+    const int8_t *codes;         /* R / scales, [D, G * H, H]: products are then those of integers, h */
+    const float *scales;         /* in two digits of 8 bits; [D, G * H] */
     const float *reset_bias;     /* NULL, or of GRU [D, H]: (h R^T + reset_bias) * r is what is added
                                     to x; else (h * r) R^T */
     const float *peepholes;      /* NULL, or of LSTM [D, 3 * H], i o f */

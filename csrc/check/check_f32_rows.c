@@ -368,6 +368,31 @@ static void check_sum(const q8_f32_table *f32)
     }
 }
 
+/* ---- digits ---- */
+
+static void check_digits_case(const q8_f32_table *f32, size_t n)
+{
+    const double size = check_one_in(2) ? 1 : 300;
+    check_case("n=%zu size=%g", n, size);
+    float *x = draw_floats("x", n, size);
+    const float factor = (float)(127 / size);
+    for (size_t i = 0; i < n; i++)
+        if (check_one_in(8))
+            x[i] = (float)check_between(-300, 300) / (2 * factor); /* halfway, or beyond */
+    uint8_t *high = check_buffer("high", n, 1), *low = check_buffer("low", n, 1);
+    CHECK_CALL(f32->digits(n, x, factor, high, low));
+    for (size_t i = 0; i < n; i++) {
+        const double exact = clamp((double)(x[i] * factor), -127, 127);
+        check_close(exact, (float)(high[i] - 128 + (low[i] - 128) / 256.0), 1.0 / 256, i);
+    }
+}
+
+static void check_digits(const q8_f32_table *f32)
+{
+    for (int i = 0; i < 200; i++)
+        check_digits_case(f32, draw_length(i));
+}
+
 void check_f32_rows(const q8_kernels *kernels, const q8_kernels *below)
 {
     const q8_f32_table *f32 = &kernels->f32, *old = &below->f32;
@@ -385,4 +410,6 @@ void check_f32_rows(const q8_kernels *kernels, const q8_kernels *below)
         check_lerp(f32);
     if (check_begin("f32.sum", f32->sum != old->sum))
         check_sum(f32);
+    if (check_begin("f32.digits", f32->digits != old->digits))
+        check_digits(f32);
 }

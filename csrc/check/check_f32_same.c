@@ -208,6 +208,19 @@ static void same_rows(const q8_f32_table *f32)
     compare("sum", y.own, y.portable, 1);
 }
 
+static void same_digits(const q8_f32_table *f32)
+{
+    const size_t n = 1 + check_below(300);
+    check_case("n=%zu", n);
+    float *x = draw("x", n, check_one_in(3) ? 1000 : 1);
+    if (check_one_in(4))
+        x[check_below((uint32_t)n)] = check_one_in(2) ? NAN : INFINITY;
+    uint8_t *own = check_buffer("digits", 2 * n, 1), *portable = check_buffer("portable", 2 * n, 1);
+    CHECK_CALL(f32->digits(n, x, 100.3f, own, own + n));
+    CHECK_CALL(q8_f32_scalar.digits(n, x, 100.3f, portable, portable + n));
+    check_u8(portable, own, 2 * n, 2 * n);
+}
+
 static void same_in_all(const q8_f32_table *f32)
 {
     static const int finished[] = {-1, Q8_UNARY_SILU, Q8_UNARY_GELU, Q8_UNARY_GELU_TANH,
@@ -226,6 +239,7 @@ static void same_in_all(const q8_f32_table *f32)
         same_softmax(f32, 1);
         same_softmax_codes(f32);
         same_rows(f32);
+        same_digits(f32);
     }
 }
 

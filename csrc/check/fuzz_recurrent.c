@@ -43,7 +43,8 @@ void fuzz_add_recurrent(fuzz_case *c)
     const int64_t x_dims[4] = {first ? b : t, first ? t : b, d, gates[cell] * h};
     const int64_t y_dims[4] = {first ? b : t, first ? t : d, first ? d : b, h};
     const int64_t dims[3] = {first ? b : d, first ? d : b, h};
-    const int64_t count = d * functions[cell];
+    const int64_t count = d * functions[cell], weights = d * gates[cell] * h * h;
+    const bool is_code = fuzz_chance(c, 2);
     int32_t *chosen = fuzz_memory(c, count, sizeof *chosen);
     for (int64_t i = 0; chosen && i < count; i++)
         chosen[i] = fuzz_bend(c, (int32_t)fuzz_below(c, Q8_UNARY_COS + 1));
@@ -59,7 +60,9 @@ void fuzz_add_recurrent(fuzz_case *c)
         .y_c = cell ? fuzz_bend(c, -1) : maybe_tensor(c, Q8_F32, 3, dims),
         .batch_first = first,
         .is_turned = (int32_t)fuzz_below(c, 2),
-        .weights = fuzz_memory(c, d * gates[cell] * h * h, sizeof(float)),
+        .weights = is_code ? NULL : fuzz_memory(c, weights, sizeof(float)),
+        .codes = is_code ? fuzz_memory(c, weights, 1) : NULL,
+        .scales = is_code ? fuzz_memory(c, d * gates[cell] * h, sizeof(float)) : NULL,
         .reset_bias = maybe_floats(c, d * h, cell == Q8_CELL_GRU ? 2 : 64),
         .peepholes = maybe_floats(c, d * 3 * h, cell == Q8_CELL_LSTM ? 2 : 64),
         .input_forget = cell ? fuzz_bend(c, 0) : (int32_t)fuzz_below(c, 2),

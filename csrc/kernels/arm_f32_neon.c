@@ -237,6 +237,7 @@ const q8_f32_table q8_f32_neon = {
     .layer_norm = layer_norm,
     .lerp = lerp,
     .sum = sum,
+    .digits = digits,
 };
 
 #endif

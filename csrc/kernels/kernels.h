@@ -293,6 +293,9 @@ typedef struct {
     void (*lerp)(size_t n, const float *a, const float *b, float fraction, float *y);
     /* sum of a row */
     float (*sum)(size_t n, const float *x);
+    /* Two digits of x * factor, cut to -127..127: it is nearly high - 128 + (low - 128) / 256, off by
+     * less than 1 / 256. The same codes everywhere; those of NaN are those of -127. */
+    void (*digits)(size_t n, const float *x, float factor, uint8_t *high, uint8_t *low);
 } q8_f32_table;
 
 /* ---- the instruction sets ---- */

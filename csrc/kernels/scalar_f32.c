@@ -92,4 +92,5 @@ const q8_f32_table q8_f32_scalar = {
     .layer_norm = layer_norm,
     .lerp = lerp,
     .sum = sum,
+    .digits = digits,
 };

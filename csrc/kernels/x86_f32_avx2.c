@@ -47,6 +47,7 @@ const q8_f32_table q8_f32_avx2 = {
     .layer_norm = layer_norm,
     .lerp = lerp,
     .sum = sum,
+    .digits = digits,
 };
 
 #endif

@@ -101,35 +101,6 @@ static void start_state(const q8_recurrent_state *state, const q8_run *run,
 
 /* ---- a step ---- */
 
-/* h R^T of `count` sequences, whose states are given, for the gates of the tile. */
-static void run_product(const q8_recurrent_state *state, const q8_run *run,
-                        const q8_recurrent_tile *tile, const void **rows, int64_t count)
-{
-    const int64_t nr = (int64_t)run->plan->kernels->f32.gemm_nr;
-    const q8_block block = {rows, (size_t)count, 0, (size_t)count};
-    const int64_t slice = tile->direction * state->slices + tile->first_unit / state->slice;
-    float *sums = (float *)(void *)(run->scratch + state->sums_at);
-    for (int64_t gate = 0; gate < tile->gates; gate++) {
-        const int64_t place = slice * state->gates + tile->first_gate + gate;
-        const uint8_t *panel =
-            state->panels + (size_t)(place * state->gate_panels) * state->panel_bytes;
-        for (int64_t first = 0; first < tile->units; first += nr, panel += state->panel_bytes) {
-            const q8_panel_f32 job = {
-                .kernels = run->plan->kernels,
-                .product = &state->product,
-                .b = (const float *)(const void *)panel,
-                .bias = state->no_bias,
-                .columns = (size_t)q8_least(nr, tile->units - first),
-                .low = -INFINITY,
-                .high = INFINITY,
-                .y = sums + gate * tile->units + first,
-                .y_step = (size_t)(tile->gates * tile->units),
-            };
-            q8_panel_f32_run(&job, &block);
-        }
-    }
-}
-
 static q8_recurrent_row row_of(const q8_recurrent_state *state, const q8_run *run,
                                const q8_recurrent_tile *tile, int64_t row)
 {
@@ -207,7 +178,7 @@ static void run_tile(const q8_recurrent_state *state, const q8_run *run,
         rows[count++] = row;
     }
     if (count)
-        run_product(state, run, tile, pointers, count);
+        q8_recurrent_product(state, run, tile, pointers, count);
     run_cells(state, run, tile, rows, count);
 }
 
@@ -218,24 +189,30 @@ static int64_t parts_for(const q8_step *step, int threads)
     return threads == 1 || worth < 2 ? 1 : q8_least(worth, state->tiles);
 }
 
-static void run_part(const q8_step *step, const q8_run *run, int64_t part)
+static void start_tile(const q8_recurrent_state *state, const q8_run *run,
+                       const q8_recurrent_tile *tile)
+{
+    start_state(state, run, tile, state->r.initial_h, state->h[0]);
+    if (state->c)
+        start_state(state, run, tile, state->r.initial_c, state->c);
+}
+
+static void run_tiles(const q8_step *step, const q8_run *run, q8_range tiles, int64_t round)
 {
     const q8_recurrent_state *state = step->state;
     const q8_recurrent *r = &state->r;
-    const int64_t parts = parts_for(step, run->threads);
-    const int64_t first = state->tiles * part / parts, end = state->tiles * (part + 1) / parts;
-    if (run->round == 0 && part == 0)
-        read_lengths(state, run);
-    for (int64_t number = first; number < end; number++) {
-        const q8_recurrent_tile tile = tile_of(state, number, run->round);
-        if (run->round == 0) {
-            start_state(state, run, &tile, r->initial_h, state->h[0]);
-            if (state->c)
-                start_state(state, run, &tile, r->initial_c, state->c);
+    int64_t direction = -1, row = -1;
+    for (int64_t number = tiles.first; number < tiles.end; number++) {
+        q8_recurrent_tile tile = tile_of(state, number, round);
+        tile.repeats = tile.direction == direction && tile.first_row == row;
+        direction = tile.direction;
+        row = tile.first_row;
+        if (round == 0) {
+            start_tile(state, run, &tile);
             continue;
         }
         run_tile(state, run, &tile);
-        if (run->round + 1 < step->rounds)
+        if (round + 1 < step->rounds)
             continue;
         if (r->y_h >= 0)
             store_state(state, run, &tile, r->y_h, state->h[state->steps % 2]);
@@ -244,25 +221,28 @@ static void run_part(const q8_step *step, const q8_run *run, int64_t part)
     }
 }
 
-/* ---- adding ---- */
-
-static void pack(q8_recurrent_state *state, const float *weights, int64_t nr)
+/* A single part has nobody to wait for: it goes through one direction after the other, so that the
+ * weights of one at a time are in the cache. */
+static void run_part(const q8_step *step, const q8_run *run, int64_t part)
 {
-    const int64_t hidden = state->hidden;
-    uint8_t *panel = state->panels;
-    for (int64_t d = 0; d < state->directions; d++)
-        for (int64_t slice = 0; slice < state->slices; slice++)
-            for (int64_t gate = 0; gate < state->gates; gate++)
-                for (int64_t p = 0; p < state->gate_panels; p++, panel += state->panel_bytes) {
-                    const int64_t unit = slice * state->slice + p * nr;
-                    const int64_t end = q8_least(hidden, (slice + 1) * state->slice);
-                    const int64_t column = (d * state->gates + gate) * hidden + unit;
-                    if (unit < end)
-                        q8_pack_panel_f32((size_t)nr, (size_t)q8_least(nr, end - unit),
-                                          (size_t)hidden, weights + column * hidden, 1,
-                                          (size_t)hidden, 1.0f, (float *)(void *)panel);
-                }
+    const q8_recurrent_state *state = step->state;
+    const int64_t parts = parts_for(step, run->threads), tiles = state->tiles;
+    const int64_t rounds = step->rounds - 1, own = tiles / state->directions;
+    if (run->round == 0 && part == 0)
+        read_lengths(state, run);
+    if (parts > 1 || run->round == 0) {
+        run_tiles(step, run, (q8_range){tiles * part / parts, tiles * (part + 1) / parts},
+                  run->round);
+        return;
+    }
+    for (int64_t d = 0; d < state->directions; d++) {
+        const int64_t place = (run->round - 1) * state->directions + d;
+        const int64_t first = place / rounds * own;
+        run_tiles(step, run, (q8_range){first, first + own}, place % rounds + 1);
+    }
 }
+
+/* ---- adding ---- */
 
 static size_t lay_out_scratch(q8_recurrent_state *state)
 {
@@ -272,6 +252,7 @@ static size_t lay_out_scratch(q8_recurrent_state *state)
     state->places_at = q8_reserve(&total, rows * sizeof(int64_t));
     state->sums_at = q8_reserve(&total, rows * Q8_MOST_GATES * units * sizeof(float));
     state->more_at = q8_reserve(&total, units * sizeof(float));
+    q8_recurrent_reserve(state, &total);
     return total;
 }
 
@@ -280,22 +261,14 @@ int q8_plan_add_recurrent(q8_plan *plan, const q8_recurrent *recurrent)
     static const char *const names[] = {"lstm", "gru", "rnn"};
     if (!recurrent)
         return q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "recurrent: no descriptor");
-    const q8_f32_table *f32 = &plan->kernels->f32;
-    const int64_t nr = (int64_t)f32->gemm_nr;
     q8_recurrent_state state;
     int64_t rounds = 0;
-    if (q8_recurrent_shape(plan, recurrent, nr, &state) != Q8_OK)
+    if (q8_recurrent_shape(plan, recurrent, &state) != Q8_OK ||
+        q8_recurrent_pack(plan, &state) != Q8_OK)
         return plan->status;
-    state.product = (q8_product){.taps = 1, .k = (size_t)state.hidden};
-    state.panel_bytes = q8_panel_bytes_f32((size_t)nr, (size_t)state.hidden);
-    state.panels = q8_plan_allocate(
-        plan, state.directions * state.slices * state.gates * state.gate_panels,
-        state.panel_bytes);
-    state.no_bias = q8_plan_allocate(plan, nr, sizeof(float));
     q8_step *step = q8_plan_append(plan, sizeof state, 1, run_part);
     if (!step)
         return plan->status;
-    pack(&state, recurrent->weights, nr);
     step->scratch_bytes = lay_out_scratch(&state);
     *(q8_recurrent_state *)step->state = state;
     step->parts_for = parts_for;
@@ -303,8 +276,9 @@ int q8_plan_add_recurrent(q8_plan *plan, const q8_recurrent *recurrent)
         step->rounds = rounds + 1;
     if (!q8_multiply(state.macs, state.steps, &step->macs))
         step->macs = INT64_MAX;
-    q8_step_name(step, "%s %lldx%lldx%lldx%lld %s", names[state.r.cell], (long long)state.steps,
-                 (long long)state.batch, (long long)state.directions, (long long)state.hidden,
-                 f32->gemm_name);
+    q8_step_name(step, "%s%s %lldx%lldx%lldx%lld %s", names[state.r.cell],
+                 state.has_codes ? " s8" : "", (long long)state.steps, (long long)state.batch,
+                 (long long)state.directions, (long long)state.hidden,
+                 state.has_codes ? plan->kernels->gemm->name : plan->kernels->f32.gemm_name);
     return Q8_OK;
 }

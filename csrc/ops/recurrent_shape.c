@@ -35,7 +35,9 @@ static int find_sizes(q8_plan *plan, q8_recurrent_state *state)
     state->hidden = x->dims[3] / state->gates;
     if (x->count < 1 || x->dims[3] % state->gates)
         return refuse(plan, "an empty tensor, or one that no gates have");
-    if (state->hidden > INT32_MAX || state->steps > INT32_MAX)
+    /* so many products of two codes fit an int32 */
+    if (state->hidden > (r->codes ? INT32_MAX / (255 * 255) : INT32_MAX) ||
+        state->steps > INT32_MAX)
         return refuse(plan, "an enormous tensor");
     if (state->directions > 2)
         return refuse(plan, "more than two directions");
@@ -78,8 +80,10 @@ static int check_numbers(q8_plan *plan, const q8_recurrent_state *state)
 {
     const q8_recurrent *r = &state->r;
     const bool is_lstm = r->cell == Q8_CELL_LSTM;
-    if (!r->weights || !r->functions || !r->alpha || !r->beta)
-        return refuse(plan, "no weights or no functions");
+    if (!r->weights == !r->codes || !r->codes != !r->scales)
+        return refuse(plan, "no weights, or two kinds of them");
+    if (!r->functions || !r->alpha || !r->beta)
+        return refuse(plan, "no functions");
     if (!is_lstm && (r->peepholes || r->initial_c != -1 || r->y_c != -1 || r->input_forget))
         return refuse(plan, "a cell's state, and it is no LSTM");
     if (r->cell != Q8_CELL_GRU && r->reset_bias)
@@ -92,8 +96,9 @@ static int check_numbers(q8_plan *plan, const q8_recurrent_state *state)
     return Q8_OK;
 }
 
-static void cut(q8_recurrent_state *state, int64_t nr)
+static void cut(q8_recurrent_state *state)
 {
+    const int64_t nr = state->nr;
     const int64_t slice = q8_ceil_divide(SLICE, nr) * nr;
     state->slice = q8_least(slice, state->hidden);
     state->slices = q8_ceil_divide(state->hidden, slice);
@@ -132,14 +137,15 @@ static int take_memory(q8_plan *plan, q8_recurrent_state *state)
     return plan->status;
 }
 
-int q8_recurrent_shape(q8_plan *plan, const q8_recurrent *r, int64_t nr,
-                       q8_recurrent_state *state)
+int q8_recurrent_shape(q8_plan *plan, const q8_recurrent *r, q8_recurrent_state *state)
 {
-    *state = (q8_recurrent_state){.r = *r};
+    const q8_kernels *kernels = plan->kernels;
+    *state = (q8_recurrent_state){.r = *r, .has_codes = r->codes != NULL};
+    state->nr = (int64_t)(state->has_codes ? kernels->gemm->nr : kernels->f32.gemm_nr);
     if (find_sizes(plan, state) != Q8_OK || check_tensors(plan, state) != Q8_OK ||
         check_numbers(plan, state) != Q8_OK)
         return plan->status;
-    cut(state, nr);
+    cut(state);
     const int64_t units = state->directions * state->hidden;
     if (!q8_multiply(units * state->gates, state->batch, &state->macs) ||
         !q8_multiply(state->macs, state->hidden, &state->macs) ||

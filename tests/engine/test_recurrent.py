@@ -14,7 +14,16 @@ from q8tool.errors import InputError
 from q8tool.ops.recurrent import GRU, LSTM, RNN
 from tests.graphs import run
 from tests.native.one_step import ISAS
-from tests.recurrent import BACK, BOTH, GATES, SIZES, lengths_of, recurrent, sequences
+from tests.recurrent import (
+    BACK,
+    BOTH,
+    GATES,
+    SIZES,
+    lengths_of,
+    recurrent,
+    sequences,
+    with_codes,
+)
 
 Sizes = tuple[int, int, int, int]
 
@@ -45,6 +54,18 @@ def test_any_options(case: tuple[onnx.ModelProto, Sizes], isa: str) -> None:
     found = Session(model, isa=isa, strict=True).run({"x": x})
     for value, wanted in zip(found.values(), run(model, x=x), strict=True):
         np.testing.assert_allclose(value, wanted, rtol=1e-4, atol=1e-5)
+
+
+@given(cases(), st.sampled_from(ISAS))
+@settings(max_examples=120, deadline=None, derandomize=True)
+def test_weights_of_eight_bits(case: tuple[onnx.ModelProto, Sizes], isa: str) -> None:
+    """Integer products, of states in two digits: next to nothing is lost beside the weights."""
+    model, sizes = with_codes(case[0]), case[1]
+    x = sequences(sizes)
+    session = Session(model, isa=isa, strict=True)
+    assert " s8 " in session.explain()[-1].kernel
+    for value, wanted in zip(session.run({"x": x}).values(), run(model, x=x), strict=True):
+        np.testing.assert_allclose(value, wanted, rtol=1e-3, atol=5e-4)
 
 
 @pytest.mark.parametrize(
@@ -89,12 +110,14 @@ def test_opsets(op: str, opset: int) -> None:
     np.testing.assert_allclose(found["y"], wanted[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("is_code", [False, True])
 @pytest.mark.parametrize(("op", "late"), [("LSTM", 0), ("GRU", 0), ("GRU", 1), ("RNN", 0)])
-def test_same_bytes_everywhere(op: str, late: int) -> None:
+def test_same_bytes_everywhere(op: str, late: int, is_code: bool) -> None:
     """Whatever the instruction set and the number of threads."""
     sizes = (6, 40, 9, 150)
     attributes = {"linear_before_reset": 1} if late else {}
     model = recurrent(op, "blh", sizes, **BOTH, **attributes)
+    model = with_codes(model) if is_code else model
     x = sequences(sizes)
     wanted = Session(model, isa="scalar", threads=1).run({"x": x})
     for isa in ISAS:

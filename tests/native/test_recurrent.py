@@ -53,6 +53,8 @@ def tensors(plan: Plan, gates: int = 4, directions: int = 1) -> dict[str, int]:
         ("constant", "lstm", {"y_h": "fixed"}),
         ("shape", "lstm", {"weights": np.zeros((1, 4, 4), np.float32)}),
         ("shape", "lstm", {"functions": ["tanh"]}),
+        ("shape", "lstm", {"weights": np.zeros((1, 16, 4), np.int8), "scales": np.zeros((1, 9))}),
+        ("no weights", "lstm", {"weights": np.zeros((1, 16, 4), np.int8)}),
         ("Q8_UNARY_SOFTSIGN", "rnn", {"functions": ["softsign"]}),
     ],
 )

@@ -90,7 +90,7 @@ def lower_recurrent(lowering: Lowering, node: Node) -> None:
         {"x": inner, **states},
         _results(lowering, found),
         cell=node.op_type.lower(),
-        weights=partial(_floats, found.r),
+        **_state_weights(found.r),
         reset_bias=reset_bias,
         peepholes=peepholes,
         input_forget=node.op_type == "LSTM" and bool(node.attributes.get("input_forget", 0)),
@@ -195,6 +195,22 @@ def _results(lowering: Lowering, found: _Recurrent) -> dict[str, Tensor]:
         key: lowering.new_form(lowering.value(name), Layout.PLAIN)
         for key, name in zip(keys, found.node.outputs, strict=False)
         if name
+    }
+
+
+def _state_weights(r: Value) -> dict[str, Any]:
+    """R as the step takes it: its codes where the file has int8 with scales per channel."""
+    given = r.quantized
+    if (
+        given is None
+        or given.codes.dtype != np.int8
+        or given.zero_point.any()
+        or given.axis not in (None, 1)
+    ):
+        return {"weights": partial(_floats, r)}
+    return {
+        "weights": given.codes.array,
+        "scales": np.ascontiguousarray(np.broadcast_to(given.scale, r.shape[:2])),
     }
 
 

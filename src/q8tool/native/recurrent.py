@@ -34,10 +34,11 @@ class RecurrentPlan(MovingPlan):
         y_c: int | None = None,
         *,
         cell: str,
-        weights: npt.NDArray[np.float32],
+        weights: npt.NDArray[np.float32] | npt.NDArray[np.int8],
         functions: Sequence[str],
         alpha: Sequence[float],
         beta: Sequence[float],
+        scales: npt.ArrayLike | None = None,
         reset_bias: npt.ArrayLike | None = None,
         peepholes: npt.ArrayLike | None = None,
         input_forget: bool = False,
@@ -48,7 +49,7 @@ class RecurrentPlan(MovingPlan):
         """LSTM, GRU or RNN behind the product of all time steps: q8_plan_add_recurrent.
 
         cell       "lstm", "gru" or "rnn"
-        weights    [D, G * H, H], the standard's R
+        weights    [D, G * H, H], the standard's R, or int8 codes of it, with scales [D, G * H]
         functions  of all directions, names as of unary_f32, with their alpha and beta
         reset_bias, peepholes  None, or [D, H] of a GRU, [D, 3 * H] of an LSTM
         """
@@ -67,7 +68,11 @@ class RecurrentPlan(MovingPlan):
             setattr(descriptor, name, -1 if tensor is None else tensor)
         descriptor.batch_first, descriptor.is_turned = batch_first, is_turned
         shape = (directions, _GATES[cell] * hidden, hidden)
-        descriptor.weights = pointer(weights, np.float32, shape, "weights")
+        if weights.dtype == np.int8:
+            descriptor.codes = pointer(weights, np.int8, shape, "weights")
+            descriptor.scales = pointer(scales, np.float32, shape[:2], "scales")
+        else:
+            descriptor.weights = pointer(weights, np.float32, shape, "weights")
         states = (directions, hidden)
         descriptor.reset_bias = pointer(reset_bias, np.float32, states, "reset_bias")
         peeps = (directions, 3 * hidden)
