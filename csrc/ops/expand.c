@@ -282,7 +282,8 @@ static void make_results(context *c, int64_t first, int64_t count, size_t channe
         finish.greatest = c->channel_finds[1] + channel;
         finish.sums = c->channel_finds[2] + channel;
     }
-    q8_finish_rows(c->step, kernels, &finish, c->found);
+    q8_finish_as(c->step, c->found, &finish);
+    kernels->f32.finish(&finish);
 }
 
 /* Lines first .. first + count - 1 of y. */

@@ -63,17 +63,14 @@ void q8_finish_floats(const q8_step *step, const q8_kernels *kernels, size_t row
     }
 }
 
-void q8_finish_rows(const q8_step *step, const q8_kernels *kernels, const q8_finish_job *given,
-                    float found[2])
+void q8_finish_as(const q8_step *step, float found[2], q8_finish_job *job)
 {
-    q8_finish_job job = *given;
-    job.op = step ? step->function : -1;
+    job->op = step ? step->function : -1;
     if (step) {
-        job.alpha = step->alpha;
-        job.beta = step->beta;
-        job.range = step->range >= 0 ? found : NULL;
+        job->alpha = step->alpha;
+        job->beta = step->beta;
+        job->range = step->range >= 0 ? found : NULL;
     }
-    kernels->f32.finish(&job);
 }
 
 /* *end = max(*end, value), while others do the same. */

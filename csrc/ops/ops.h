@@ -96,9 +96,9 @@ int64_t q8_plan_elementwise(q8_plan *plan, int x, int x_dtype, int y, int y_dtyp
  * cache: its function, then the range into found. Nothing if the step was told neither. */
 void q8_finish_floats(const q8_step *step, const q8_kernels *kernels, size_t rows, size_t columns,
                       float *y, size_t y_step, float found[2]);
-/* The same on the way from x to y; op, alpha, beta and range of the job are filled in. */
-void q8_finish_rows(const q8_step *step, const q8_kernels *kernels, const q8_finish_job *job,
-                    float found[2]);
+/* Fills in op, alpha, beta and range of a job that does the same on the way from x to y. Nobody
+ * copies jobs: vectors that are read right behind their halves' writing wait. */
+void q8_finish_as(const q8_step *step, float found[2], q8_finish_job *job);
 /* Widens the range that the step was told to find, if any, by what one part found. */
 void q8_widen_range(const q8_step *step, const q8_run *run, const float found[2]);
 

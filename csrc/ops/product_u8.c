@@ -146,6 +146,22 @@ static bool are_plain(const q8_panel *panel)
     return isinf(output->float_low) && isinf(output->float_high);
 }
 
+/* Rows first .. first + rows - 1, a line or the rest of one at a time. */
+static void finish_in_lines(const q8_panel *panel, q8_finish_job *job, size_t first, size_t rows)
+{
+    const q8_lines *lines = panel->lines;
+    const uint32_t place = (uint32_t)lines->first + (uint32_t)first, length = (uint32_t)lines->rows;
+    size_t column = place % length;
+    float *line = (float *)panel->y + place / length * lines->step;
+    for (; rows > 0; rows -= job->rows, column = 0, line += lines->step) {
+        job->rows = length - column < rows ? length - column : rows;
+        job->y = line + column * panel->y_step;
+        panel->kernels->f32.finish(job);
+        job->acc += job->rows * job->x_step;
+        job->x += job->x ? job->rows * job->x_step : 0;
+    }
+}
+
 /* Floats of a tile, and what becomes of them on their way to y. */
 static void store_finished(const q8_panel *panel, q8_sums *sums, size_t first)
 {
@@ -160,19 +176,13 @@ static void store_finished(const q8_panel *panel, q8_sums *sums, size_t first)
         q8_store_sums(panel->kernels, panel->output, sums);
         job.x = sums->y;
     }
-    for (size_t row = first, end = first + sums->rows; row < end; row += job.rows) {
-        size_t at = row * panel->y_step;
-        job.rows = end - row;
-        if (lines) {
-            const int64_t place = lines->first + (int64_t)row, column = place % lines->rows;
-            at = (size_t)(place / lines->rows) * lines->step + (size_t)column * panel->y_step;
-            job.rows = (size_t)q8_least((int64_t)job.rows, lines->rows - column);
-        }
-        job.y = (float *)panel->y + at;
-        q8_finish_rows(panel->step, panel->kernels, &job, panel->range);
-        job.acc += job.rows * job.x_step;
-        if (job.x)
-            job.x += job.rows * job.x_step;
+    q8_finish_as(panel->step, panel->range, &job);
+    if (lines) {
+        finish_in_lines(panel, &job, first, sums->rows);
+    } else {
+        job.rows = sums->rows;
+        job.y = (float *)panel->y + first * panel->y_step;
+        panel->kernels->f32.finish(&job);
     }
 }
 
@@ -277,7 +287,7 @@ static size_t next_rows(const q8_gemm_table *gemm, size_t rows)
 }
 
 /* So many rows of sums wait for each other, so that what is done to them begins less often. */
-#define LEAST_WAITING_ROWS 24
+#define LEAST_WAITING_ROWS 48
 
 static size_t most_waiting_rows(const q8_gemm_table *gemm)
 {
