@@ -50,13 +50,23 @@ static void look_up(const uint8_t *table, const q8_plane *plane)
     }
 }
 
+/* Three planes of bytes that become pixels: a picture's colours. */
+static bool are_colours(const copy_state *state, const q8_plane *plane)
+{
+    return state->bytes == 1 && plane->columns == 3 && plane->x_column_bytes > 0 &&
+           plane->x_row_bytes == 1 && plane->y_row_bytes == 3 && plane->y_column_bytes == 1;
+}
+
 static void copy_tile(const copy_state *state, const q8_plane *plane, const q8_kernels *kernels)
 {
     if (state->columns.x == 1 && state->columns.y == 1) {
         copy_rows(state, plane, kernels);
         return;
     }
-    if (state->rows.x == 1 && state->columns.y == 1)
+    if (are_colours(state, plane))
+        kernels->vec.interleave_3((size_t)plane->rows, plane->x, (size_t)plane->x_column_bytes,
+                                  plane->y);
+    else if (state->rows.x == 1 && state->columns.y == 1)
         q8_transpose_plane(plane, state->bytes);
     else
         q8_copy_plane(plane, state->bytes);
