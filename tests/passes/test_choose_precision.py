@@ -326,6 +326,25 @@ def test_what_scales_floats_is_rounded_once_behind_it() -> None:
     assert "rounded once" in reasons["Add"]
 
 
+def test_a_function_of_floats_is_rounded_once_behind_it() -> None:
+    """SiLU of what a normalization delivers: nothing is rounded before it."""
+    text = """
+        g (float[1,4,6] x) => (float[1,3,6] y) {
+            n = InstanceNormalization(x, ones, zeros)  scaled = Mul(n, gamma)
+            gate = Sigmoid(scaled)  s = Mul(scaled, gate)  y = Conv(s, w)
+        }
+    """
+    weights = {
+        "ones": np.ones(4, np.float32), "zeros": np.zeros(4, np.float32),
+        "gamma": random(4, 1), "w": random(3, 4, 1),
+    }  # fmt: skip
+    choice = choose_precision(model(text, 13, **weights), None)
+    assert [unit.node.op_type for unit in choice.units] == ["Conv"]
+    assert choice.tensors() == ["s"]
+    reasons = {node.outputs[0].name: reason for node, reason in choice.kept}
+    assert reasons["s"] == "it is a function of floats: they are rounded once, behind it"
+
+
 def test_what_scales_codes_stays_eight_bit() -> None:
     text = """
         g (float[1,4,6] x) => (float[1,3,6] y) {

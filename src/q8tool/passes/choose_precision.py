@@ -188,6 +188,8 @@ def _unit(
         return "it picks a part of floats: that part is rounded, by its own range"
     if kind == "binary" and _scales_floats(node):
         return "it scales or shifts floats: they are rounded once, behind it"
+    if function is not None and _is_made_of_floats(function.x):
+        return "it is a function of floats: they are rounded once, behind it"
     if not inputs_known or (kind != "same" and not is_known(unit.output)):
         return "a range is not known before run time"
     return unit
@@ -214,7 +216,12 @@ def _scales_floats(node: ir.Node) -> bool:
     A group normalization's scale and bias, say: each would be a rounding more.
     """
     varying = [value for value in node.inputs if value is not None and constant(value) is None]
-    source = _maker(varying[0]) if len(varying) == 1 and len(node.inputs) > 1 else None
+    return len(varying) == 1 and len(node.inputs) > 1 and _is_made_of_floats(varying[0])
+
+
+def _is_made_of_floats(value: ir.Value) -> bool:
+    """True for what a normalization, say, delivers, also where it is scaled or shifted then."""
+    source = _maker(value)
     if source is None:
         return False
     if _quantization(source) == "binary":
