@@ -9,6 +9,7 @@ import onnx
 
 from q8tool.ops.registry import row
 from tests.ops.conformance import EXCLUDED, Outcome, outcomes
+from tests.ops.foreign_page import foreign_section
 
 PAGE = Path(__file__).parents[2] / "docs" / "ops.md"
 
@@ -28,6 +29,7 @@ def page(found: Sequence[Outcome]) -> str:
     sections = [
         _summary(found),
         "## Operators\n\n" + _operators(found),
+        foreign_section(),
         "## Cases of quantized operators that stay on the host\n\n" + _left(found),
         "## Cases that run in C\n\n" + _native(found),
     ]
