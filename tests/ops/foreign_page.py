@@ -1,4 +1,4 @@
-"""The part of docs/ops.md on onnxruntime's own operators: what each becomes, and whether C runs that.
+"""The part of docs/ops.md on the operators of onnxruntime: what each becomes, whether C runs it.
 
 A test holds the table to what q8tool.model.foreign reads; that answers are onnxruntime's is for
 tests/engine/test_foreign_*.py.
@@ -52,10 +52,10 @@ def foreign_section() -> str:
     lines = [
         "## Operators of onnxruntime (com.microsoft)",
         "",
-        "Its quantizer and its graph optimizer write them. Each is read as the standard's operators",
-        "that mean the same, and runs as those do: eight-bit ones in the eight-bit kernels. Forms",
-        "with `channels_last` are not read. QLinearConv, QLinearMatMul, MatMulInteger and ConvInteger",
-        "are the standard's own, above.",
+        "Its quantizer and its graph optimizer write them. Each is read as the operators of the",
+        "standard that mean the same, and runs as those do: codes in the eight-bit kernels.",
+        "Forms with `channels_last` are not read. QLinearConv, QLinearMatMul, MatMulInteger and",
+        "ConvInteger are the standard's own, above.",
         "",
         "| operator | is read as | runs |",
         "|---|---|---|",

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from q8tool import Session
 from q8tool.model.node_order import sort_nodes
-from q8tool.pipelines import freeze, quantize
+from q8tool.pipelines import compare, freeze, quantize
 from tests.graphs import Array, random
 
 X, W = random(4, 8), random(8, 5)
@@ -145,3 +145,16 @@ def _calls_to_freeze(size: int, folder: Path) -> int:
     finally:
         sys.setprofile(None)
     return calls
+
+
+def test_models_with_sequences_inside_are_compared(tmp_path: Path) -> None:
+    made = model_of(
+        """g (float[4,8] x) => (float[4,5] y) {
+        two = Constant<value = int64 {2}>()  parts = SplitToSequence<axis=1>(x, two)
+        h = ConcatFromSequence<axis=1>(parts)  y = MatMul(h, w) }""",
+        w=W,
+    )
+    path = tmp_path / "float.onnx"
+    onnx.save(made, path)
+    found = compare.run(compare.Options(path, path))
+    assert [value.name for value in found.values] == ["h", "y"]

@@ -207,8 +207,7 @@ def _shared_values(
         wanted, actual = sessions[0].run(one.feeds), sessions[1].run(two.feeds)
         for name in names:
             a, b = wanted[name], actual[name]
-            # A value whose type nobody wrote down may be none of floats.
-            if a.shape == b.shape and a.dtype.kind == b.dtype.kind == "f":
+            if _are_floats(a) and _are_floats(b) and a.shape == b.shape:
                 axis = scaled.get(name)
                 energies = _Energies.of(a, b, axis)
                 found[name] = found[name] + energies if name in found else energies
@@ -217,6 +216,11 @@ def _shared_values(
         SharedValue(name, made[0][name], energies.decibels(name in scaled), name in scaled)
         for name, energies in found.items()
     ]
+
+
+def _are_floats(value: object) -> bool:
+    """False for other values, and sequences, whose type nobody wrote down."""
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
 
 
 @dataclass(frozen=True)
