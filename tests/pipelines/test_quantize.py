@@ -261,8 +261,8 @@ def test_quantizing_twice_is_refused(path: Path) -> None:
             "weights-rounded", "64 numbers",
         ),
         (
-            "g (double[2,9] x) => (double[2,9] y) { y = MatMul(x, w) }", {"w": np.eye(9)},
-            "eightbit", "does not compute in float32",
+            "g (int32[2,9] x) => (int32[2,9] y) { y = MatMul(x, w) }",
+            {"w": np.eye(9, dtype=np.int32)}, "eightbit", "does not compute in float32",
         ),
     ],
 )  # fmt: skip
@@ -276,10 +276,10 @@ def test_nothing_to_quantize(
 
 
 def test_a_model_without_operators_that_quantize_among_others(tmp_path: Path) -> None:
-    """Double and float layers side by side: the float ones become eight-bit."""
+    """Integer and float layers side by side: the float ones become eight-bit."""
     text = """g (float[2,9] x) => (float[2,9] y) {
-        a = MatMul(x, w) h = Cast<to=11>(a) b = MatMul(h, k) y = Cast<to=1>(b) }"""
-    weights: dict[str, Any] = {"w": random(9, 9), "k": np.eye(9)}
+        a = MatMul(x, w) h = Cast<to=6>(a) b = MatMul(h, k) y = Cast<to=1>(b) }"""
+    weights: dict[str, Any] = {"w": random(9, 9), "k": np.eye(9, dtype=np.int32)}
     onnx.save(proto(text, 13, **weights), tmp_path / "m.onnx")
     report = quantize.run(Options(tmp_path / "m.onnx", tmp_path / "o.onnx"))
     assert report.dynamic == 1
