@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from q8tool.calibrate.collect import Sample
 from q8tool.engine.session import Session
 from q8tool.engine.side_by_side import run_each
-from q8tool.model.graph import Names
+from q8tool.model.graph import Names, insert_behind
 
 __all__ = ["Channels", "collect_channels"]
 
@@ -84,6 +84,7 @@ def _watch(model: ir.Model, axes: Mapping[str, int]) -> dict[str, list[str]]:
         shape = values[name].shape
         if shape is None:
             continue
+        nodes = []
         others = [other for other in range(len(shape)) if other != axis % len(shape)]
         for op_type in (*_REDUCTIONS, "Shape"):
             output = ir.Value(name=names.new(f"{name}/{op_type}"), type=values[name].type)
@@ -92,8 +93,9 @@ def _watch(model: ir.Model, axes: Mapping[str, int]) -> dict[str, list[str]]:
                 output.type = ir.TensorType(ir.DataType.INT64)
             else:
                 _set_axes(graph, names, node, others)
-            graph.append(node)
+            nodes.append(node)
             watched.setdefault(name, []).append(output.name or "")
+        insert_behind(values[name], nodes)
     return watched
 
 

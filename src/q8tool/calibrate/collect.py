@@ -6,6 +6,7 @@ samples --Session(watched model)--> ends, and counts per bin, of each tensor --o
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,17 @@ from numpy.typing import NDArray
 
 from q8tool.calibrate.observers import Method, make_observer
 from q8tool.calibrate.statistics import Statistics
-from q8tool.calibrate.watch import watched
+from q8tool.calibrate.watch import Watched, watched
+from q8tool.engine.parts import LARGE, run_in_parts
 from q8tool.engine.session import Session
 from q8tool.engine.side_by_side import run_each
 from q8tool.errors import InputError
-from q8tool.model.graph import node_label
+from q8tool.model.graph import node_label, weight_bytes
 
 __all__ = ["Sample", "SampleStream", "collect"]
+
+# Samples that go through a large model together: what lies between two parts is kept for each.
+IN_PARTS = 32
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,6 @@ def collect(
     observers = {name: make_observer(method) for name in names}
     inputs = {value.name for value in model.graph.inputs}
     watch = watched(model, [name for name in names if name not in inputs], method)
-    session = Session(watch.model, threads=threads, observe=watch.observed)
 
     def fed() -> Iterator[tuple[Sample, Mapping[str, NDArray[Any]]]]:
         for sample in samples:
@@ -62,7 +66,7 @@ def collect(
             yield sample, sample.feeds
 
     count = 0
-    for sample, results in run_each(session, fed(), lambda sample, results: (sample, results)):
+    for sample, results in _each_run(watch, fed(), threads):
         for name, observer in observers.items():
             if name in inputs:
                 values = np.asarray(sample.feeds.get(name, ()), np.float32)
@@ -79,6 +83,20 @@ def collect(
     if count == 0:
         raise InputError("no sample to calibrate with")
     return Statistics(method, count, observers)
+
+
+def _each_run(
+    watch: Watched, fed: Iterator[tuple[Sample, Mapping[str, NDArray[Any]]]], threads: int | None
+) -> Iterator[tuple[Sample, dict[str, NDArray[Any]]]]:
+    """Each sample with what is observed of it. Of a large model a part is in memory at a time."""
+    if weight_bytes(watch.model) <= LARGE:
+        session = Session(watch.model, threads=threads, observe=watch.observed)
+        yield from run_each(session, fed, lambda sample, results: (sample, results))
+        return
+    while some := list(islice(fed, IN_PARTS)):
+        feeds = [arrays for _, arrays in some]
+        results, _ = run_in_parts(watch.model, feeds, threads, observe=watch.observed)
+        yield from zip((sample for sample, _ in some), results, strict=True)
 
 
 def _is_finite(value: NDArray[Any]) -> bool:

@@ -17,7 +17,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from q8tool.calibrate.observers import WITH_COUNTS, Method
-from q8tool.model.graph import Names
+from q8tool.model.graph import Names, insert_behind
 from q8tool.numerics.ends import joined_ends
 from q8tool.ops.registry import OWN_DOMAIN
 
@@ -63,13 +63,12 @@ def watched(model: ir.Model, names: Sequence[str], method: Method) -> Watched:
     for name in names:
         value = values[name]
         ends = ir.Value(name=new_names.new(f"{name}/Ends"), type=ir.TensorType(ir.DataType.FLOAT))
-        copy.graph.append(ir.node("Ends", [value], domain=OWN_DOMAIN, outputs=[ends]))
-        sources[name] = (ends.name or "",)
+        nodes = [ir.node("Ends", [value], domain=OWN_DOMAIN, outputs=[ends])]
         if method in WITH_COUNTS:
             counts = ir.Value(
                 name=new_names.new(f"{name}/Histogram"), type=ir.TensorType(ir.DataType.INT64)
             )
-            read = [value, ends]
-            copy.graph.append(ir.node("Histogram", read, domain=OWN_DOMAIN, outputs=[counts]))
-            sources[name] += (counts.name or "",)
+            nodes.append(ir.node("Histogram", [value, ends], domain=OWN_DOMAIN, outputs=[counts]))
+        insert_behind(value, nodes)
+        sources[name] = tuple(node.outputs[0].name or "" for node in nodes)
     return Watched(copy, sources)

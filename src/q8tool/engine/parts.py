@@ -32,13 +32,19 @@ Feeds = Mapping[str, Array]
 
 
 def run_in_parts(
-    model: ir.Model, samples: Sequence[Feeds], threads: int | None = None, part: int = _PART
+    model: ir.Model,
+    samples: Sequence[Feeds],
+    threads: int | None = None,
+    part: int = _PART,
+    *,
+    observe: Sequence[str] = (),
 ) -> tuple[list[dict[str, Array]], float]:
     """The outputs for each sample, and the milliseconds of one run: the parts' fastest, added up.
 
-    part  bytes of weights to have in memory at once
+    part     bytes of weights to have in memory at once
+    observe  names of intermediate values that are returned as well
     """
-    outputs = {value.name or "" for value in model.graph.outputs}
+    outputs = {value.name or "" for value in model.graph.outputs}.union(observe)
     known: list[dict[str, Array]] = [dict(feeds) for feeds in samples]
     nodes, milliseconds = list(model.graph), 0.0
     for start, stop in _cuts(nodes, part):

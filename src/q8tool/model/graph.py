@@ -18,6 +18,7 @@ __all__ = [
     "get_int",
     "get_ints",
     "get_string",
+    "insert_behind",
     "is_quantized",
     "make_initializer",
     "node_label",
@@ -107,6 +108,17 @@ def _names_in(graph: ir.Graph) -> set[str]:
         names.update(value.name for value in subgraph.inputs)
         names.update(subgraph.initializers)
     return {name for name in names if name}
+
+
+def insert_behind(value: ir.Value, nodes: Sequence[ir.Node]) -> None:
+    """Puts nodes that look at a value of a node right behind it: the value is in the cache there,
+    and no longer in memory than it would be without them.
+    """
+    producer = value.producer()
+    assert producer is not None
+    graph = producer.graph
+    assert graph is not None
+    graph.insert_after(producer, nodes)
 
 
 def replace_uses(old: ir.Value, new: ir.Value) -> None:

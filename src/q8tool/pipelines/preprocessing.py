@@ -23,7 +23,7 @@ from q8tool.image.preprocess import normalized, resized
 from q8tool.image.spec import PRESETS, Resize, Spec
 from q8tool.model import metadata
 from q8tool.pipelines.scores import probabilities
-from q8tool.pipelines.shared_session import SharedSession, session_of
+from q8tool.pipelines.shared_session import SharedSession, is_large, session_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -208,11 +208,12 @@ def _tried(
 ) -> ChosenSpec:
     """The preset with the best score; the first, which most models want, unless clearly beaten.
 
-    The others are not tried where they cannot clearly beat it.
+    The others are not tried where they cannot clearly beat it, and none on a model that is run in
+    parts, which takes long.
     """
     pictures = _readable(photos)
     usual = next(iter(PRESETS))
-    if len(pictures) < FEWEST_PHOTOS:
+    if len(pictures) < FEWEST_PHOTOS or is_large(model):
         return ChosenSpec(_with_flags(spec, SpecOptions(usual)), "assumed", usual)
     session = session_of(model)
     pixels = [resized(picture, spec) for picture in pictures]

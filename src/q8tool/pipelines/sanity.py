@@ -22,7 +22,7 @@ from q8tool.engine.tensor_info import TensorInfo
 from q8tool.image.spec import PRESETS
 from q8tool.pipelines.preprocessing import CLEARLY, ChosenSpec, class_probabilities, layout_of
 from q8tool.pipelines.scale_evidence import suits_scale
-from q8tool.pipelines.shared_session import SharedSession, session_of
+from q8tool.pipelines.shared_session import SharedSession, is_large, session_of
 
 __all__ = ["Doubts", "doubts_about_pixels"]
 
@@ -114,10 +114,13 @@ def doubts_about_pixels(
     """Asks the float model whether its only input, a picture, should be fed in another way.
 
     spec  how photos became the samples; None for arrays. What the model's metadata says is not
-    doubted, and of what was tried out already only the order of colours.
+    doubted, and of what was tried out already only the order of colours. A model that is run in
+    parts is not asked: it takes long.
     """
     layout = layout_of(info)
     if layout is None or info.dtype != np.float32 or (spec and spec.source == "metadata"):
+        return []
+    if is_large(model):
         return []
     stream = (sample.feeds[info.name] for sample in islice(samples(), ASKED_ABOUT_COLOURS))
     asked = list(islice(stream, ASKED_AT_ONCE))

@@ -11,7 +11,7 @@ from q8tool.engine.session import Session
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["SharedSession", "session_of"]
+__all__ = ["SharedSession", "is_large", "session_of"]
 
 # Compiled weights lie in memory beside the model's: those of a larger model only while they are
 # needed. What compiling takes is then little beside the runs.
@@ -41,6 +41,16 @@ class SharedSession:
         if weight_bytes(self.model) <= MOST_KEPT:
             self._session = session
         return session
+
+
+def is_large(model: "ir.Model | Session | SharedSession") -> bool:
+    """Whether all weights at once may be more than memory holds: it is better run in parts."""
+    from q8tool.engine.parts import LARGE
+    from q8tool.model.graph import weight_bytes
+
+    if isinstance(model, Session):
+        return False
+    return weight_bytes(model.model if isinstance(model, SharedSession) else model) > LARGE
 
 
 def session_of(model: "ir.Model | Session | SharedSession", threads: int | None = None) -> Session:
