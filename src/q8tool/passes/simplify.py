@@ -18,13 +18,15 @@ from q8tool.passes.lift_weights import lift_weights
 from q8tool.passes.move_scales import move_scales
 from q8tool.passes.plain_einsum import plain_einsum
 from q8tool.passes.plain_operators import plain_operators
+from q8tool.passes.plain_sequences import plain_sequences
 
 __all__ = ["simplify"]
 
 
 def simplify(model: ir.Model) -> list[Change]:
     """Lift, inline, drop, fold and clean, in place; shapes are inferred on the way."""
-    changes = [*lift_weights(model), *inline_functions(model), *drop_identities(model)]
+    changes = [*lift_weights(model), *inline_functions(model), *plain_sequences(model)]
+    changes += drop_identities(model)
     while folded := [*fold_constants(model), *fold_shapes(model), *fold_branches(model)]:
         changes += [*folded, *drop_identities(model)]
     changes += [*plain_operators(model), *plain_einsum(model)]
