@@ -54,3 +54,17 @@ def test_operator_sets(opset: int) -> None:
     simplify(after)
     assert ops(after) == ["Reshape"]
     assert_same(before, after, x=random(2, 3, 4, 4))
+
+
+def test_a_list_of_what_shape_inference_tells() -> None:
+    before = model(
+        """g (float[2,8] x) => (float[2,5] y) {
+        h = MatMul(x, w)  s = SplitToSequence<axis=1>(h, k)
+        j = ConcatFromSequence<axis=1>(s)  y = MatMul(j, v) }""",
+        w=random(8, 6), v=random(6, 5), k=np.array(4),
+    )  # fmt: skip
+    after = before.clone()
+    simplify(after)
+    assert ops(after) == ["MatMul", "Split", "Concat", "MatMul"]
+    assert after.graph[2].outputs[0].shape is not None
+    assert_same(before, after, x=random(2, 8))

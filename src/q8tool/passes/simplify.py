@@ -25,9 +25,10 @@ __all__ = ["simplify"]
 
 def simplify(model: ir.Model) -> list[Change]:
     """Lift, inline, drop, fold and clean, in place; shapes are inferred on the way."""
-    changes = [*lift_weights(model), *inline_functions(model), *plain_sequences(model)]
-    changes += drop_identities(model)
-    while folded := [*fold_constants(model), *fold_shapes(model), *fold_branches(model)]:
+    changes = [*lift_weights(model), *inline_functions(model), *drop_identities(model)]
+    while folded := [
+        *fold_constants(model), *fold_shapes(model), *fold_branches(model), *plain_sequences(model)
+    ]:  # fmt: skip
         changes += [*folded, *drop_identities(model)]
     changes += [*plain_operators(model), *plain_einsum(model)]
     changes += fold_batchnorm(model)
