@@ -77,6 +77,16 @@ def test_report_with_data(path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert all(len(line) <= 80 for line in captured.out.splitlines() if str(out.parent) not in line)
 
 
+def test_samples_that_were_calibrated_with_are_not_called_held_back(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(path.with_name("few.npz"), x=random(4, 3, 8, 8))
+    quantized(path, "--data", path.with_name("few.npz"))
+    found = facts(capsys.readouterr().out)
+    assert found["ranges"] == "4 samples, weighted-mse"
+    assert found["signal to noise"].endswith(" dB on 4 samples, none held back")
+
+
 def test_report_without_data(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quantized(path)
     found = facts(capsys.readouterr().out)

@@ -166,6 +166,7 @@ def command(*, as_json: bool, **options: Any) -> None:
 
 def _print(result: "Report") -> None:
     from q8tool.passes.choose_precision import UNREAD
+    from q8tool.pipelines.samples import compared_name
 
     # What only float reads was never meant to become eight-bit.
     kept = [row for row in result.kept if row[1] != UNREAD]
@@ -197,7 +198,7 @@ def _print(result: "Report") -> None:
     if result.fallback is not None:
         rows.append(("drop", _drop(result.fallback)))
     rows += [
-        *comparison_rows(result.comparison, "held-back samples"),
+        *comparison_rows(result.comparison, compared_name(len(result.ranging.samples or ()))),
         ("time of one run", time_row(result.timing)),
     ]
     report.facts([*rows, ("written", result.output)])

@@ -20,6 +20,7 @@ from q8tool.model import io
 from q8tool.model.metadata import set_note, set_preprocess
 from q8tool.pipelines.answers import Comparison, samples_hash
 from q8tool.pipelines.range_sources import Ranging
+from q8tool.pipelines.samples import compared_name
 
 __all__ = ["NOTE", "claims_of", "note_quantization", "source_hash"]
 
@@ -27,15 +28,16 @@ NOTE = "quantize"
 """The key, without the prefix, under which the note stands."""
 
 
-def claims_of(comparison: Comparison, samples: SampleStream) -> dict[str, Any]:
+def claims_of(comparison: Comparison, samples: SampleStream, count: int) -> dict[str, Any]:
     """What a comparison showed, as JSON values; nothing for random input.
 
     samples  as the eight-bit model takes them
+    count    of all samples, those that calibration saw included
     """
     if comparison.is_random:
         return {}
     claims: dict[str, Any] = {
-        "compared_on": f"{comparison.samples} held-back samples",
+        "compared_on": f"{comparison.samples} {compared_name(count)}",
         "samples_sha256": samples_hash(samples),
     }
     if comparison.agreement is not None:

@@ -236,7 +236,7 @@ class _Run:
 
     def _note(self, model: ir.Model, comparison: Comparison, referee: Referee) -> None:
         """What the file says of itself."""
-        claims = claims_of(comparison, referee.samples)
+        claims = claims_of(comparison, referee.samples, len(self.ranging.samples or ()))
         if self.folded is not None:
             claims["float_preprocess"] = self.folded.to_dict()
         note_quantization(model, self.options.mode, self.source, self.ranging, claims)

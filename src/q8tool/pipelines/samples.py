@@ -29,7 +29,15 @@ from q8tool.pipelines.preprocessing import (
 )
 from q8tool.pipelines.shared_session import SharedSession
 
-__all__ = ["ArraySamples", "PhotoSamples", "Samples", "held_back", "load_arrays", "open_photos"]
+__all__ = [
+    "ArraySamples",
+    "PhotoSamples",
+    "Samples",
+    "compared_name",
+    "held_back",
+    "load_arrays",
+    "open_photos",
+]
 
 HELD_BACK_EVERY = 5
 HELD_BACK_MOST = 20
@@ -46,6 +54,11 @@ def held_back(count: int) -> tuple[list[int], list[int]]:
         return list(range(count)), list(range(count))
     kept = set(back)
     return [index for index in range(count) if index not in kept], back
+
+
+def compared_name(count: int) -> str:
+    """What the samples are called that answers are compared on, of so many in all."""
+    return "held-back samples" if count >= HELD_BACK_EVERY else "samples, none held back"
 
 
 @dataclass

@@ -133,7 +133,7 @@ def _found(
         as_taken = _chosen(samples, indices)
         if not found or samples_hash(as_taken) == claims["samples_sha256"]:
             referee = Referee(float_model, chosen, options.threads, truth, progress)
-            found = claims_of(referee.compare(model, as_taken), as_taken)
+            found = claims_of(referee.compare(model, as_taken), as_taken, len(samples))
         if found.get("samples_sha256") == claims["samples_sha256"]:
             break
     return found
