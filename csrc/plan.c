@@ -84,6 +84,12 @@ void *q8_plan_allocate(q8_plan *plan, int64_t count, size_t size)
     return memory;
 }
 
+void *q8_plan_allocate_kept(q8_plan *plan, int64_t count, size_t size)
+{
+    plan->keeps_numbers = true;
+    return q8_plan_allocate(plan, count, size);
+}
+
 /* ---- life ---- */
 
 q8_plan *q8_plan_new(const char *isa)

@@ -101,6 +101,8 @@ void q8_memory_release(void *memory, int64_t bytes); /* with the bytes that were
 /* Memory that lives as long as the plan, 64-byte aligned, zeroed; sets the error and returns NULL
  * on failure. count * size is checked for overflow. */
 void *q8_plan_allocate(q8_plan *plan, int64_t count, size_t size);
+/* The same for what runs write: a twin would write it too, and a plan that has it gets none. */
+void *q8_plan_allocate_kept(q8_plan *plan, int64_t count, size_t size);
 /* Appends a step with zeroed state of state_bytes; NULL on failure (error is set). */
 q8_step *q8_plan_append(q8_plan *plan, size_t state_bytes, int64_t parts,
                         void (*run)(const q8_step *, const q8_run *, int64_t));

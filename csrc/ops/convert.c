@@ -212,7 +212,7 @@ static int check_scalar(q8_plan *plan, int id, int dtype, int x, int y)
 
 static int append_find_range(q8_plan *plan, dynamic_state *state)
 {
-    state->partial = q8_plan_allocate(plan, state->parts, sizeof(bounds));
+    state->partial = q8_plan_allocate_kept(plan, state->parts, sizeof(bounds));
     q8_step *find = q8_plan_append(plan, sizeof *state, state->parts, run_find_range);
     if (!find)
         return plan->status;

@@ -125,14 +125,14 @@ static int take_memory(q8_plan *plan, q8_recurrent_state *state)
     r->beta = copied(plan, r->beta, functions);
     r->reset_bias = copied(plan, r->reset_bias, units);
     r->peepholes = copied(plan, r->peepholes, 3 * units);
-    state->lengths = q8_plan_allocate(plan, state->batch, sizeof(int32_t));
-    state->h[0] = q8_plan_allocate(plan, count, sizeof(float));
-    state->h[1] = q8_plan_allocate(plan, count, sizeof(float));
+    state->lengths = q8_plan_allocate_kept(plan, state->batch, sizeof(int32_t));
+    state->h[0] = q8_plan_allocate_kept(plan, count, sizeof(float));
+    state->h[1] = q8_plan_allocate_kept(plan, count, sizeof(float));
     if (r->cell == Q8_CELL_LSTM)
-        state->c = q8_plan_allocate(plan, count, sizeof(float));
+        state->c = q8_plan_allocate_kept(plan, count, sizeof(float));
     if (state->has_halves) {
-        state->reset = q8_plan_allocate(plan, count, sizeof(float));
-        state->update = q8_plan_allocate(plan, count, sizeof(float));
+        state->reset = q8_plan_allocate_kept(plan, count, sizeof(float));
+        state->update = q8_plan_allocate_kept(plan, count, sizeof(float));
     }
     return plan->status;
 }

@@ -11,7 +11,7 @@ import pytest
 from q8tool.engine.session import Session
 from q8tool.engine.side_by_side import run_each
 from q8tool.errors import UsageError
-from tests.graphs import f32, proto, random
+from tests.graphs import f32, i64, proto, random
 
 Array = np.ndarray[Any, Any]
 
@@ -63,20 +63,41 @@ def test_an_error_of_one_run_ends_all() -> None:
         list(run_each(Session(product(), threads=2), fed(), lambda _, results: results))
 
 
-def test_what_keeps_numbers_of_a_run_is_run_one_by_one() -> None:
-    """Products of run-time range: their ranges lie in the plan, not in an arena."""
-    dynamic = proto(
-        """g (float[1, 64] x) => (float[1, 8] y) {
-            q, s, z = DynamicQuantizeLinear(x)
-            a = MatMulInteger(q, w, z)
-            f = Cast <to = 1> (a)
-            m = Mul(s, ws)
-            y = Mul(f, m)
+KEEPING = {
+    "a range at run time": (
+        """g (float[1, 262144] x) => (float[1, 4] y) {
+            q, s, z = DynamicQuantizeLinear(x)  f = DequantizeLinear(q, s, z)
+            t = Reshape(f, few)  y = ReduceMean <axes = [1], keepdims = 0> (t)
         }""",
-        w=np.random.default_rng(1).integers(-9, 9, (64, 8)).astype(np.int8),
-        ws=f32(0.5),
-    )
-    session, alone = Session(dynamic, threads=2), Session(dynamic, threads=1)
-    fed = ((x, {"x": x}) for x in rows(30))
+        {"few": i64([1, 65536, 4])},
+        (1, 262144),
+    ),
+    "a product of a range at run time": (
+        """g (float[1, 64] x) => (float[1, 8] y) {
+            q, s, z = DynamicQuantizeLinear(x)  a = MatMulInteger(q, w, z)
+            f = Cast <to = 1> (a)  m = Mul(s, ws)  y = Mul(f, m)
+        }""",
+        {"w": np.random.default_rng(1).integers(-9, 9, (64, 8)).astype(np.int8), "ws": f32(0.5)},
+        (1, 64),
+    ),
+    "states": (
+        """g (float[40, 1, 8] x) => (float[40, 1, 1, 16] y) {
+            y = LSTM <hidden_size = 16> (x, w, r)
+        }""",
+        {"w": random(1, 64, 8), "r": random(1, 64, 16)},
+        (40, 1, 8),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KEEPING)
+def test_what_keeps_numbers_of_a_run_is_run_one_by_one(name: str) -> None:
+    """They lie in the plan, not in an arena."""
+    text, weights, shape = KEEPING[name]
+    model = proto(text, 13, **weights)
+    session, alone = Session(model, threads=3), Session(model, threads=1)
+    inputs = [random(*shape) * np.float32(i + 1) for i in range(30)]
+    assert session.share({"x": inputs[0]}, 1 << 24) == 1
+    fed = ((x, {"x": x}) for x in inputs)
     for x, y in run_each(session, fed, lambda x, results: (x, results["y"])):
         np.testing.assert_array_equal(y, alone.run({"x": x})["y"])
