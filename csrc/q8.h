@@ -305,6 +305,13 @@ typedef enum {
     Q8_UNARY_SIN = 22, Q8_UNARY_COS = 23
 } q8_unary_op;
 int q8_plan_add_unary_f32(q8_plan *plan, int op, int x, int y, float alpha, float beta);
+/* Rows of floats as two digits of 8 bits each: row r of x, f32 [R, K], is nearly (y[2r] - 128 +
+ * (y[2r + 1] - 128) / 256) * units[r]; y u8 [2 * R, K], units f32 [R]. */
+int q8_plan_add_digits(q8_plan *plan, int x, int y, int units);
+/* y[r] = (x[2r] + x[2r + 1] / 256) * units[r] * scale + bias, of what became of such rows in a
+ * product: x s32 [2 * R, N], y f32 [R, N], scale [N], bias NULL or [N]. */
+int q8_plan_add_joined_digits(q8_plan *plan, int x, int units, int y, const float *scale,
+                              const float *bias);
 /* LSTM, GRU and RNN behind the product x W^T of all time steps. G gates: i o f c, or z r h, or one.
  * Formulas are those of the ONNX standard; clip limits what the functions of gates get. A sequence
  * reads its own entries, backwards in a direction that is turned; beyond its end y is 0 and the

@@ -1,4 +1,4 @@
-/* fuzz_recurrent.c - random LSTM, GRU and RNN. */
+/* fuzz_recurrent.c - random LSTM, GRU and RNN, and floats as digits. */
 #include <math.h>
 
 #include "fuzz.h"
@@ -29,16 +29,36 @@ static int32_t maybe_lengths(fuzz_case *c, int64_t batch, int64_t steps)
     return id;
 }
 
+static void add_digits(fuzz_case *c)
+{
+    int64_t dims[2];
+    fuzz_shape(c, 2, dims);
+    const int64_t twice[2] = {dims[0] < INT32_MAX ? 2 * dims[0] : dims[0], dims[1]};
+    const int x = fuzz_new(c, Q8_F32, 2, dims), units = fuzz_new(c, Q8_F32, 1, dims);
+    q8_plan_add_digits(c->plan, fuzz_id(c, x), fuzz_id(c, fuzz_new(c, Q8_U8, 2, twice)),
+                       fuzz_id(c, units));
+    /* its y has as many columns as the scales that were provided: it stays as it is */
+    const int sums = fuzz_id(c, fuzz_new(c, Q8_S32, 2, twice));
+    q8_plan_add_joined_digits(c->plan, sums, fuzz_id(c, units), x,
+                              fuzz_memory(c, dims[1], sizeof(float)),
+                              maybe_floats(c, dims[1], 2));
+}
+
 void fuzz_add_recurrent(fuzz_case *c)
 {
     static const int64_t gates[] = {4, 3, 1}, functions[] = {3, 2, 1};
     int64_t sizes[3]; /* steps, batch, hidden */
+    if (c->tensor_count > FUZZ_MOST_TENSORS - 8)
+        return;
+    if (fuzz_chance(c, 3)) {
+        add_digits(c);
+        return;
+    }
     fuzz_shape(c, 3, sizes);
     const int64_t t = sizes[0], b = sizes[1], h = sizes[2], d = 1 + fuzz_below(c, 2);
     const int32_t cell = (int32_t)fuzz_below(c, 3);
     const bool first = fuzz_chance(c, 2);
-    if (c->tensor_count > FUZZ_MOST_TENSORS - 8 || t < 0 || b < 0 || h < 0 || h > 400 ||
-        t > 100000)
+    if (t < 0 || b < 0 || h < 0 || h > 400 || t > 100000)
         return;
     const int64_t x_dims[4] = {first ? b : t, first ? t : b, d, gates[cell] * h};
     const int64_t y_dims[4] = {first ? b : t, first ? t : d, first ? d : b, h};

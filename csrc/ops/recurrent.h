@@ -32,7 +32,7 @@ typedef struct {
     /* states [direction][batch][hidden]: h before and after a step, c, r * h, z */
     float *h[2], *c, *reset, *update;
     size_t pointers_at, places_at, sums_at, more_at; /* in the scratch */
-    size_t codes_at, factors_at, rows_at, acc_at;    /* of codes only */
+    size_t codes_at, units_at, rows_at, acc_at;    /* of codes only */
 } q8_recurrent_state;
 
 /* What a tile works on in a round. */

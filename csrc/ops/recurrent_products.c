@@ -1,10 +1,10 @@
 /* recurrent_products.c - the product of states and weights of a tile, in float or of codes.
  *
- * Codes: a sequence's state h is high + low / 256 in units of its greatest value, two rows of codes
- * for one of floats. Weights go through the kernel once for both, which is what a product of so few
- * rows takes its time for; what is lost of h is far below what int8 weights have lost already. */
+ * Codes: a sequence's state h is two rows of codes (digits.h). Weights go through the kernel once for
+ * both, which is what a product of so few rows takes its time for. */
 #include <math.h>
 
+#include "digits.h"
 #include "recurrent.h"
 
 /* ---- packing ---- */
@@ -102,7 +102,7 @@ void q8_recurrent_reserve(q8_recurrent_state *state, size_t *total)
         return;
     state->codes_at = q8_reserve(total, 2 * rows * state->product.k);
     state->rows_at = q8_reserve(total, 2 * rows * sizeof(void *));
-    state->factors_at = q8_reserve(total, rows * sizeof(float));
+    state->units_at = q8_reserve(total, rows * sizeof(float));
     state->acc_at = q8_reserve(total, (2 * rows + 1) * wide * sizeof(int32_t));
 }
 
@@ -142,14 +142,10 @@ static void find_digits(const q8_recurrent_state *state, const q8_run *run, cons
     const q8_kernels *kernels = run->plan->kernels;
     const size_t hidden = (size_t)state->hidden, k = state->product.k;
     const uint8_t **pointers = (const uint8_t **)(void *)(run->scratch + state->rows_at);
-    float *factors = (float *)(void *)(run->scratch + state->factors_at);
+    float *units = (float *)(void *)(run->scratch + state->units_at);
     uint8_t *codes = run->scratch + state->codes_at;
     for (int64_t i = 0; i < count; i++, codes += 2 * k) {
-        float low = 0.0f, high = 0.0f;
-        kernels->vec.min_max(hidden, rows[i], &low, &high);
-        const float most = -low > high ? -low : high;
-        factors[i] = most / 127.0f;
-        kernels->f32.digits(hidden, rows[i], most > 0.0f ? 127.0f / most : 0.0f, codes, codes + k);
+        units[i] = q8_digits_of_row(kernels, hidden, rows[i], codes, codes + k);
         pointers[2 * i] = codes;
         pointers[2 * i + 1] = codes + k;
     }
@@ -184,30 +180,20 @@ static void multiply_codes(const q8_recurrent_state *state, const q8_run *run,
     }
 }
 
-/* sums = (high + low / 256) * unit * scale */
 static void add_digits(const q8_recurrent_state *state, const q8_run *run,
                        const q8_recurrent_tile *tile, int64_t count, const int32_t *acc)
 {
     const q8_kernels *kernels = run->plan->kernels;
     const size_t wide = (size_t)(tile->gates * tile->units);
-    const float part = 1.0f / 256, *factors = (const float *)(void *)(run->scratch +
-                                                                      state->factors_at);
+    const float *units = (const float *)(const void *)(run->scratch + state->units_at);
     const int64_t at = state->gates * (tile->direction * state->hidden + tile->first_unit) +
                        tile->first_gate * tile->units;
     float *sums = (float *)(void *)(run->scratch + state->sums_at);
-    float *scales = (float *)(void *)(run->scratch + state->acc_at) + 2 * (size_t)count * wide;
-    q8_floats_job job = {.rows = 1, .columns = wide, .scale = scales, .low = -INFINITY,
-                         .high = INFINITY};
+    float *room = (float *)(void *)(run->scratch + state->acc_at) + 2 * (size_t)count * wide;
     for (int64_t i = 0; i < count; i++, acc += 2 * wide, sums += wide) {
-        kernels->f32.binary(Q8_MUL, wide, state->scales + at, 1, factors + i, 0, scales);
-        job.acc = acc;
-        job.y = sums;
-        job.residual = NULL;
-        kernels->vec.accumulators_to_f32(&job);
-        kernels->f32.binary(Q8_MUL, wide, scales, 1, &part, 0, scales);
-        job.acc = acc + wide;
-        job.residual = sums;
-        kernels->vec.accumulators_to_f32(&job);
+        const q8_digits_job job = {.n = wide, .high = acc, .low = acc + wide, .unit = units[i],
+                                   .scale = state->scales + at, .room = room, .y = sums};
+        q8_join_digits(kernels, &job);
     }
 }
 

@@ -9,6 +9,7 @@ import pytest
 from q8tool.errors import NativeError
 from q8tool.native import Plan
 from q8tool.native._q8 import ffi, lib
+from tests.native.one_step import ISAS, run_step
 
 STEPS, BATCH, HIDDEN = 3, 2, 4
 
@@ -75,6 +76,34 @@ def test_too_many_directions() -> None:
     known = tensors(plan, directions=3)
     with pytest.raises(NativeError, match="two directions"):
         plan.recurrent(known["x"], y=known["y"], **numbers("lstm", 3))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_digits_are_nearly_the_floats(isa: str) -> None:
+    """To one part in 2^15 of a row's greatest value; and what was joined is their sum."""
+    generator = np.random.default_rng(3)
+    x = (generator.standard_normal((5, 77)) * [[1], [1e-3], [300], [0], [-5]]).astype(np.float32)
+    outputs = [(np.uint8, (10, 77)), (np.float32, (5,))]
+    codes, units = run_step(lambda plan, *ids: plan.digits(*ids), [x], outputs, isa=isa)
+    digits = codes.astype(np.int32) - 128
+    real = (digits[::2] + digits[1::2] / 256) * units[:, None].astype(float)
+    assert np.all(np.abs(real - x) <= np.abs(x).max(1, keepdims=True) / 127 / 256)
+    scale, bias = generator.random((2, 77), np.float32)
+
+    def join(plan: Plan, sums: int, units: int, y: int) -> object:
+        return plan.joined_digits(sums, units, y, scale=scale, bias=bias)
+
+    joined = run_step(join, [digits, units], [(np.float32, (5, 77))], isa=isa, threads=2)[0]
+    np.testing.assert_allclose(joined, real * scale + bias, rtol=1e-5, atol=1e-6)
+
+
+def test_digits_that_do_not_fit() -> None:
+    for rows, columns, units in ((9, 77, 5), (10, 76, 5), (10, 77, 4)):
+        plan = Plan()
+        x = plan.tensor(np.float32, (5, 77), None)
+        found = plan.tensor(np.float32, (units,), None)
+        with pytest.raises(NativeError, match="shapes"):
+            plan.digits(x, plan.tensor(np.uint8, (rows, columns), None), found)
 
 
 def test_stops_between_two_steps_of_time() -> None:

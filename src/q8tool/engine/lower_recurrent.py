@@ -6,6 +6,7 @@ Weights, biases and peepholes are constants; initial states and lengths may be k
 only. Functions of gates that C does not have are left to the host.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from q8tool.engine.graph import Node
 from q8tool.engine.lower_matmul import as_row
 from q8tool.engine.lowering import Lowering, LoweringFunction
 from q8tool.engine.tensors import Layout, Tensor, new_tensor
-from q8tool.engine.values import Declined, Value
+from q8tool.engine.values import Declined, QuantizedConstant, Value
 
 __all__ = ["LOWERINGS"]
 
@@ -78,12 +79,7 @@ def lower_recurrent(lowering: Lowering, node: Node) -> None:
     functions = _functions(node, found.directions)
     of_x, reset_bias = _biases(lowering, found)
     states = _states(lowering, found)
-    wide = found.directions * found.gates * found.hidden
-    x = lowering.form(found.x, Layout.PLAIN)
-    inner = new_tensor(np.float32, (*x.shape[:2], found.directions, wide // found.directions))
-    weights = partial(_input_weights, found.w)
-    rows = inner.view((1, 1, found.steps * found.batch, wide))
-    lowering.emit("conv_f32", {"x": as_row(x)}, {"y": rows}, weights=weights, bias=of_x)
+    inner = _input_product(lowering, found, of_x)
     peepholes = _constant(lowering, node, 7) if node.op_type == "LSTM" else None
     lowering.emit(
         "recurrent",
@@ -119,6 +115,30 @@ def _checked(lowering: Lowering, node: Node) -> _Recurrent:
     if directions != (2 if _direction(node) == "bidirectional" else 1):
         raise Declined("its weights are not those of its directions")
     return found
+
+
+def _input_product(lowering: Lowering, found: _Recurrent, bias: Array) -> Tensor:
+    """x W^T + bias of all time steps and directions; of digits where the file has int8 weights."""
+    x = lowering.form(found.x, Layout.PLAIN)
+    rows, wide = found.steps * found.batch, found.directions * found.gates * found.hidden
+    y = new_tensor(np.float32, (*x.shape[:2], found.directions, wide // found.directions))
+    given = _coded(found.w)
+    if given is None:
+        weights = partial(_input_weights, partial(_floats, found.w))
+        reads: dict[str, Tensor | None] = {"x": as_row(x)}
+        lowering.emit("conv_f32", reads, {"y": y.view((1, 1, rows, wide))},
+                      weights=weights, bias=bias)  # fmt: skip
+        return y
+    codes, units = new_tensor(np.uint8, (2 * rows, found.inputs)), new_tensor(np.float32, (rows,))
+    sums = new_tensor(np.int32, (2 * rows, wide))
+    of_x: dict[str, Tensor | None] = {"x": x.view((rows, found.inputs))}
+    lowering.emit("digits", of_x, {"y": codes, "units": units})
+    lowering.emit("conv", {"x": as_row(codes)}, {"y": as_row(sums)}, x_zero_point=128,
+                  weights=partial(_input_weights, given.codes.array))  # fmt: skip
+    scale = np.broadcast_to(given.scale, found.w.shape[:2]).ravel()
+    lowering.emit("joined_digits", {"x": sums, "units": units}, {"y": y.view((rows, wide))},
+                  scale=scale, bias=bias)  # fmt: skip
+    return y
 
 
 def _text(value: "str | bytes") -> str:
@@ -198,29 +218,30 @@ def _results(lowering: Lowering, found: _Recurrent) -> dict[str, Tensor]:
     }
 
 
+def _coded(weights: Value) -> QuantizedConstant | None:
+    """The weights as their file has them, if that is int8 with scales per channel, else None."""
+    given = weights.quantized
+    if given is None or given.codes.dtype != np.int8 or given.zero_point.any():
+        return None
+    return given if given.axis in (None, 1) else None
+
+
 def _state_weights(r: Value) -> dict[str, Any]:
-    """R as the step takes it: its codes where the file has int8 with scales per channel."""
-    given = r.quantized
-    if (
-        given is None
-        or given.codes.dtype != np.int8
-        or given.zero_point.any()
-        or given.axis not in (None, 1)
-    ):
+    """R as the step takes it."""
+    given = _coded(r)
+    if given is None:
         return {"weights": partial(_floats, r)}
-    return {
-        "weights": given.codes.array,
-        "scales": np.ascontiguousarray(np.broadcast_to(given.scale, r.shape[:2])),
-    }
+    scales = np.ascontiguousarray(np.broadcast_to(given.scale, r.shape[:2]))
+    return {"weights": given.codes.array, "scales": scales}
 
 
 def _floats(value: Value) -> Array:
     return np.asarray(value.fact.array(), np.float32)
 
 
-def _input_weights(w: Value) -> Array:
+def _input_weights(read: Callable[[], Array]) -> Array:
     """W as C takes weights of a product: [outputs, 1, 1, inputs]."""
-    array = _floats(w)
+    array = read()
     return array.reshape(-1, 1, 1, array.shape[-1])
 
 

@@ -1,6 +1,6 @@
-"""The step of a plan that goes through time: LSTM, GRU, RNN.
+"""The step of a plan that goes through time, LSTM, GRU or RNN, and floats as digits for products.
 
-The method stands for q8_plan_add_recurrent of csrc/q8.h, where every formula is written.
+The methods stand one to one for functions of csrc/q8.h, where every formula is written.
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,19 @@ _FUNCTIONS = {"lstm": 3, "gru": 2, "rnn": 1}
 
 class RecurrentPlan(MovingPlan):
     """A plan that knows sequences; see Plan."""
+
+    def digits(self, x: int, y: int, units: int) -> range:
+        """Rows of floats [R, K] as two digits of eight bits [2 * R, K]: q8_plan_add_digits."""
+        return self._add(lib.q8_plan_add_digits, x, y, units, writes=[y, units])
+
+    def joined_digits(
+        self, x: int, units: int, y: int, *, scale: npt.ArrayLike, bias: npt.ArrayLike | None = None
+    ) -> range:
+        """Floats [R, N] of products of such rows, int32 [2 * R, N]: q8_plan_add_joined_digits."""
+        arguments, count = Arguments(), self._dims(y, 2)[1:]
+        scales = arguments.pointer(scale, np.float32, count, "scale")
+        biases = arguments.pointer(bias, np.float32, count, "bias")
+        return self._add(lib.q8_plan_add_joined_digits, x, units, y, scales, biases, writes=[y])
 
     def recurrent(
         self,
