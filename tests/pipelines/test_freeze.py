@@ -207,6 +207,15 @@ def test_edges_of_a_graph_find_their_nodes(tmp_path: Path) -> None:
     assert set(report.differences) == {"y"}
 
 
+def test_a_shape_that_the_model_declares_wrongly_is_said_of_the_model(tmp_path: Path) -> None:
+    made = model(
+        "g (float[2,3] x) => (float[2,5] y) { h = MatMul(x, w) y = Relu(h) }", w=random(3, 7)
+    )
+    io.save(made, tmp_path / "m.onnx", force=False)
+    with pytest.raises(InputError, match=r"m\.onnx: is not valid ONNX: .*\(7\) vs \(5\)"):
+        frozen(tmp_path / "m.onnx")
+
+
 @pytest.mark.data
 def test_ultraface(data_dir: Path, tmp_path: Path) -> None:
     source = data_dir / "models" / "ultraface_rfb_320.onnx"

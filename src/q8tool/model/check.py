@@ -7,7 +7,7 @@ from onnx_ir.passes.common import CheckerPass
 from q8tool.errors import InputError
 from q8tool.model.shapes import absurd_value
 
-__all__ = ["check", "first_line"]
+__all__ = ["check", "check_made", "first_line"]
 
 
 def check(model: ir.Model, where: str = "model") -> None:
@@ -29,6 +29,18 @@ def check(model: ir.Model, where: str = "model") -> None:
         ValueError,
     ) as error:
         raise InputError(f"{where}: is not valid ONNX: {first_line(error)}") from error
+
+
+def check_made(model: ir.Model, where: str, original: ir.Model, source: str) -> None:
+    """check of what was made of another model: what was wrong with that already is said of it.
+
+    Shapes that its file declares and nobody believes, say: other runtimes overlook them.
+    """
+    try:
+        check(model, where)
+    except InputError:
+        check(original, source)
+        raise
 
 
 def first_line(error: BaseException) -> str:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from q8tool.errors import UsageError
 from q8tool.model import io
 from q8tool.model.change import Change
-from q8tool.model.check import check
+from q8tool.model.check import check_made
 from q8tool.model.checkpoint import Checkpoint
 from q8tool.model.files import check_output
 from q8tool.model.graph import op_counts
@@ -101,7 +101,7 @@ def run(options: Options, progress: Progress = silent) -> Report:
     progress("simplifying", 0, 4)
     changes += simplify(model)
     progress("checking", 1, 4)
-    check(model, str(options.output_path))
+    check_made(model, str(options.output_path), reference, str(options.input_path))
     progress("comparing with the original", 2, 4)
     differences = compare_on_random_input(reference, model)
     progress("writing", 3, 4)

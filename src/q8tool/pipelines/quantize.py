@@ -20,7 +20,7 @@ from q8tool.calibrate.observers import Method
 from q8tool.calibrate.ranges import Ranges
 from q8tool.errors import InputError, UsageError
 from q8tool.model import io, metadata
-from q8tool.model.check import check
+from q8tool.model.check import check_made
 from q8tool.model.files import check_outputs, write_atomically
 from q8tool.model.graph import is_quantized, node_label, node_name, op_counts
 from q8tool.model.select import select_nodes
@@ -131,7 +131,9 @@ class _Run:
         self._prepare()
         self._find_ranges()
         found, fallback = self._good_enough(self._written(frozenset()))
-        check(found.model, str(self.options.output_path))
+        check_made(
+            found.model, str(self.options.output_path), self.original, str(self.options.input_path)
+        )
         small = SharedSession(found.model, self.options.threads)
         referee = Referee(
             self.shared, self.ranging.held_back, self.options.threads, self.truth,

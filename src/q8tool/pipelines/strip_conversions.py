@@ -21,7 +21,7 @@ from q8tool.engine.session import Session
 from q8tool.errors import ExpectationError, InputError
 from q8tool.model import io
 from q8tool.model.change import Change
-from q8tool.model.check import check
+from q8tool.model.check import check_made
 from q8tool.model.files import check_output
 from q8tool.model.foreign import standardize_operators
 from q8tool.model.graph import is_quantized, node_label, op_counts
@@ -102,7 +102,7 @@ def run(options: Options, progress: Progress = silent) -> Report:
     changes = standardize_operators(model)
     infer_shapes(model)
     changes += strip(model)
-    check(model, str(options.output_path))
+    check_made(model, str(options.output_path), original, str(options.input_path))
     progress("comparing with the original", 0, 1)
     difference = _prove(original, model, changes, options.threads) if changes else 0.0
     progress("comparing with the original", 1, 1)
