@@ -43,7 +43,7 @@ PLACES = 1024
 # Codes are fitted at so many of them.
 FITTED = 512
 # Bytes of the columns that are cut in one piece of the float model's walk.
-MEMORY = 48 << 20
+MEMORY = 24 << 20
 
 Array = NDArray[Any]
 Columns = NDArray[np.float32]
