@@ -108,7 +108,7 @@ def test_photos_and_how_they_were_read_are_noted(tmp_path: Path) -> None:
     report = calibrate.run(
         Options(
             path, tmp_path / "r.json", images=[*photos, tmp_path / "broken.png"],
-            preprocessing=SpecOptions("unit"),
+            preprocessing=SpecOptions("unit"), calibration="minmax",
         )
     )  # fmt: skip
     assert report.samples == 5

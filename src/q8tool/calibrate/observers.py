@@ -8,7 +8,8 @@
                       0.005 % of the values keep to                        2048 counts
     mse               the same histogram; the range whose rounding and
                       clipping error, squared and summed, is smallest      2048 counts
-    weighted-mse      the same, clipping counted twice                     2048 counts
+    weighted-mse      the same, clipping counted twice; of few values
+                      the ends and a quarter more                          2048 counts
 
 No tensor is kept. Two observers of one method merge into what one would be that had seen all, to
 the bit, so that neither order nor chunks nor the number of machines matters; the unit of
@@ -52,6 +53,10 @@ SEARCH_STEPS = 40
 # How often weighted-mse counts clipping. Twenty networks differ by half a decibel between 1 and 4,
 # some for and some against; from 8 on nearly all lose (docs/calibrate.md).
 CLIPPING_WEIGHT = 2.0
+# The extremes of fewer values (one per channel and photo, say) say little of what is to come.
+FEW_VALUES = 10_000
+# Of such an extreme, how far the range reaches.
+MARGIN = 1.25
 
 
 class Observer(Protocol):
@@ -325,9 +330,16 @@ class Mse(_HistogramObserver):
 
 
 class WeightedMse(Mse):
-    """The same where clipping counts more than rounding."""
+    """The same where clipping counts more than rounding, and few values are not all there are."""
 
     clipping_weight = CLIPPING_WEIGHT
+
+    def range(self) -> tuple[float, float]:
+        """See Observer. Of few values the ends, and what others may reach beyond them."""
+        if self._histogram.counts.sum() >= FEW_VALUES:
+            return super().range()
+        low, high = self._ends.range()
+        return low * (MARGIN if low < 0.0 else 1.0), high * (MARGIN if high > 0.0 else 1.0)
 
 
 def _number(value: object) -> float:
