@@ -244,6 +244,21 @@ int q8_plan_add_gather_at(q8_plan *plan, int x, int indices, int y, int64_t oute
 int q8_plan_add_gather(q8_plan *plan, int x, int y, int64_t outer, int64_t axis, int64_t inner,
                        int64_t count, const int64_t *indices);
 
+/* Elements of x where `indices` (s32 or s64, of x's rank) say along an axis: y, of the indices' shape,
+ * receives them; or, with updates (of that shape) other than -1, y is x with the updates there, as they
+ * are (op -1) or combined with what is there (Q8_ADD, Q8_MUL, Q8_MIN, Q8_MAX). A run that finds an
+ * index outside ends with Q8_ERROR_BOUNDS. */
+int q8_plan_add_lookup_elements(q8_plan *plan, int x, int indices, int updates, int y, int axis,
+                                int op);
+/* The same of blocks: each row of indices names a place along as many axes of x, behind batch_rank
+ * axes that both have; a block is what lies behind them. */
+int q8_plan_add_lookup_blocks(q8_plan *plan, int x, int indices, int updates, int y,
+                              int batch_rank, int op);
+/* The k greatest or least elements along the axis of x (f32, f64, s32, s64, u8) viewed as [outer,
+ * axis, inner], in order, equal ones as they come: values and indices (s64) [outer, k, inner]. */
+int q8_plan_add_top(q8_plan *plan, int x, int values, int indices, int64_t outer, int64_t axis,
+                    int64_t inner, int64_t k, int is_largest);
+
 /* Separable interpolation of [N, H, W, C] -> [N, OH, OW, C], u8 or f32:
  * y(h, w) = lerp over h of lerp over w; row h reads rows low_h[h] and high_h[h] with weight
  * fraction_h[h] on the latter. Nearest: fraction 0. u8 rounds half to even, scale unchanged. */

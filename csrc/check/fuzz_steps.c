@@ -221,6 +221,54 @@ static void add_gather(fuzz_case *c)
                        fuzz_bend64(c, dims[1]), fuzz_bend64(c, dims[2]), count, indices);
 }
 
+static void add_lookup(fuzz_case *c)
+{
+    int64_t dims[FUZZ_MOST_RANK], at_dims[FUZZ_MOST_RANK];
+    int rank = 1 + (int)fuzz_below(c, 4), dtype = dtypes[fuzz_below(c, DTYPES)];
+    int axis = (int)fuzz_below(c, (uint32_t)rank), op = fuzz_bend(c, (int32_t)fuzz_below(c, 8) - 1);
+    fuzz_shape(c, rank, dims);
+    for (int d = 0; d < rank; d++)
+        at_dims[d] = fuzz_bend64(c, d == axis ? fuzz_below(c, 9) : dims[d]);
+    bool writes = fuzz_chance(c, 2);
+    int x = fuzz_new(c, dtype, rank, dims);
+    if (fuzz_chance(c, 2)) {
+        int at = fuzz_new(c, fuzz_chance(c, 2) ? Q8_S32 : Q8_S64, rank, at_dims);
+        int moved = fuzz_new(c, dtype, rank, at_dims);
+        q8_plan_add_lookup_elements(
+            c->plan, fuzz_id(c, x), fuzz_id(c, at), writes ? fuzz_id(c, moved) : -1,
+            fuzz_id(c, writes ? fuzz_new_like(c, dtype, x) : moved), fuzz_bend(c, axis), op);
+        return;
+    }
+    /* Places along the axes up to `axis`, none of them a batch, or the first one. */
+    int batch = !writes && axis > 0 && fuzz_chance(c, 2);
+    int64_t places[3] = {dims[0], fuzz_below(c, 9), axis + 1 - batch};
+    int64_t moved_dims[FUZZ_MOST_RANK + 1] = {dims[0], places[1]};
+    int moved_rank = batch + 1;
+    moved_dims[batch] = places[1];
+    for (int d = axis + 1; d < rank; d++)
+        moved_dims[moved_rank++] = dims[d];
+    int at = fuzz_new(c, fuzz_chance(c, 2) ? Q8_S32 : Q8_S64, 2 + batch, places + !batch);
+    int moved = fuzz_new(c, dtype, moved_rank, moved_dims);
+    q8_plan_add_lookup_blocks(c->plan, fuzz_id(c, x), fuzz_id(c, at),
+                              writes ? fuzz_id(c, moved) : -1,
+                              fuzz_id(c, writes ? fuzz_new_like(c, dtype, x) : moved),
+                              fuzz_bend(c, batch), op);
+}
+
+static void add_top(fuzz_case *c)
+{
+    int64_t dims[3];
+    int dtype = dtypes[fuzz_below(c, 4)];
+    fuzz_shape(c, 3, dims);
+    int64_t k = dims[1] > 0 ? fuzz_below(c, 200) % dims[1] : 0;
+    int64_t y_dims[3] = {dims[0], fuzz_bend64(c, k), dims[2]};
+    int x = fuzz_new(c, dtype, 3, dims), values = fuzz_new(c, dtype, 3, y_dims);
+    q8_plan_add_top(c->plan, fuzz_id(c, x), fuzz_id(c, values),
+                    fuzz_id(c, fuzz_new(c, Q8_S64, 3, y_dims)), fuzz_bend64(c, dims[0]),
+                    fuzz_bend64(c, dims[1]), fuzz_bend64(c, dims[2]), fuzz_bend64(c, k),
+                    (int)fuzz_below(c, 2));
+}
+
 /* Sources of one axis of a picture; NULL if there are too many. */
 static int32_t *random_sources(fuzz_case *c, int64_t size, int64_t count)
 {
@@ -343,6 +391,7 @@ void fuzz_add_step(fuzz_case *c)
         add_unary,      add_binary,           add_binary,           add_copy,   add_copy,
         add_fill,       add_gather,           add_resize,           add_softmax,
         add_arithmetic, add_resample,         add_choice,           add_choice,
+        add_lookup,     add_lookup,           add_top,
         add_layer_norm, add_reduction,        add_histogram};
     if (c->tensor_count <= FUZZ_MOST_TENSORS - 8)
         steps[fuzz_below(c, sizeof steps / sizeof steps[0])](c);

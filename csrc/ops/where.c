@@ -49,7 +49,7 @@ static void run_where(const q8_step *step, const q8_run *run, int64_t part)
     const int last = state->rank - 1;
     const int64_t n = state->dims[last];
     q8_range range = q8_part_range(part, state->per_part, state->rows);
-    q8_counter counter;
+    q8_counter counter = {0};
     if (range.first < range.end) /* some dimension may be 0 */
         q8_counter_start(&counter, last, state->dims, range.first);
     for (int64_t row = range.first; row < range.end; row++, q8_counter_next(&counter)) {

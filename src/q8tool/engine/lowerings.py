@@ -30,6 +30,7 @@ _FAMILIES = {
         "ReduceSumSquare ArgMax Cast CastLike"
     ),
     "integer": "QLinearConv QLinearMatMul ConvInteger MatMulInteger",
+    "lookup": "GatherElements GatherND Scatter ScatterElements ScatterND",
     "matmul": "Gemm MatMul",
     "movement": (
         "Reshape Flatten Squeeze Unsqueeze Identity Dropout Transpose Slice Split Pad Expand Tile "
@@ -41,6 +42,7 @@ _FAMILIES = {
     "recurrent": "LSTM GRU RNN",
     "resize": "Resize Upsample",
     "sequence": "ReverseSequence",
+    "top": "TopK",
 }
 _FAMILY_OF = {
     ("", op_type): family for family, names in _FAMILIES.items() for op_type in names.split()
@@ -80,7 +82,7 @@ COMPUTING = LOWERINGS.keys() - {
 MOVING = frozenset(
     operator
     for operator, family in _FAMILY_OF.items()
-    if family in ("choice", "concat", "movement", "sequence")
+    if family in ("choice", "concat", "lookup", "movement", "sequence")
 )
 """Operators that give the values of their inputs, unchanged."""
 

@@ -1,0 +1,44 @@
+"""TopK: the greatest or least elements along an axis, and where they lie."""
+
+import numpy as np
+
+from q8tool.engine.graph import Node
+from q8tool.engine.lower_movement import constant_input
+from q8tool.engine.lowering import Lowering, LoweringFunction
+from q8tool.engine.tensors import Layout, new_tensor
+from q8tool.engine.values import Declined
+
+__all__ = ["LOWERINGS"]
+
+_TYPES = ("float32", "float64", "int32", "int64", "uint8")
+
+
+def lower_top_k(lowering: Lowering, node: Node) -> None:
+    """One step; results are in order, whether the node asks for that or not."""
+    x = lowering.input(node, 0)
+    dtype = np.dtype(x.dtype)
+    if dtype.name not in _TYPES:
+        raise Declined(f"the greatest of {dtype} have no C kernel")
+    given = constant_input(lowering, node, 1, "k")
+    if given is None:
+        raise Declined("its input k is missing")
+    axis = int(node.attributes.get("axis", -1)) % x.rank
+    source, k = lowering.form(x, Layout.PLAIN), int(given.ravel()[0])
+    shape = (*x.shape[:axis], k, *x.shape[axis + 1 :])
+    found = [new_tensor(dtype, shape), new_tensor(np.int64, shape)]
+    for place, name in enumerate(node.outputs):
+        if name:
+            lowering.value(name).forms = {Layout.PLAIN: found[place]}
+    lowering.emit(
+        "top",
+        {"x": source},
+        {"values": found[0], "indices": found[1]},
+        outer=int(np.prod(x.shape[:axis])),
+        axis=x.shape[axis],
+        inner=int(np.prod(x.shape[axis + 1 :])),
+        k=k,
+        is_largest=bool(node.attributes.get("largest", 1)),
+    )
+
+
+LOWERINGS: dict[str, LoweringFunction] = {"TopK": lower_top_k}
