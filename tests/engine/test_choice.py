@@ -136,3 +136,24 @@ def test_casts_that_detectors_make(dtype: Any, to: Any) -> None:
 def test_what_is_no_number() -> None:
     x = np.array([[0.0, np.nan, np.inf], [-np.inf, -0.0, np.nan]], np.float32)
     same_in_c(model_of([node("IsNaN", "x", "y")], {"x": x}, {}, ["y"]), {"x": x})
+
+
+@pytest.mark.parametrize("op", ["ReduceL1", "ReduceL2", "ReduceLogSum"])
+@pytest.mark.parametrize("axes", [[0], [1, 2], [-1], [0, 2]])
+def test_norms(op: str, axes: list[int]) -> None:
+    x = np.random.default_rng(0).uniform(0.1, 3, (4, 5, 6)).astype(np.float32)
+    x = x if op == "ReduceLogSum" else x - 1
+    model = model_of([node(op, "x a", "y")], {"x": x}, {"a": np.array(axes)}, ["y"], opset=18)
+    (got,) = Session(model, 1, strict=True).run({"x": x}).values()
+    found: Any = ReferenceEvaluator(model).run(None, {"x": x})
+    want = np.asarray(found[0])
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("last", [0, 1])
+def test_least_places(axis: int, last: int) -> None:
+    feeds = {"x": few(np.float32, 3, 4, 5)}
+    attributes = {"axis": axis, "select_last_index": last, "keepdims": 0}
+    same_in_c(model_of([node("ArgMin", "x", "y", **attributes)], feeds, {}, ["y"]), feeds)

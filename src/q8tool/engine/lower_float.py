@@ -25,7 +25,13 @@ _REDUCTIONS = {
     "ReduceMax": "max",
     "ReduceMin": "min",
     "ReduceSumSquare": "sum_square",
+    "ReduceL1": "sum",
+    "ReduceL2": "sum_square",
+    "ReduceLogSum": "sum",
 }
+# Functions of what is reduced, and of the result.
+_BEFORE = {"ReduceL1": "abs"}
+_BEHIND = {"ReduceL2": "sqrt", "ReduceLogSum": "log"}
 
 
 def lower_softmax(lowering: Lowering, node: Node) -> None:
@@ -129,6 +135,8 @@ def lower_reduce(lowering: Lowering, node: Node) -> None:
     given = constant_input(lowering, node, 1, "axes")
     if given is None or not given.size:
         if node.attributes.get("noop_with_empty_axes", 0):
+            if node.op_type in _BEFORE or node.op_type in _BEHIND:
+                raise Declined(f"{node.op_type} of no axis has no C kernel")
             y.forms = dict(x.forms) or {Layout.PLAIN: lowering.form(x, Layout.PLAIN)}
             return
         given = np.arange(x.rank)
@@ -148,8 +156,18 @@ def lower_reduce(lowering: Lowering, node: Node) -> None:
         layout = Layout.PLAIN
         tensor = lowering.form(x, layout)
     places = sorted(physical_axis(axis, x.rank, layout) for axis in axes)
+    if node.op_type in _BEFORE:
+        tensor = _function(lowering, _BEFORE[node.op_type], tensor)
     result = _reduced(lowering, _REDUCTIONS[node.op_type], tensor, places)
+    if node.op_type in _BEHIND:
+        result = _function(lowering, _BEHIND[node.op_type], result)
     y.forms[Layout.PLAIN] = result.view(y.shape)
+
+
+def _function(lowering: Lowering, op: str, x: Tensor) -> Tensor:
+    y = new_tensor(np.float32, x.shape)
+    lowering.emit("unary_f32", {"x": x}, {"y": y}, op=op)
+    return y
 
 
 def _reduced(lowering: Lowering, op: str, x: Tensor, places: list[int]) -> Tensor:
@@ -198,7 +216,10 @@ def lower_histogram(lowering: Lowering, node: Node) -> None:
 def lower_argmax(lowering: Lowering, node: Node) -> None:
     """Of floats, or of codes: a greater code stands for a greater value."""
     x, y = lowering.input(node, 0), lowering.output(node)
-    codes = lowering.affine_codes(x) if x.is_float else None
+    is_least = node.op_type == "ArgMin"
+    if is_least and not x.is_float:
+        raise Declined(f"a minimum of {x.dtype} has no C kernel")
+    codes = lowering.affine_codes(x) if x.is_float and not is_least else None
     source = x if codes is None else codes.source
     if not x.is_float and x.dtype not in (np.dtype(np.uint8), np.dtype(np.int8)):
         raise Declined(f"a maximum of {x.dtype} has no C kernel")
@@ -207,6 +228,8 @@ def lower_argmax(lowering: Lowering, node: Node) -> None:
     if axis != 1:
         layout = Layout.PLAIN
     tensor = lowering.form(source, layout)
+    if is_least:
+        tensor = _function(lowering, "neg", tensor)
     place = physical_axis(axis, x.rank, layout) if x.rank >= 3 else axis
     lowering.emit(
         "argmax",
@@ -287,7 +310,7 @@ LOWERINGS: dict[str, LoweringFunction] = {
     "LogSoftmax": lower_softmax,
     "LayerNormalization": lower_layer_norm,
     **dict.fromkeys(_REDUCTIONS, lower_reduce),
-    "ArgMax": lower_argmax,
+    **dict.fromkeys(["ArgMax", "ArgMin"], lower_argmax),
     "Cast": lower_cast,
     "CastLike": lower_cast,
     "Ends": lower_ends,

@@ -27,7 +27,7 @@ _FAMILIES = {
     ),
     "float": (
         "Softmax LogSoftmax LayerNormalization ReduceSum ReduceMean ReduceMax ReduceMin "
-        "ReduceSumSquare ArgMax Cast CastLike"
+        "ReduceSumSquare ReduceL1 ReduceL2 ReduceLogSum ArgMax ArgMin Cast CastLike"
     ),
     "integer": "QLinearConv QLinearMatMul ConvInteger MatMulInteger",
     "lookup": "GatherElements GatherND Scatter ScatterElements ScatterND",

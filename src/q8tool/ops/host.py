@@ -26,6 +26,7 @@ from q8tool.ops.regions import RoiAlign
 from q8tool.ops.regular_expression import RegexFullMatch
 from q8tool.ops.sampling import GridSample
 from q8tool.ops.scatter import Scatter, ScatterElements, ScatterND
+from q8tool.ops.simple import SIMPLE, simple_results
 from q8tool.ops.spectrum import STFT
 
 __all__ = ["HostOperator", "shared_operator"]
@@ -74,6 +75,7 @@ class HostOperator:
         self._names = list(names)
         self._opsets = dict(opsets)
         self._node_bytes = node.ByteSize()
+        self._attributes = _simple_attributes(node)
         # Made without input types first, which is enough to learn that an operator is unknown.
         self._evaluator = self._make([ValueInfoProto(name=name) for name in names])
         self._is_typed = False
@@ -85,6 +87,9 @@ class HostOperator:
         than what it reads is worth (budget.py).
         """
         nbytes = self._node_bytes + sum(_nbytes(value) for value in inputs)
+        simple = self._simple_results(inputs)
+        if simple is not None:
+            return simple
         if not self._is_typed:
             described = [_described(n, v) for n, v in zip(self._names, inputs, strict=True)]
             self._refuse_huge_values(described, most_bytes(nbytes))
@@ -103,6 +108,20 @@ class HostOperator:
             raise InputError(
                 f"node '{self._node.name}' ({self._node.op_type}) failed: {_first_line(error)}"
             ) from error
+
+    def _simple_results(self, inputs: Sequence[Any]) -> list[Any] | None:
+        """What one call of numpy gives; None where that is not all there is to the node.
+
+        The evaluator takes several times as long for it.
+        """
+        if self._attributes is None or not all(isinstance(v, np.ndarray) for v in inputs):
+            return None
+        fed = dict(zip(self._names, inputs, strict=True))
+        given = [fed.get(name) for name in self._node.input]
+        try:
+            return simple_results(self._node.op_type, self._attributes, given)
+        except MemoryError:
+            return None
 
     def _refuse_huge_values(self, inputs: Sequence[ValueInfoProto], most: int) -> None:
         """Raises UnsupportedError if a body computes a value of more bytes, as far as onnx infers.
@@ -152,6 +171,17 @@ class HostOperator:
         if domain.startswith("com.microsoft"):
             hint = "onnxruntime's own operators are not standard: export the model without them"
         return UnsupportedError(f"{text} is not implemented", hint)
+
+
+# More than one call of numpy for each of their elements, or of unknown size.
+_NOT_SIMPLE = frozenset({"ConstantOfShape", "Erf", "Expand"})
+
+
+def _simple_attributes(node: NodeProto) -> dict[str, Any] | None:
+    """Attributes of a node that may be simple; None of any other."""
+    if node.domain or node.op_type not in SIMPLE - _NOT_SIMPLE or len(node.output) != 1:
+        return None
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
 def shared_operator(

@@ -161,7 +161,10 @@ _NAMES: dict[Quantization, str] = {
         "InstanceNormalization GroupNormalization "
         "ReduceSum ReduceMax ReduceMin ReduceSumSquare ArgMax Cast "
         "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul "
-        "ConvInteger MatMulInteger LSTM GRU RNN |"
+        "ConvInteger MatMulInteger LSTM GRU RNN "
+        "ArgMin ReduceL1 ReduceL2 ReduceLogSum TopK GatherElements GatherND Scatter "
+        "ScatterElements ScatterND Where Trilu Equal Less LessOrEqual Greater GreaterOrEqual "
+        "And Or Xor Not IsNaN CastLike Mod BitwiseAnd BitwiseOr BitwiseXor BitwiseNot |"
     ),
 }
 

@@ -109,6 +109,10 @@ def _expand(attributes: Attributes, x: Array, shape: Array) -> Array:
     return np.array(np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(shape))))
 
 
+def _shape(attributes: Attributes, x: Array) -> Array | None:
+    return None if attributes else np.array(x.shape, np.int64)
+
+
 def _filled(attributes: Attributes, shape: Array) -> Array:
     value = np.asarray(attributes.get("value", np.zeros(1, np.float32))).reshape(-1)
     return np.full(tuple(shape), value[0], value.dtype)
@@ -131,6 +135,7 @@ _FUNCTIONS: dict[str, Callable[..., Array | None]] = {
     "Expand": _expand,
     "Gather": _gather,
     "Reshape": _reshape,
+    "Shape": _shape,
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,
     "Where": _where,
