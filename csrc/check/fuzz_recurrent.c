@@ -33,7 +33,7 @@ static void add_digits(fuzz_case *c)
 {
     int64_t dims[2];
     fuzz_shape(c, 2, dims);
-    const int64_t twice[2] = {dims[0] < INT32_MAX ? 2 * dims[0] : dims[0], dims[1]};
+    const int64_t twice[2] = {dims[0] > 0 && dims[0] < INT32_MAX ? 2 * dims[0] : dims[0], dims[1]};
     const int x = fuzz_new(c, Q8_F32, 2, dims), units = fuzz_new(c, Q8_F32, 1, dims);
     q8_plan_add_digits(c->plan, fuzz_id(c, x), fuzz_id(c, fuzz_new(c, Q8_U8, 2, twice)),
                        fuzz_id(c, units));
