@@ -49,6 +49,8 @@ CASES: list[tuple[str, list[Array], dict[str, Any]]] = [
     ("Reshape", [TABLE, numbers(0, -1)], {}),
     ("Expand", [TABLE[:, :1], numbers(2, 1, 4, 1)], {}),
     ("ConstantOfShape", [numbers(2, 3)], {}),
+    ("Shape", [TABLE], {}),
+    ("Shape", [np.asarray(1, np.float32)], {}),
 ]
 
 
