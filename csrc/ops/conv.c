@@ -23,11 +23,11 @@ static int check_sums(q8_plan *plan, const q8_conv *conv, const q8_window *windo
 {
     const int64_t depth = window->kernel_h * window->kernel_w * (window->c / conv->groups);
     const int64_t largest = 255 * largest_weight(conv, window->oc);
-    numbers->depth = depth;
-    numbers->largest_sum = depth * largest;
     if (depth > INT32_MAX / largest)
         return q8_plan_fail(plan, Q8_ERROR_BOUNDS, "conv: a sum of %lld products may overflow",
                             (long long)depth);
+    numbers->depth = depth;
+    numbers->largest_sum = depth * largest;
     return Q8_OK;
 }
 
