@@ -69,9 +69,9 @@ def test_two_at_once(tmp_path: Path, photos: Path, base: Path) -> None:
         )
         for name in ("one", "two")
     ]  # fmt: skip
-    for process in running:
-        assert process.communicate()[1] == b""
-        assert process.returncode == 0
+    said = [process.communicate()[1] for process in running]
+    assert said == [b"", b""]
+    assert [process.returncode for process in running] == [0, 0]
     one, two = files(tmp_path / "one"), files(tmp_path / "two")
     assert {k: v for k, v in one.items() if k != "report.json"} == {
         k: v for k, v in two.items() if k != "report.json"

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,18 @@ def test_two_at_once_see_each_others_rows(tmp_path: Path) -> None:
         two.store_features("m", "p", "", ROW)
         two.store_features("m", "q", "", ROW)
         assert one.features("m", "q") is not None
+
+
+def test_opening_waits_for_another_process_that_makes_the_file(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("CREATE TABLE made_elsewhere (x)")
+    done = threading.Timer(0.2, lambda: other.execute("COMMIT"))
+    done.start()
+    with FeatureCache(tmp_path) as cache:
+        assert cache.features("m", "p", "") is None
+    done.join()
+    other.close()
 
 
 def test_a_row_whose_bytes_changed_counts_as_missing(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ FILE_NAME = "features.sqlite"
 
 _VERSION = 1
 _WAIT_SECONDS = 60.0
+_RETRY_SECONDS = 0.02
 _TABLES = """
 CREATE TABLE IF NOT EXISTS features (
     model TEXT, photo TEXT, copy TEXT, checksum INTEGER, content BLOB,
@@ -143,13 +144,13 @@ class FeatureCache:
 
     def _opened(self) -> sqlite3.Connection:
         try:
-            return _connect(self.path)
+            return _patiently_connected(self.path)
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
                 raise self._failure(str(error)) from error
             self._set_aside(str(error))
         try:
-            return _connect(self.path)
+            return _patiently_connected(self.path)
         except sqlite3.DatabaseError as error:
             raise self._failure(str(error)) from error
 
@@ -175,6 +176,21 @@ class FeatureCache:
         return UsageError(
             f"{self.path}: the cache cannot be used: {reason}", "name another: --bottleneck-dir DIR"
         )
+
+
+def _patiently_connected(path: Path) -> sqlite3.Connection:
+    """A connection, once no other process is making the file.
+
+    SQLite's own timeout does not cover the change to a write-ahead log: SQLITE_BUSY at once.
+    """
+    until = time.monotonic() + _WAIT_SECONDS
+    while True:
+        try:
+            return _connect(path)
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+        time.sleep(_RETRY_SECONDS)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
