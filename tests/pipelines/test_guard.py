@@ -12,7 +12,8 @@ from q8tool.errors import SlowerError, UsageError
 from q8tool.model import io
 from q8tool.pipelines import quantize, timing
 from q8tool.pipelines.answers import Accuracy, Comparison, Difference, Referee
-from q8tool.pipelines.guard import beyond, refuse_slower, worries
+from q8tool.pipelines.damage import Damage
+from q8tool.pipelines.guard import beyond, noisiest, refuse_slower, worries
 from q8tool.pipelines.quantize import Options
 from q8tool.pipelines.timing import Timing, time_models
 from tests.graphs import f32, model, random
@@ -68,6 +69,13 @@ def test_worries() -> None:
     assert "from 90.0% to 50.0%" in worries(lost)[0]
     assert worries(comparison(is_random=True, agreement=0.0)) == []
     assert "2.0 dB" in worries(comparison(is_random=True, sqnr_db=2.0))[0]
+
+
+def test_the_noisiest_operators_are_named() -> None:
+    damage = Damage({"a": 0.0001, "b": 0.1, "c": 0.0, "d": 0.001, "e": 0.01, "f": 0.00001})
+    text = "the noisiest operators: b (10.0 dB), e (20.0 dB), d (30.0 dB), a (40.0 dB); "
+    assert noisiest(damage) == [text + "--exclude NAME leaves one float"]
+    assert noisiest(Damage({"a": 0.0})) == []
 
 
 def test_refuse_slower() -> None:

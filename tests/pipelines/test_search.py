@@ -12,8 +12,9 @@ from q8tool.model import io
 from q8tool.model.graph import op_counts
 from q8tool.pipelines import quantize
 from q8tool.pipelines.answers import Comparison
+from q8tool.pipelines.fallback import FOR_MAX_DROP, Fallback
 from q8tool.pipelines.quantize import Options
-from q8tool.pipelines.search import Found, Task, search
+from q8tool.pipelines.search import Cost, Found, Task, search
 from tests.graphs import model, random
 from tests.pipelines.classifiers import saved
 
@@ -63,6 +64,29 @@ def test_the_fewest_layers_are_found(tmp_path: Path) -> None:
     assert costly.trials <= 1 + 5 + 3
     assert found.stopped == ""
     assert not (tmp_path / "s").exists()
+
+
+def test_costs_are_those_of_the_best_trials(tmp_path: Path) -> None:
+    found = searched(Model(COSTS), tmp_path / "s")
+    # Halving tries 19, 10, 5, 3, 2 layers; then each of the three goes back alone. No trial with
+    # more than three layers is better by more than layer5's 0.004.
+    costs = {cost.float_layers: cost.drop for cost in found.costs}
+    assert list(costs) == sorted(costs)
+    assert costs[2] == pytest.approx(0.104)
+    assert costs[3] == pytest.approx(0.004)
+    assert costs[5] == pytest.approx(0.0)
+    assert set(costs) == {2, 3, 5}
+
+
+def test_much_that_stays_float_is_a_worry() -> None:
+    none = Comparison(100, False, 1.0, 1.0, 40.0, None, "worst")
+    costs = [Cost(0, 0.08), Cost(4, 0.0301), Cost(7, 0.01)]
+    few = Fallback(frozenset("abcde"), 10, none, None, costs)
+    many = Fallback(frozenset("abcdefg"), 10, none, None, costs)
+    assert few.worries() == []
+    assert "7 of 10 layers" in many.worries()[0]
+    # Rounded up: 3 % would not do.
+    assert many.worries()[0].endswith("--max-drop 3.1% needs 4")
 
 
 def test_a_layer_that_was_ranked_too_high_goes_back(tmp_path: Path) -> None:
@@ -186,6 +210,7 @@ def test_quantize_keeps_the_layer_that_hurts_float(hard: Path) -> None:
     plain = quantize.run(Options(hard, out, data=hard.with_name("d.npz")))
     assert plain.comparison.drop is not None
     assert plain.comparison.drop > 0.1
+    assert "the noisiest operators: " in plain.warnings[-1]
     report = quantize.run(
         Options(hard, out, data=hard.with_name("d.npz"), max_drop=0.1, force=True)
     )
@@ -193,6 +218,9 @@ def test_quantize_keeps_the_layer_that_hurts_float(hard: Path) -> None:
     assert report.fallback.comparison.drop is not None
     assert report.fallback.comparison.drop <= 0.1
     assert len(report.fallback.layers) <= 2
+    assert report.fallback.costs[0].float_layers == 0
+    assert report.fallback.costs[0].drop > 0.1
+    assert [reason for _, reason in report.kept].count(FOR_MAX_DROP) == len(report.fallback.layers)
     assert op_counts(io.load(out))["MatMul"] == 4
     assert sorted(hard.parent.iterdir()) == sorted([hard, out, hard.with_name("d.npz")])
 

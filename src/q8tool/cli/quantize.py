@@ -178,6 +178,9 @@ def _print(result: "Report") -> None:
         report.note(f"warning: {text}")
     if result.layers is not None:
         _print_worst(result.layers)
+    if result.fallback is not None and len(result.fallback.costs) > 1:
+        costs = [(cost.float_layers, f"{cost.drop:.1%}") for cost in result.fallback.costs]
+        report.table(["float layers", "drop"], costs)
     before, after = result.sizes
     rows: list[tuple[str, object]] = [("mode", result.mode)]
     if result.mode == "eightbit":

@@ -6,7 +6,8 @@ less luck decides. What the report and the file say is measured on those held ba
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,9 +22,12 @@ from q8tool.pipelines.damage import Damage
 from q8tool.pipelines.guard import beyond
 from q8tool.pipelines.progress import Progress
 from q8tool.pipelines.rewriting import Rewritten
-from q8tool.pipelines.search import Found, Task, is_good, search
+from q8tool.pipelines.search import Cost, Found, Task, is_good, judged_drop, search
 
-__all__ = ["Fallback", "Goal", "reach_goal"]
+__all__ = ["FOR_MAX_DROP", "Fallback", "Goal", "reach_goal"]
+
+FOR_MAX_DROP = "--max-drop would not be met with it"
+"""Why a layer stays float."""
 
 # More samples than these make every trial slower and say little more.
 MOST_SAMPLES = 200
@@ -50,12 +54,14 @@ class Fallback:
     of          how many layers there are
     comparison  of the result, on all samples
     found       how the search went; None if there was nothing to search for
+    costs       the drop with fewer and with these float layers, the fewest first
     """
 
     layers: frozenset[str]
     of: int
     comparison: Comparison
     found: Found | None = None
+    costs: Sequence[Cost] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -67,7 +73,19 @@ class Fallback:
             "samples": self.comparison.samples,
             "trials": 0 if found is None else found.trials,
             "stopped": "" if found is None else found.stopped,
+            "costs": [vars(cost) for cost in self.costs],
         }
+
+    def worries(self) -> list[str]:
+        """A warning where so much stays float that little is gained."""
+        if 2 * len(self.layers) <= self.of:
+            return []
+        text = f"{len(self.layers)} of {self.of} layers stay float: little of the gain is left"
+        few = [cost for cost in self.costs if 2 * cost.float_layers <= self.of]
+        if few:
+            least = math.ceil(1000 * few[-1].drop) / 10
+            text += f"; --max-drop {least:g}% needs {few[-1].float_layers}"
+        return [text]
 
 
 def reach_goal(
@@ -119,7 +137,17 @@ def reach_goal(
         why = f" ({found.stopped})" if found.stopped else ""
         raise beyond(comparison, goal.max_drop, f" after {found.trials} trials{why}")
     result = build(found.layers)
-    return result, Fallback(found.layers, len(layers), judge.compare(result.model), found)
+    costs = _costs(comparison, found)
+    return result, Fallback(found.layers, len(layers), judge.compare(result.model), found, costs)
+
+
+def _costs(none_float: Comparison, found: Found) -> list[Cost]:
+    """From no float layer to those that were found."""
+    drop = judged_drop(none_float)
+    first = [] if drop is None else [Cost(0, drop)]
+    most = len(found.layers or ())
+    others = [cost for cost in found.costs if cost.float_layers <= most]
+    return first + [cost for cost in others if drop is None or cost.drop < drop]
 
 
 def _first(samples: SampleStream, count: int) -> SampleStream:

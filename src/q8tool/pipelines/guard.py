@@ -8,15 +8,18 @@ from collections.abc import Sequence
 
 from q8tool.errors import ExpectationError, SlowerError
 from q8tool.pipelines.answers import Comparison
+from q8tool.pipelines.damage import Damage
 from q8tool.pipelines.timing import Timing
 
-__all__ = ["beyond", "refuse_slower", "worries"]
+__all__ = ["beyond", "noisiest", "refuse_slower", "worries"]
 
 # From this drop, and so many samples with other labels, there is a warning.
 WORRYING_DROP = 0.05
 WORRYING_SAMPLES = 2
 # Below this signal to noise, what is no classifier, or has no photos, gets one.
 WORRYING_DECIBELS = 10.0
+# How many layers a warning names.
+NAMED = 4
 
 
 def refuse_slower(timing: Timing, slowest: Sequence[tuple[str, str]]) -> None:
@@ -60,7 +63,7 @@ def worries(found: Comparison) -> list[str]:
     drop, sqnr = found.drop, found.sqnr_db
     if found.is_random or found.agreement is None:
         if sqnr is not None and sqnr < WORRYING_DECIBELS:
-            return [f"the answers are far from the float model's ({sqnr:.1f} dB)"]
+            return [f"the answers are far from the float model's ({sqnr:.1f} dB); {advice}"]
         return []
     if drop is None or drop <= WORRYING_DROP or len(found.differing) < WORRYING_SAMPLES:
         return []
@@ -68,3 +71,12 @@ def worries(found: Comparison) -> list[str]:
         before, after = found.accuracy
         return [f"accuracy falls from {before.top1:.1%} to {after.top1:.1%}; {advice}"]
     return [f"{drop:.1%} of the samples get another label than from the float model; {advice}"]
+
+
+def noisiest(damage: Damage) -> list[str]:
+    """Which operators, each alone in eight bits, make the most noise; nothing if none does."""
+    known = [(name, damage.sqnr_db(name)) for name in damage.ranked]
+    named = [f"{name} ({sqnr:.1f} dB)" for name, sqnr in known if sqnr is not None][:NAMED]
+    if not named:
+        return []
+    return [f"the noisiest operators: {', '.join(named)}; --exclude NAME leaves one float"]

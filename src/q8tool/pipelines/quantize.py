@@ -31,8 +31,8 @@ from q8tool.passes.share_scales import share_scales
 from q8tool.passes.trim_ranges import trim_ranges
 from q8tool.pipelines.answers import Comparison, Referee, Truth
 from q8tool.pipelines.damage import Damage, measure_damage
-from q8tool.pipelines.fallback import Fallback, Goal, reach_goal
-from q8tool.pipelines.guard import refuse_slower, worries
+from q8tool.pipelines.fallback import FOR_MAX_DROP, Fallback, Goal, reach_goal
+from q8tool.pipelines.guard import noisiest, refuse_slower, worries
 from q8tool.pipelines.layers import Layer, describe_layers
 from q8tool.pipelines.pixels import take_pixels
 from q8tool.pipelines.preprocessing import SpecOptions
@@ -256,6 +256,14 @@ class _Run:
             self.options.threads,
         )  # fmt: skip
 
+    def _doubts(self, comparison: Comparison) -> list[str]:
+        """What is wrong with the result, and with layers that may be why."""
+        found = worries(comparison)
+        held_back = self.ranging.held_back
+        if not found or held_back is None or not self.is_eightbit:
+            return found
+        return found + noisiest(self._damage(held_back))
+
     def _report(
         self,
         found: Rewritten,
@@ -266,7 +274,7 @@ class _Run:
         layers: list[Layer] | None,
     ) -> Report:
         options, model, choice = self.options, found.model, found.choice
-        doubts = [] if options.max_drop is not None else worries(comparison)
+        doubts = self._doubts(comparison) if fallback is None else fallback.worries()
         opsets = [one.opset_imports.get("", 0) for one in (self.original, model)]
         return Report(
             output=str(options.output_path),
@@ -275,7 +283,7 @@ class _Run:
             op_counts=(op_counts(self.original), op_counts(model)),
             static=_count(choice, "static") if self.is_eightbit else 0,
             dynamic=_count(choice, "dynamic") if self.is_eightbit else 0,
-            kept=[(node_label(node), reason) for node, reason in choice.kept],
+            kept=_kept(choice, fallback),
             ranging=self.ranging,
             comparison=comparison,
             changes=[*self.changes, *found.changes],
@@ -286,6 +294,15 @@ class _Run:
             zipped=zipped_share(model) if options.mode == "weights-rounded" else None,
             layers=layers,
         )
+
+
+def _kept(choice: Choice, fallback: Fallback | None) -> list[tuple[str, str]]:
+    """Label and reason of what stays float."""
+    layers = frozenset[str]() if fallback is None else fallback.layers
+    return [
+        (node_label(node), FOR_MAX_DROP if node_name(node) in layers else reason)
+        for node, reason in choice.kept
+    ]
 
 
 def _write_report(report: Report, path: Path, force: bool) -> None:

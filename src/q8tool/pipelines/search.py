@@ -22,7 +22,7 @@ from q8tool.native.interrupts import stop_plans
 from q8tool.pipelines.answers import Comparison
 from q8tool.pipelines.progress import Progress, silent
 
-__all__ = ["Found", "Task", "is_good", "search"]
+__all__ = ["Cost", "Found", "Task", "is_good", "judged_drop", "search"]
 
 FORMAT = "q8tool.search"
 VERSION = 1
@@ -32,7 +32,7 @@ RANKING_SHARE = 0.4
 
 Layers = frozenset[str]
 # What is known of a trial. Equal answers have no number of decibels.
-_TRIAL = ("drop", "expected", "sqnr_db", "good")
+_TRIAL = ("drop", "expected", "sqnr_db", "judged", "good")
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,21 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """The least drop (judged_drop) that was found with so many float layers."""
+
+    float_layers: int
+    drop: float
+
+
+@dataclass(frozen=True)
 class Found:
     """The fewest float layers that were found; None: no trial was good enough.
 
     ranking  layers by damage, the worst first
     stopped  why the search ended early: "", "time limit" or "interrupted"
     resumed  trials that a state file knew already
+    costs    of the trials those that no other beats with as few layers, the fewest layers first
     """
 
     layers: Layers | None
@@ -72,6 +81,7 @@ class Found:
     trials: int
     stopped: str = ""
     resumed: int = 0
+    costs: Sequence[Cost] = ()
 
 
 class _TimeIsUpError(Exception):
@@ -98,6 +108,7 @@ class _Search:
                 "drop": found.drop,
                 "expected": found.expected,
                 "sqnr_db": sqnr if sqnr is not None and math.isfinite(sqnr) else None,
+                "judged": judged_drop(found),
                 "good": is_good(found, self.task.max_drop),
             }
             self.fresh += 1
@@ -152,6 +163,19 @@ class _Search:
             default=None,
         )
 
+    def costs(self) -> list[Cost]:
+        """What fewer float layers cost, as far as trials say."""
+        known = [
+            Cost(len(layers), float(trial["judged"]))
+            for layers, trial in self.tried.items()
+            if trial["judged"] is not None
+        ]
+        found: list[Cost] = []
+        for cost in sorted(known, key=lambda one: (one.float_layers, one.drop)):
+            if not found or cost.drop < found[-1].drop:
+                found.append(cost)
+        return found
+
     def _check_time(self) -> None:
         if time.monotonic() > self.end:
             raise _TimeIsUpError
@@ -174,6 +198,7 @@ class _Search:
                 frozenset(map(str, trial["float"])): {key: trial[key] for key in _TRIAL}
                 for trial in document["tried"]
             }
+            self.costs()
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise _no_state(self.task.state) from error
         return len(self.tried)
@@ -196,12 +221,21 @@ def _decibels(trial: Mapping[str, Any]) -> float:
     return math.inf if sqnr is None else float(sqnr)
 
 
-def is_good(found: Comparison, max_drop: float) -> bool:
-    """Whether the drop is small enough, counted and, where classes are not known, as expected."""
+def judged_drop(found: Comparison) -> float | None:
+    """The drop that counts: as counted or, where classes are not known, as expected if it is more.
+
+    None where nothing can be said.
+    """
     drop = found.drop
-    if drop is None or drop > max_drop:
-        return False
-    return found.accuracy is not None or found.expected is None or 1 - found.expected <= max_drop
+    if drop is None or found.accuracy is not None or found.expected is None:
+        return drop
+    return max(drop, 1 - found.expected)
+
+
+def is_good(found: Comparison, max_drop: float) -> bool:
+    """Whether the drop is small enough."""
+    drop = judged_drop(found)
+    return drop is not None and drop <= max_drop
 
 
 def search(task: Task, progress: Progress = silent) -> Found:
@@ -232,7 +266,7 @@ def search(task: Task, progress: Progress = silent) -> Found:
         stopped = stopped or "time limit"
     if not stopped:
         task.state.unlink(missing_ok=True)
-    return Found(best, ranking, run.fresh, stopped, resumed)
+    return Found(best, ranking, run.fresh, stopped, resumed, run.costs())
 
 
 def _no_state(path: Path) -> UsageError:
