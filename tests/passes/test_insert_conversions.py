@@ -110,8 +110,10 @@ def test_wanted_results_are_rounded_once(name: str, seed: int) -> None:
         f"g ({fed}) => (float[a, b] y) {{ {body} }}", 13, **weights,
         one_row=i64([1, -1]), k=np.eye(real.size, 3, dtype=np.float32),
     )  # fmt: skip
-    after, _ = converted(before, {"x": (0.0, 255.0), "r": (0.0, 1020.0)})
-    params = from_range(0.0, 1020.0)
+    # 513 times the weights' scale, which stays as it is then: 1 / 513 has an odd denominator.
+    high = 255.0 * 513 / (256 if "alpha" in formula else 128)
+    after, _ = converted(before, {"x": (0.0, 255.0), "r": (0.0, high)})
+    params = from_range(0.0, high)
     expected = dequantize(quantize(real, params), params)
     np.testing.assert_allclose(run(after, x=x)[0][0], expected.ravel()[:3], atol=1e-4)
 

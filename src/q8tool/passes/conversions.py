@@ -22,6 +22,7 @@ from q8tool.numerics.qparams import (
     widened_for_bias,
 )
 from q8tool.numerics.rounding import quantize_balanced
+from q8tool.numerics.ties import without_ties
 
 __all__ = [
     "ConversionWriter",
@@ -60,14 +61,22 @@ class FloatWeights:
         codes = [quantize_balanced(part, params, self.axis) for part in parts]
         return codes[0] if len(codes) == 1 else np.concatenate(codes)
 
-    def params(self, per_channel: bool, x: QuantParams | None) -> QuantParams:
-        """int8 parameters; widened where the bias would overflow int32 behind an input x."""
+    def params(
+        self, per_channel: bool, x: QuantParams | None, y: QuantParams | None = None
+    ) -> QuantParams:
+        """int8 parameters.
+
+        x  of the input: scales are raised where the bias would overflow int32
+        y  of the result, too: and so that no sum falls half way between two of its codes
+        """
         params = weight_params(self.weights, self.axis if per_channel else None)
-        if x is None or self.bias is None:
+        if x is None:
             return params
-        # Channels of one scale share the widest bias.
-        largest = np.abs(self.bias).reshape(self.groups, -1).max(axis=0)
-        return widened_for_bias(params, x, largest)
+        if self.bias is not None:
+            # Channels of one scale share the widest bias.
+            largest = np.abs(self.bias).reshape(self.groups, -1).max(axis=0)
+            params = widened_for_bias(params, x, largest)
+        return params if y is None else without_ties(params, x, y)
 
     def bias_params(self, x: QuantParams, weights: QuantParams) -> QuantParams:
         """int32 parameters of the bias behind an input x and weights of these parameters."""

@@ -60,6 +60,9 @@ class _Inserter:
         self._per_channel = per_channel
         self._origin: dict[ir.Value, str] = {}
         self._moved_from: dict[str, str] = {}
+        # Weights that several operators read have one scale, so that they are in the file once.
+        weights = [unit.node.inputs[1] for unit in choice.units if unit.has_weights]
+        self._shared = {one for one in weights if one is not None and len(list(one.uses())) > 1}
 
     def convert(self, unit: Unit) -> None:
         """Conversions around one unit, its weights and bias included."""
@@ -73,8 +76,7 @@ class _Inserter:
         for value in unit.inputs:
             self._convert_input(value, [at for at in unit.activations if _reads(at, value)])
         if unit.has_weights:
-            # The bias stays float where the result does: nothing is gained by rounding it.
-            self._convert_weights(node, first, rounds_bias=bool(delivered))
+            self._convert_weights(node, first, self._params(unit.output) if delivered else None)
         for value in delivered:
             self._convert_output(value)
 
@@ -100,9 +102,17 @@ class _Inserter:
         for node, index in places:
             node.replace_input_with(index, nodes[-1].outputs[0])
 
-    def _convert_weights(self, node: ir.Node, x: QuantParams, rounds_bias: bool) -> None:
+    def _convert_weights(self, node: ir.Node, x: QuantParams, y: QuantParams | None) -> None:
+        """x, y: of the first input and of the result; no y: the result is float.
+
+        The bias stays float where the result does: nothing is gained by rounding it.
+        """
         found = float_weights(node)
-        params = found.params(self._per_channel, x if rounds_bias else None)
+        rounds_bias = y is not None
+        is_shared = node.inputs[1] in self._shared
+        params = found.params(
+            self._per_channel, x if rounds_bias else None, None if is_shared else y
+        )
         codes = found.codes(params)
         weights = self._writer.dequantized_constant(codes, params, _base(node, 1))
         self._writer.graph.insert_before(node, weights)

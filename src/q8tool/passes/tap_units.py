@@ -40,7 +40,7 @@ def tap_units(
         delivers = unit.output.name in choice.wanted and unit.output.name in ranges
         twin = unit.output
         if unit.kind == "weights":
-            twin = tapper.twin(unit, delivers)
+            twin = tapper.twin(unit, tapper.params(unit.output) if delivers else None)
         if delivers:
             twin = tapper.rounded(twin, tapper.params(unit.output))
         if twin is not unit.output:
@@ -69,8 +69,11 @@ class _Tapper:
         name = f"{value.name}_rounded"
         return self._add(self._writer.dequantize(codes, params, name))
 
-    def twin(self, unit: Unit, rounds_bias: bool) -> ir.Value:
-        """What the eight-bit form makes of float inputs, before its own result is rounded."""
+    def twin(self, unit: Unit, y: QuantParams | None) -> ir.Value:
+        """What the eight-bit form makes of float inputs, before its own result is rounded.
+
+        y  what that will be rounded to; None: it stays float
+        """
         node = unit.node
         inputs = list(node.inputs)
         for _, index in unit.activations:
@@ -79,7 +82,7 @@ class _Tapper:
             inputs[index] = self._read(value)
         attributes = dict(node.attributes)
         if unit.has_weights:
-            self._use_codes(node, inputs, self.params(unit.inputs[0]), rounds_bias)
+            self._use_codes(node, inputs, self.params(unit.inputs[0]), y)
             if node.op_type == "Gemm":  # its factors are inside the weights and the bias
                 attributes = {k: v for k, v in attributes.items() if k not in ("alpha", "beta")}
         result, known = self._copy(node, inputs, attributes), node.outputs[0]
@@ -115,15 +118,15 @@ class _Tapper:
         return self._rounded[value]
 
     def _use_codes(
-        self, node: ir.Node, inputs: list[ir.Value | None], x: QuantParams, rounds_bias: bool
+        self, node: ir.Node, inputs: list[ir.Value | None], x: QuantParams, y: QuantParams | None
     ) -> None:
         found, name = float_weights(node), node_name(node)
-        params = found.params(self._per_channel, x if rounds_bias else None)
+        params = found.params(self._per_channel, None if y is None else x, y)
         weights = self._writer.dequantized_constant(found.codes(params), params, f"{name}_twin_w")
         inputs[1] = self._add(weights)
         if found.bias is None:
             return
-        if rounds_bias:
+        if y is not None:
             sums = found.bias_params(x, params)
             codes = quantize(found.bias, sums)
             bias = self._writer.dequantized_constant(codes, sums, f"{name}_twin_b")
