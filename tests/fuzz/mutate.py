@@ -26,7 +26,11 @@ OPERATORS = [
     "MatMulInteger", "ConvInteger", "Squeeze", "Unsqueeze", "LayerNormalization", "ArgMax",
     "TopK", "BatchNormalization", "DepthToSpace", "SpaceToDepth", "Where", "ConstantOfShape",
     "Range", "Shape", "NonZero", "Loop", "If", "Scan", "Einsum", "LSTM", "CumSum", "OneHot",
-    "Trilu"
+    "Trilu", "GRU", "RNN", "NonMaxSuppression", "GatherElements", "GatherND", "ScatterElements",
+    "ScatterND", "Mod", "Equal", "Less", "ArgMin", "ReduceL2", "Sum", "Identity", "GridSample",
+    "Attention", "RotaryEmbedding", "SequenceAt", "SplitToSequence", "ConcatFromSequence",
+    "Optional", "GroupNormalization", "InstanceNormalization", "LpPool", "MaxUnpool", "RoiAlign",
+    "StringConcat",
 ]  # fmt: skip
 
 
@@ -36,7 +40,8 @@ def pick(random: Random, items: Sequence[Any]) -> Any:
 
 ATTRIBUTES = [
     "axis", "axes", "group", "pads", "strides", "dilations", "kernel_shape", "perm", "to",
-    "alpha", "keepdims", "transB", "blocksize", "num_outputs", "auto_pad", "ceil_mode"
+    "alpha", "keepdims", "transB", "blocksize", "num_outputs", "auto_pad", "ceil_mode",
+    "hidden_size", "direction", "layout", "batch_dims", "largest", "fmod", "upper", "split",
 ]  # fmt: skip
 TYPES = ["float32", "int8", "uint8", "int32", "int64", "float64", "float16", "bool"]
 
@@ -89,13 +94,27 @@ def damaged_model(random: Random, data: bytes) -> bytes:
         return damaged_bytes(random, data)
     model = onnx.load_model_from_string(data)
     for _ in range(int(random.integers(1, 4))):
-        pick(random, SURGERY)(random, model)
+        if random.random() < 0.85:
+            pick(random, GRAPH_SURGERY)(random, _any_graph(random, model))
+        else:
+            pick(random, MODEL_SURGERY)(random, model)
     changed = bytes(model.SerializeToString())
     return damaged_bytes(random, changed) if random.random() < 0.05 else changed
 
 
-def _attribute(random: Random, model: onnx.ModelProto) -> None:
-    found = [a for node in model.graph.node for a in node.attribute]
+def _any_graph(random: Random, model: onnx.ModelProto) -> onnx.GraphProto:
+    """The model's graph or, one time in two, a body in it if there is one."""
+    graph = model.graph
+    while random.random() < 0.5:
+        bodies = [a.g for node in graph.node for a in node.attribute if a.HasField("g")]
+        if not bodies:
+            break
+        graph = pick(random, bodies)
+    return graph
+
+
+def _attribute(random: Random, graph: onnx.GraphProto) -> None:
+    found = [a for node in graph.node for a in node.attribute]
     if not found:
         return
     chosen = pick(random, found)
@@ -114,10 +133,10 @@ def _attribute(random: Random, model: onnx.ModelProto) -> None:
         chosen.i = pick(random, SIZES)
 
 
-def _new_attribute(random: Random, model: onnx.ModelProto) -> None:
-    if not model.graph.node:
+def _new_attribute(random: Random, graph: onnx.GraphProto) -> None:
+    if not graph.node:
         return
-    node, name = pick(random, model.graph.node), pick(random, ATTRIBUTES)
+    node, name = pick(random, graph.node), pick(random, ATTRIBUTES)
     if any(a.name == name for a in node.attribute):
         return
     count = int(random.integers(0, 5))
@@ -127,10 +146,10 @@ def _new_attribute(random: Random, model: onnx.ModelProto) -> None:
         node.attribute.append(onnx.helper.make_attribute(name, value))
 
 
-def _weight_shape(random: Random, model: onnx.ModelProto) -> None:
-    if not model.graph.initializer:
+def _weight_shape(random: Random, graph: onnx.GraphProto) -> None:
+    if not graph.initializer:
         return
-    tensor = pick(random, model.graph.initializer)
+    tensor = pick(random, graph.initializer)
     kind = int(random.integers(5))
     if kind == 0:
         tensor.data_type = int(random.integers(0, 27))
@@ -144,11 +163,11 @@ def _weight_shape(random: Random, model: onnx.ModelProto) -> None:
         tensor.dims[int(random.integers(len(tensor.dims)))] = pick(random, SIZES)
 
 
-def _weight_values(random: Random, model: onnx.ModelProto) -> None:
+def _weight_values(random: Random, graph: onnx.GraphProto) -> None:
     """Scales of 0, NaN and infinity, zero points and indices out of range, sound in form."""
-    if not model.graph.initializer:
+    if not graph.initializer:
         return
-    tensor = pick(random, model.graph.initializer)
+    tensor = pick(random, graph.initializer)
     try:
         array = onnx.numpy_helper.to_array(tensor).copy()
     except Exception:  # damaged before
@@ -163,18 +182,18 @@ def _weight_values(random: Random, model: onnx.ModelProto) -> None:
     tensor.CopyFrom(onnx.numpy_helper.from_array(flat.reshape(array.shape), tensor.name))
 
 
-def _reshaped_weight(random: Random, model: onnx.ModelProto) -> None:
+def _reshaped_weight(random: Random, graph: onnx.GraphProto) -> None:
     """A sound tensor of another shape or type under the same name."""
-    if not model.graph.initializer:
+    if not graph.initializer:
         return
-    tensor = pick(random, model.graph.initializer)
+    tensor = pick(random, graph.initializer)
     shape = [int(random.integers(0, 6)) for _ in range(int(random.integers(0, 6)))]
     array = random.integers(0, 5, shape).astype(pick(random, TYPES))
     tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
 
 
-def _value(random: Random, model: onnx.ModelProto) -> None:
-    values = [*model.graph.input, *model.graph.output, *model.graph.value_info]
+def _value(random: Random, graph: onnx.GraphProto) -> None:
+    values = [*graph.input, *graph.output, *graph.value_info]
     if not values:
         return
     kind = pick(random, values).type.tensor_type
@@ -193,13 +212,13 @@ def _value(random: Random, model: onnx.ModelProto) -> None:
             dim.dim_value = pick(random, SIZES)
 
 
-def _wiring(random: Random, model: onnx.ModelProto) -> None:
+def _wiring(random: Random, graph: onnx.GraphProto) -> None:
     """Inputs from anywhere (cycles as well), inputs and outputs that are missing or double."""
-    nodes = model.graph.node
+    nodes = graph.node
     if not nodes:
         return
     names = [name for node in nodes for name in (*node.input, *node.output)] + ["", "nowhere"]
-    names += [tensor.name for tensor in model.graph.initializer]
+    names += [tensor.name for tensor in graph.initializer]
     node, kind = pick(random, nodes), int(random.integers(6))
     if kind <= 2 and node.input:
         node.input[int(random.integers(len(node.input)))] = pick(random, names)
@@ -211,17 +230,19 @@ def _wiring(random: Random, model: onnx.ModelProto) -> None:
         node.output[int(random.integers(len(node.output)))] = pick(random, names)
 
 
-def _operator(random: Random, model: onnx.ModelProto) -> None:
-    if model.graph.node:
-        node = pick(random, model.graph.node)
+def _operator(random: Random, graph: onnx.GraphProto) -> None:
+    if graph.node:
+        node = pick(random, graph.node)
         node.op_type = pick(random, OPERATORS)
         if random.random() < 0.5:
             del node.attribute[:]
+        if random.random() < 0.1:
+            node.domain = pick(random, ["com.microsoft", "ai.onnx.ml", "nowhere"])
 
 
-def _repeated(random: Random, model: onnx.ModelProto) -> None:
+def _repeated(random: Random, graph: onnx.GraphProto) -> None:
     """A node or weight twice, or gone."""
-    chosen = model.graph.node if random.random() < 0.5 else model.graph.initializer
+    chosen = graph.node if random.random() < 0.5 else graph.initializer
     if not chosen:
         return
     at = int(random.integers(len(chosen)))
@@ -239,15 +260,22 @@ def _versions(random: Random, model: onnx.ModelProto) -> None:
         pick(random, model.opset_import).version = version
 
 
-def _external(random: Random, model: onnx.ModelProto) -> None:
-    if not model.graph.initializer:
+def _external(random: Random, graph: onnx.GraphProto) -> None:
+    if not graph.initializer:
         return
-    tensor = pick(random, model.graph.initializer)
+    tensor = pick(random, graph.initializer)
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     for key, values in (("location", PLACES), ("offset", SIZES), ("length", SIZES)):
         if key == "location" or random.random() < 0.5:
             tensor.external_data.add(key=key, value=str(pick(random, values)))
+
+
+def _metadata(random: Random, model: onnx.ModelProto) -> None:
+    """What our tools note in a model, and cannot be."""
+    value = pick(random, ['{"mean": [%s]}', '["%s"]', '{"x": %s}', "%s"])
+    key = pick(random, ["preprocess", "labels", "scaled", "ranges"])
+    model.metadata_props.add(key=f"q8tool.{key}", value=value.replace("%s", pick(random, TEXTS)))
 
 
 def _nested(random: Random, model: onnx.ModelProto) -> None:
@@ -274,8 +302,8 @@ def _nested(random: Random, model: onnx.ModelProto) -> None:
     model.graph.input.append(onnx.helper.make_tensor_value_info("chooses", 9, []))
 
 
-SURGERY: list[Callable[[Random, onnx.ModelProto], None]] = [
+GRAPH_SURGERY: list[Callable[[Random, onnx.GraphProto], None]] = [
     _attribute, _attribute, _new_attribute, _weight_shape, _weight_values, _weight_values,
-    _reshaped_weight, _value, _value, _wiring, _wiring, _operator, _repeated, _versions, _external,
-    _nested,
+    _reshaped_weight, _value, _value, _wiring, _wiring, _operator, _repeated, _external,
 ]  # fmt: skip
+MODEL_SURGERY: list[Callable[[Random, onnx.ModelProto], None]] = [_versions, _metadata, _nested]

@@ -15,8 +15,8 @@ from tests.build import Case, float_model, quantized_model
 from tests.engine.cases import CODE_CASES, FLOAT_CASES
 from tests.graphs import proto
 
-__all__ = ["classifier", "labels", "models", "npz", "npz_checkpoint", "photo_bomb", "photos",
-           "ranges", "recipe", "safetensors_checkpoint"]  # fmt: skip
+__all__ = ["Seeds", "classifier", "labels", "models", "npz", "npz_checkpoint", "photo_bomb",
+           "photos", "ranges", "recipe", "safetensors_checkpoint"]  # fmt: skip
 
 CLASSIFIER = """g (float[N,3,8,8] x) => (float[N,4] y) {
     c = Conv(x, w)  r = Relu(c)  p = GlobalAveragePool(r)  f = Flatten(p)  m = MatMul(f, v)
@@ -39,8 +39,8 @@ def classifier() -> onnx.ModelProto:
 def models() -> Seeds:
     """Every case of the engine, float, and eight-bit where it has such a form."""
     seeds: dict[str, Callable[[], bytes]]
-    seeds = {f"float {case.name}": functools.partial(_float, case) for case in FLOAT_CASES}
-    seeds |= {f"codes {case.name}": functools.partial(_codes, case) for case in CODE_CASES}
+    seeds = {f"float {case.name}.onnx": functools.partial(_float, case) for case in FLOAT_CASES}
+    seeds |= {f"codes {case.name}.onnx": functools.partial(_codes, case) for case in CODE_CASES}
     return seeds
 
 

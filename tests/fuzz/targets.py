@@ -3,10 +3,11 @@
 All of it happens in the working folder, where `prepare` puts the sound files that commands need.
 """
 
+import functools
 import hashlib
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from q8tool.cli import main, report
 from q8tool.errors import InputError
 from tests.fuzz import seeds
 from tests.fuzz.mutate import Random, damaged_bytes, damaged_model, damaged_text
+from tests.fuzz.operator_seeds import operators
+from tests.fuzz.worker import ALLOWED
 
 __all__ = ["MODEL_RUNS", "TARGETS", "Run", "Target", "prepare"]
 
@@ -28,11 +31,26 @@ Run = Callable[[Path, Random], int]
 
 @dataclass(frozen=True)
 class Target:
-    """seeds: sound files by name; the damaged one keeps its ending. run: the exit code."""
+    """What makes sound files by name; the damaged one keeps its name's ending.
 
-    seeds: Mapping[str, Callable[[], bytes]]
+    run       gives the exit code
+    allowed   exit codes that are an answer
+    """
+
+    make_seeds: Callable[[], seeds.Seeds]
     damage: Damage
     run: Run
+    allowed: Collection[int] = ALLOWED
+
+    @functools.cached_property
+    def seeds(self) -> seeds.Seeds:
+        """The sound files, when they are first asked for."""
+        return self.make_seeds()
+
+    @functools.cached_property
+    def names(self) -> Sequence[str]:
+        """Of the sound files, sorted."""
+        return sorted(self.seeds)
 
 
 def prepare() -> None:
@@ -122,33 +140,35 @@ FREEZE = ("freeze", "--input", "sound.onnx", "--output", "out.onnx", "--force")
 
 TARGETS: dict[str, Target] = {
     "model": Target(
-        {f"{name}.onnx": make for name, make in seeds.models().items()},
-        damaged_model,
-        any_of(run_model, run_model, *MODEL_RUNS),
+        seeds.models, damaged_model, any_of(run_model, run_model, *MODEL_RUNS)
     ),
+    "operator": Target(operators, damaged_model, any_of(run_model, run_model, *MODEL_RUNS)),
     "photo": Target(
-        seeds.photos(), damaged_bytes, command("label-image", "FILE", "--graph", "sound.onnx")
+        seeds.photos, damaged_bytes, command("label-image", "FILE", "--graph", "sound.onnx")
     ),
     "ranges": Target(
-        {"r.json": seeds.ranges}, damaged_text,
+        lambda: {"r.json": seeds.ranges}, damaged_text,
         any_of(
             command(*QUANTIZE, "--ranges", "FILE"),
             command("ranges", "merge", "FILE", "FILE", "--output", "out.json", "--force"),
         ),
     ),
     "recipe": Target(
-        {"r.toml": seeds.recipe}, damaged_text, command(*QUANTIZE, "--recipe", "FILE")
+        lambda: {"r.toml": seeds.recipe}, damaged_text, command(*QUANTIZE, "--recipe", "FILE"),
+        allowed=(0, 2),  # options that do not exist, as on the command line
     ),
     "labels": Target(
-        {"l.txt": seeds.labels}, damaged_text,
+        lambda: {"l.txt": seeds.labels}, damaged_text,
         command("label-image", "sound.png", "--graph", "sound.onnx", "--labels", "FILE"),
     ),
-    "arrays": Target({"a.npz": seeds.npz}, damaged_bytes, command(*QUANTIZE, "--data", "FILE")),
+    "arrays": Target(
+        lambda: {"a.npz": seeds.npz}, damaged_bytes, command(*QUANTIZE, "--data", "FILE")
+    ),
     "checkpoint": Target(
-        {"c.npz": seeds.npz_checkpoint, "c.safetensors": seeds.safetensors_checkpoint},
+        lambda: {"c.npz": seeds.npz_checkpoint, "c.safetensors": seeds.safetensors_checkpoint},
         damaged_bytes, command(*FREEZE, "--checkpoint", "FILE"),
     ),
     "plan": Target(
-        {"plan.bin": kept_plan, "summary.bin": kept_summary}, damaged_bytes, run_kept_plan
+        lambda: {"plan.bin": kept_plan, "summary.bin": kept_summary}, damaged_bytes, run_kept_plan
     ),
 }  # fmt: skip

@@ -2,7 +2,8 @@
 
 A process is a fork, so that nothing is imported again. It runs one case after the other, for a fork
 takes longer than most cases; one that dies is followed by a fresh one for the cases behind. A case
-has 10 seconds of processor time and may use four times the file and 500 MB.
+has 10 seconds of processor time and may use four times the file and 500 MB. It ends with 0 or, as
+the file is the cause, with 5.
 """
 
 import json
@@ -14,12 +15,12 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
 
-__all__ = ["Answer", "Case", "ask", "ask_each"]
+__all__ = ["ALLOWED", "Answer", "Case", "ask", "ask_each"]
 
 SECONDS = 10
 # Of the wall clock, for what waits instead of computing; other processes may slow a case down.
@@ -27,7 +28,7 @@ MOST_SECONDS = 90
 FREE_BYTES = 500 << 20
 # Where a case is stopped before it takes the machine down.
 MOST_BYTES = 6 << 30
-ALLOWED = (0, 2, 5)
+ALLOWED = frozenset({0, 5})
 
 # Writes its file and lets it be read: the exit code, and the file's size.
 Case = Callable[[], tuple[int, int]]
@@ -46,21 +47,23 @@ class Answer:
     text: str
 
 
-def ask(case: Case, log: Path) -> Answer:
-    """Runs one case in a child; log receives what it prints."""
-    return next(ask_each([case], log))
+def ask(case: Case, log: Path, allowed: Collection[int] = ALLOWED) -> Answer:
+    """Runs one case in a child; log receives what it prints. Other codes are findings."""
+    return next(ask_each([case], log, allowed))
 
 
-def ask_each(cases: Sequence[Case], log: Path) -> Iterator[Answer]:
+def ask_each(
+    cases: Sequence[Case], log: Path, allowed: Collection[int] = ALLOWED
+) -> Iterator[Answer]:
     """The answer of each case in turn."""
     done = 0
     while done < len(cases):
-        for answer in _of_one_child(cases[done:], log):
+        for answer in _of_one_child(cases[done:], log, allowed):
             done += 1
             yield answer
 
 
-def _of_one_child(cases: Sequence[Case], log: Path) -> Iterator[Answer]:
+def _of_one_child(cases: Sequence[Case], log: Path, allowed: Collection[int]) -> Iterator[Answer]:
     """Answers of the first cases, up to the one that the child died of."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -73,7 +76,7 @@ def _of_one_child(cases: Sequence[Case], log: Path) -> Iterator[Answer]:
     answered = 0
     with os.fdopen(reading, "rb", buffering=0) as lines:  # for select knows of no buffer
         while answered < len(cases) and (line := _line(lines)).endswith(b"\n"):
-            yield _judged(**json.loads(line))
+            yield _judged(allowed, **json.loads(line))
             answered += 1
     if answered < len(cases):
         os.kill(child, signal.SIGKILL)  # it may be dead already, and is there until waited for
@@ -95,10 +98,10 @@ def _death(code: int) -> str:
     return f"crashes: {signal.Signals(-code).name}" if code < 0 else f"exits with {code}"
 
 
-def _judged(code: int, used: int, size: int, text: str) -> Answer:
+def _judged(allowed: Collection[int], code: int, used: int, size: int, text: str) -> Answer:
     lines = [line for line in text.splitlines() if line.startswith(("error: ", "Traceback"))]
     finding = ""
-    if code not in ALLOWED or any(line.startswith("Traceback") for line in lines):
+    if code not in allowed or any(line.startswith("Traceback") for line in lines):
         finding = f"code {code}: {lines[-1] if lines else text.strip()[-200:]}"
     elif used > 4 * size + FREE_BYTES:
         finding = f"takes {used >> 20} MB for a file of {size} bytes"

@@ -295,10 +295,8 @@ def _unknown_to_onnx(node: Node, facts: dict[str, Fact]) -> Fact | None:
         return Fact(np.dtype(np.int64), (histogram.BINS,))
     read = [facts[name] for name in node.reads]
     shapes = [fact.shape for fact in read if fact.shape is not None]
-    if node.domain or len(shapes) < len(read):
+    if node.domain or not read or len(shapes) < len(read):
         return None
     if node.op_type in ("GroupNormalization", "MeanVarianceNormalization"):
         return Fact(read[0].dtype, shapes[0])
-    if node.op_type in ("GreaterOrEqual", "LessOrEqual"):
-        return Fact(np.dtype(np.bool_), np.broadcast_shapes(*shapes))
     return None

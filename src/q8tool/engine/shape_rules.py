@@ -379,7 +379,9 @@ _RULES: dict[str, Callable[[Node, Inputs], list[Typed]]] = {
          "LayerNormalization"), _like_first,
     ),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Min", "Max", "Sum", "Mean"), _broadcast),
-    **dict.fromkeys(("Equal", "Less", "Greater"), _compared),
+    **dict.fromkeys(
+        ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"), _compared
+    ),
     "Pow": _power,
     "Where": _where,
     "Cast": _cast,

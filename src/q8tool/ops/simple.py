@@ -35,7 +35,7 @@ def simple_results(op_type: str, attributes: Attributes, inputs: Inputs) -> list
 
 
 def _is_usual(value: Array | None) -> bool:
-    return value is None or value.dtype in (np.float32, np.int64, np.bool_)
+    return value is not None and value.dtype in (np.float32, np.int64, np.bool_)
 
 
 def _binary(function: Callable[[Array, Array], Array]) -> Callable[..., Array | None]:

@@ -129,7 +129,12 @@ def run(options: Options, progress: Progress = silent) -> Report:
     )
     referee = Referee(models[0], fresh[0], options.threads, truth, progress)
     progress("running the other model", 0, 0)
-    comparison = referee.compare(models[1], fresh[1])
+    try:
+        comparison = referee.compare(models[1], fresh[1])
+    except UsageError as error:  # of a session: the inputs' names, types or shapes are others
+        raise InputError(
+            f"{paths[1]}: does not take what {paths[0]} takes: {error.message}"
+        ) from error
     feeds = [referee.first.feeds, referee.first.feeds]
     if fresh[1] is not None:
         feeds[1] = next(fresh[1]()).feeds
