@@ -54,6 +54,45 @@ typedef struct {
                                   b has / fetch_jobs: may be fetched, is never read */
 } q8_gemm_job;
 
+/* Winograd's convolutions: 3x3 of stride 1, sixteen results from 36 pixels. F(4x4, 3x3) (Lavin and
+ * Gray, Fast Algorithms for Convolutional Neural Networks, 2015) in integers, for kernels that
+ * multiply 16-bit numbers: 36 products for 16 results, where windows take 144.
+ *     V = B' X B, U = G W G', M = sum over channels of U * V by element, 576 Y = A' M A
+ * G is the paper's, its rows times 4, -6, -6, 24, 24 and 1; A' makes up for that. All is exact modulo
+ * 2^32, hence Y itself wherever it is in -2^25..2^25-1, whatever sums are in between: 576 is 9, which
+ * has an inverse, times 64. */
+enum { Q8_WINOGRAD_TILE = 4, Q8_WINOGRAD_GRID = 6, Q8_WINOGRAD_PLACES = 36,
+       Q8_WINOGRAD_COLUMNS = 16, Q8_WINOGRAD_CHANNELS = 16 };
+
+/* m[tile][place][column] = sum over c < channels of v(place, tile, c) * u(place, c, column) */
+typedef struct {
+    size_t tiles, channels;
+    const int16_t *v; /* (place, tile, c) at v + place * v_step + tile * channels + c */
+    size_t v_step;
+    const int16_t *u; /* [place][channels / 2][column][2], 64-byte aligned */
+    int32_t *m;       /* 32-byte aligned */
+} q8_winograd_product_job;
+
+/* A tile's results, whole or cut to lines x pixels, end as those of a gemm tile. */
+typedef struct {
+    size_t lines, pixels;      /* 1..4 each */
+    const int32_t *m;          /* [place][column] of one tile, 32-byte aligned */
+    const q8_gemm_job *end;    /* n, bias and what stands behind it but next; row i is pixel i */
+    size_t c_line, addend_line; /* elements from one line to the next */
+} q8_winograd_output_job;
+
+typedef struct {
+    /* v[place * v_step + c] of the codes x[line * 6 + pixel][c], channels a multiple of 16 */
+    void (*input)(const uint8_t *const *x, size_t channels, int16_t *v, size_t v_step);
+    void (*product)(const q8_winograd_product_job *job);
+    void (*output)(const q8_winograd_output_job *job);
+} q8_winograd_table;
+
+/* u of a product of n <= 16 columns, zero in the others, and the sum of each column's weights, from
+ * w[column * column_step + (line * 3 + pixel) * channels + c]. u: 36 * channels * 16 elements. */
+void q8_winograd_pack(size_t n, size_t channels, const int8_t *w, size_t column_step, int16_t *u,
+                      int32_t *sums);
+
 /* A GEMM is chosen as a unit, because packing must match the kernel. */
 typedef struct {
     const char *name;          /* for reports: "avx512vnni 6x64" */
@@ -68,6 +107,7 @@ typedef struct {
                                   each other, are right but slow: better copy them first */
     int takes_mantissas;       /* 1: has_mantissas may be set, and spares conversions */
     void (*tile)(const q8_gemm_job *job);
+    const q8_winograd_table *winograd; /* NULL: windows are as fast; else nr is 16 */
 } q8_gemm_table;
 /* Packed panel of nr columns (made by q8_pack_panel in pack.c for every table): for each kr-step
  * of K, for each of the nr columns, kr consecutive weights; missing columns and rows are 0.
@@ -371,6 +411,7 @@ extern const q8_conv_table q8_conv_scalar;
 extern const q8_vec_table q8_vec_scalar;
 extern const q8_f32_table q8_f32_scalar;
 #if defined(__x86_64__)
+extern const q8_winograd_table q8_winograd_avx2;
 extern const q8_gemm_table q8_gemm_avx2, q8_gemm_avxvnni, q8_gemm_avx512vnni, q8_gemm_amx;
 extern const q8_conv_table q8_conv_avx2, q8_conv_avx512;
 extern const q8_vec_table q8_vec_avx2, q8_vec_avx512, q8_vec_avx512vbmi;

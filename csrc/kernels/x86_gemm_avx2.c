@@ -138,6 +138,7 @@ const q8_gemm_table q8_gemm_avx2 = {
     .flips_a = 0,
     .takes_mantissas = 1,
     .tile = tile,
+    .winograd = &q8_winograd_avx2,
 };
 
 #endif

@@ -62,8 +62,7 @@ static size_t lay_out_scratch(const q8_kernels *kernels, q8_conv_state *state)
     return total;
 }
 
-/* Lets sums begin as mantissas where the kernel likes it and all that they become are plain codes. */
-static void begin_as_mantissas(const q8_gemm_table *gemm, q8_conv_state *state)
+void q8_conv_begin_as_mantissas(const q8_gemm_table *gemm, q8_conv_state *state)
 {
     q8_conv_numbers *numbers = &state->numbers;
     const q8_output *output = &numbers->output;
@@ -110,7 +109,7 @@ static int add_panels(q8_plan *plan, const q8_conv *conv, const q8_window *windo
     step->weights = (q8_bytes){state->panels, (size_t)product->panels * state->panel_bytes};
     q8_conv_numbers_fold(&state->numbers, gemm->flips_a ? 128 : 0);
     if (!now)
-        begin_as_mantissas(gemm, state);
+        q8_conv_begin_as_mantissas(gemm, state);
     return q8_conv_now_of(plan, conv, now, &state->numbers);
 }
 
@@ -136,7 +135,9 @@ int q8_plan_add_conv(q8_plan *plan, const q8_conv *conv)
         return conv->addend
                    ? q8_plan_fail(plan, Q8_ERROR_ARGUMENT, "conv: an addend of a depthwise one")
                    : q8_plan_add_depthwise(plan, conv, &window, &numbers, now);
-    return add_panels(plan, conv, &window, &numbers, now);
+    return q8_winograd_suits(plan, conv, &window)
+               ? q8_plan_add_winograd(plan, conv, &window, &numbers, now)
+               : add_panels(plan, conv, &window, &numbers, now);
 }
 
 /* ---- running ---- */

@@ -70,6 +70,8 @@ typedef struct {
 } q8_conv_state;
 /* The state of a step that conv.c made, NULL of any other. */
 q8_conv_state *q8_conv_state_of(const q8_step *step);
+/* Lets sums begin as mantissas where the kernel likes it and all that they become are plain codes. */
+void q8_conv_begin_as_mantissas(const q8_gemm_table *gemm, q8_conv_state *state);
 /* The picture that its product reads. */
 q8_picture q8_conv_picture(const q8_conv_state *state, const q8_run *run);
 /* What is the same for all blocks; y, y_step and what floats need are left to the caller. */
@@ -80,6 +82,12 @@ int q8_gate_check(q8_plan *plan, const q8_conv *conv, const q8_window *window);
 /* Writes a block's rows, gated, to `rows`, k codes each, and lets it point there. */
 void q8_gate_rows(const q8_run *run, const q8_gate *gate, int32_t x_zero_point,
                   const q8_product *product, const q8_block *block, uint8_t *rows);
+
+/* conv_winograd.c: whether this convolution is one that they suit, and its step. Everything has been
+ * checked. */
+bool q8_winograd_suits(const q8_plan *plan, const q8_conv *conv, const q8_window *window);
+int q8_plan_add_winograd(q8_plan *plan, const q8_conv *conv, const q8_window *window,
+                         const q8_conv_numbers *numbers, q8_conv_now *now);
 
 /* depthwise.c: groups, C and OC are equal; everything has been checked. */
 int q8_plan_add_depthwise(q8_plan *plan, const q8_conv *conv, const q8_window *window,

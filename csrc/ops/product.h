@@ -147,6 +147,12 @@ typedef struct {
 } q8_panel;
 /* Bytes of the tile where sums wait for what becomes of them. */
 size_t q8_tile_bytes(const q8_gemm_table *gemm);
+/* Whether the kernel itself makes what is to stay, or sums that wait in the tile. */
+bool q8_panel_is_final(const q8_panel *panel);
+/* What all jobs of a panel have in common. */
+q8_gemm_job q8_panel_job(const q8_panel *panel);
+/* Rows of sums in the tile become rows first.. of y. */
+void q8_panel_store(const q8_panel *panel, size_t first, size_t rows);
 /* Computes the rows of a block in one panel. */
 void q8_panel_run(const q8_panel *panel, const q8_block *block);
 /* sums[i] = sum over row i of a - zero_point. */

@@ -186,7 +186,7 @@ static void store_finished(const q8_panel *panel, q8_sums *sums, size_t first)
     }
 }
 
-static void store_tile(const q8_panel *panel, size_t first, size_t rows)
+void q8_panel_store(const q8_panel *panel, size_t first, size_t rows)
 {
     const size_t nr = panel->kernels->gemm->nr, at = first * panel->y_step;
     const bool has_function = panel->step && panel->step->function >= 0;
@@ -254,15 +254,19 @@ static const uint8_t *fetched_with(const q8_panel *panel)
     return next.at;
 }
 
-/* What all jobs have in common. */
-static q8_gemm_job job_of(const q8_panel *panel, const q8_block *block, bool is_final)
+bool q8_panel_is_final(const q8_panel *panel)
+{
+    return panel->output->dtype != Q8_F32 && !panel->weight_zero_point && !panel->over_floats;
+}
+
+q8_gemm_job q8_panel_job(const q8_panel *panel)
 {
     const q8_output *output = panel->output;
+    const bool is_final = q8_panel_is_final(panel);
     return (q8_gemm_job){
         .n = panel->columns,
         .taps = panel->product->taps,
         .k = panel->product->k,
-        .a_step = block->a_step,
         .b = panel->b,
         .bias = panel->bias,
         .multiplier = is_final && output->dtype == Q8_U8 ? panel->multiplier : NULL,
@@ -303,12 +307,12 @@ size_t q8_tile_bytes(const q8_gemm_table *gemm)
 void q8_panel_run(const q8_panel *panel, const q8_block *block)
 {
     const q8_gemm_table *gemm = panel->kernels->gemm;
-    const bool is_final =
-        panel->output->dtype != Q8_F32 && !panel->weight_zero_point && !panel->over_floats;
+    const bool is_final = q8_panel_is_final(panel);
     const size_t row_bytes = panel->y_step * q8_element_bytes(panel->output->dtype);
     const size_t most = gemm->most_rows, jobs = (block->rows + most - 1) / most;
     const uint8_t *fetched = fetched_with(panel);
-    q8_gemm_job job = job_of(panel, block, is_final);
+    q8_gemm_job job = q8_panel_job(panel);
+    job.a_step = block->a_step;
     /* Some jobs fetch a share each, as evenly as it goes: one whenever enough is due. */
     size_t due = jobs, waiting = 0;
     for (size_t first = 0; first < block->rows; first += job.m) {
@@ -327,7 +331,7 @@ void q8_panel_run(const q8_panel *panel, const q8_block *block)
         waiting += is_final ? 0 : job.m;
         const size_t end = first + job.m;
         if (waiting && (waiting + most > most_waiting_rows(gemm) || end == block->rows)) {
-            store_tile(panel, end - waiting, waiting);
+            q8_panel_store(panel, end - waiting, waiting);
             waiting = 0;
         }
     }

@@ -40,11 +40,11 @@ class Geometry:
 
 
 def random_geometry(rng: np.random.Generator, kind: str) -> Geometry:
-    """A small geometry, kind "dense", "lines", "grouped", "depthwise" or "square"; often uneven
-    padding.
+    """A small geometry, often with uneven padding; kind is "dense", "grouped", "depthwise" or
 
-    lines   dense, with windows whose lines are neighbours in memory, often wider than the picture
-    square  depthwise with the windows that light networks have
+    lines     dense, with windows whose lines are neighbours in memory, often wider than the picture
+    square    depthwise, with the windows that light networks have
+    winograd  3x3, stride 1 and sixteens of channels, in pictures of some tiles of 4 x 4
     """
 
     def pick(*values: int) -> int:
@@ -59,12 +59,18 @@ def random_geometry(rng: np.random.Generator, kind: str) -> Geometry:
     if kind == "lines":
         kernel, dilation = (pick(1, 3), pick(2, 3, 5, 7)), (pick(1, 2), 1)
         size = (pick(1, 4, 9), pick(1, 2, 3, 7, 30))
+    if kind == "winograd":
+        kernel, stride, dilation = (3, 3), (1, 1), (1, 1)
+        size = (pick(4, 8, 11), pick(9, 16, 21))
     pads = [(pick(0, 1, 2), pick(0, 1, 2, 3)) for _ in range(2)]
-    groups = {"dense": 1, "lines": 1, "grouped": pick(2, 3)}.get(kind) or pick(2, 5, 17, 64, 100)
+    groups = {"dense": 1, "lines": 1, "winograd": 1, "grouped": pick(2, 3)}.get(kind)
+    groups = groups or pick(2, 5, 17, 64, 100)
     is_depthwise = kind in ("depthwise", "square")
     channels = groups if is_depthwise else groups * pick(1, 3, 4, 8, 20, 33, 64)
     if kind == "lines":
         channels = pick(12, 16, 20)
+    if kind == "winograd":
+        channels = pick(16, 32, 80)
     outputs = groups if is_depthwise else groups * pick(1, 2, 7, 16, 65)
     out = []
     for axis in range(2):

@@ -10,7 +10,7 @@ from q8tool.native import Plan
 from tests.native.one_step import ISAS, round_to_code, run_one, run_step
 from tests.native.reference import Geometry, conv, float_result, random_geometry, requantized
 
-KINDS = ("dense", "lines", "grouped", "depthwise", "square")
+KINDS = ("dense", "lines", "grouped", "depthwise", "square", "winograd")
 SEEDS = range(40)
 
 
@@ -77,7 +77,7 @@ def test_codes_of_products_up_to_and_beyond_int32(kind: str, most: float, isa: s
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("kind", ["dense", "lines", "grouped"])
+@pytest.mark.parametrize("kind", ["dense", "lines", "grouped", "winograd"])
 def test_sums_of_codes_equal_the_formula(kind: str, isa: str) -> None:
     for seed in SEEDS[:24]:
         rng = np.random.default_rng(seed)
