@@ -144,12 +144,15 @@ typedef struct {
 /* Attention in one sweep over rows: y = softmax(q k^T * scale + mask) v for every head.
  * q, k, v u8: sums as in q8_matmul; the softmax is rounded to codes, clamp code of p / p_scale,
  * within one code of what softmax and quantize on their own give; y u8 or f32 as in q8_matmul.
- * q, k, v, y f32: everything in float, the numbers of codes count for nothing. */
+ * q, k, v, y f32: everything in float, the numbers of codes count for nothing.
+ * zero_hidden: a row whose softmax is NaN, as that of a row of the mask that is -inf throughout,
+ * is a row of zeros; codes: only such rows of the mask. */
 typedef struct {
     q8_heads q, k, v, y;
     int64_t batches, heads, rows, columns; /* rows of q and y; columns: rows of k and v */
     int64_t depth, value_depth;            /* a row of q and k; of v and y */
     q8_heads mask;       /* f32, tensor -1: none; a row has `columns`; any stride may be 0 */
+    int32_t zero_hidden;
     float scale;         /* of codes: q's scale and k's are in it */
     int32_t q_zero_point, k_zero_point, v_zero_point, p_zero_point;
     float p_scale;

@@ -338,7 +338,7 @@ static void add_attention(fuzz_case *c)
         .scale = fuzz_float(c), .q_zero_point = fuzz_code(c), .k_zero_point = fuzz_code(c),
         .v_zero_point = fuzz_code(c), .p_zero_point = fuzz_code(c), .p_scale = fuzz_float(c),
         .multiplier = fuzz_float(c), .y_zero_point = fuzz_code(c), .y_low = fuzz_bend(c, 0),
-        .y_high = fuzz_bend(c, 255)};
+        .y_high = fuzz_bend(c, 255), .zero_hidden = fuzz_chance(c, 3)};
     if (fuzz_chance(c, 2))
         attention.mask = random_heads(c, Q8_F32, dims[0], dims[1], dims[2], dims[3]);
     if (fuzz_chance(c, 3))

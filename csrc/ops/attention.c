@@ -186,6 +186,14 @@ static void run_scores(const attention_state *state, const q8_run *run, const q8
     }
 }
 
+static bool hides_all(const float *mask, size_t columns)
+{
+    size_t i = 0;
+    while (i < columns && mask[i] == -INFINITY)
+        i++;
+    return i == columns;
+}
+
 /* Scores become the softmax's codes; returns them as rows of the second product. */
 static q8_block run_softmax(const attention_state *state, const q8_run *run,
                             const q8_attention_part *part, int64_t first, int64_t rows)
@@ -198,13 +206,18 @@ static q8_block run_softmax(const attention_state *state, const q8_run *run,
     int32_t *row_sums = numbers_at(run, state->row_sums_at);
     for (int64_t i = 0; i < rows; i++) {
         uint8_t *codes = run->scratch + state->codes_at + (size_t)i * shape->values.k;
+        const float *mask = q8_attention_mask_row(shape, run, part, first + i);
+        memset(codes + columns, 0, shape->values.k - columns);
+        pointers[i] = codes;
+        row_sums[i] = 0;
+        if (a->zero_hidden && mask && hides_all(mask, columns)) {
+            memset(codes, a->p_zero_point, columns);
+            continue;
+        }
         const int32_t sum = run->plan->kernels->f32.softmax_codes(
             columns, numbers_at(run, shape->scores_at + (size_t)i * shape->score_row_bytes),
-            a->scale, q8_attention_mask_row(shape, run, part, first + i), values, a->p_scale,
-            a->p_zero_point, codes);
-        memset(codes + columns, 0, shape->values.k - columns);
+            a->scale, mask, values, a->p_scale, a->p_zero_point, codes);
         row_sums[i] = sum - a->p_zero_point * (int32_t)columns;
-        pointers[i] = codes;
     }
     return (q8_block){pointers, (size_t)rows, first, (size_t)rows};
 }

@@ -1,5 +1,6 @@
 /* attention_f32.c - attention of floats: the same sweep as attention.c, nothing rounded. */
 #include <math.h>
+#include <string.h>
 
 #include "attention.h"
 
@@ -104,6 +105,8 @@ static q8_block run_softmax(const q8_attention_shape *shape, const q8_run *run,
         if (mask)
             f32->binary(Q8_ADD, columns, row, 1, mask, 1, row);
         f32->softmax(columns, row, row, 0);
+        if (shape->a.zero_hidden && isnan(row[0])) /* one NaN among the scores: NaN throughout */
+            memset(row, 0, columns * sizeof *row);
         pointers[i] = row;
     }
     return (q8_block){pointers, (size_t)rows, first, (size_t)rows};

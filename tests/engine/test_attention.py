@@ -44,6 +44,9 @@ FORMS = {
     "no heads":
         "q, k, v = Split<axis=2>(x, widths) kt = Transpose<perm=[0,2,1]>(k) s = MatMul(q, kt) "
         "p = Softmax(s) y = MatMul(p, v)",
+    "mask, 0 where it hides everything":
+        APART + "s = MatMul(q, kt) d = Mul(s, c) e = Add(d, m) p = Softmax(e) n = IsNaN(p) "
+        "g = Where(n, none, p) a = MatMul(g, v) " + ENDS,
     "codes":
         "xc = QuantizeLinear(x, xs, xz) xd = DequantizeLinear(xc, xs, xz) "
         + PROJECTED.replace("(x,", "(xd,")
@@ -61,7 +64,8 @@ def attention(body: str) -> ir.Model:
         17,
         split=i64([B, M, 3, H, D]), ones=i64([1, 1, 1]), zero=i64([0]), widths=i64([size] * 3),
         heads=i64([B, M, H, D]), joined=i64([B, M, size]), c=f32(0.35), w=f32(2.8),
-        first=i64(0), second=i64(1), third=i64(2), xs=f32(0.03), xz=np.asarray(121, np.uint8),
+        none=f32(0), first=i64(0), second=i64(1), third=i64(2), xs=f32(0.03),
+        xz=np.asarray(121, np.uint8),
         ps=f32(1 / 255), pz=np.asarray(0, np.uint8),
     )  # fmt: skip
 
@@ -80,9 +84,27 @@ def test_one_step(form: str) -> None:
     assert np.mean(np.abs(got - want) > 1e-5) < 0.02
 
 
+@pytest.mark.parametrize("form", ["mask, 0 where it hides everything", "codes of hidden rows"])
+def test_rows_that_see_nothing(form: str) -> None:
+    coded = FORMS["codes"].replace("d = Mul(s, c) p = Softmax(d)", "e = Add(s, m) u = Softmax(e) "
+        "n = IsNaN(u) p = Where(n, none, u)")  # fmt: skip
+    graph = attention(FORMS.get(form, coded))
+    feeds = {"x": random(B, M, 3 * H * D), "m": random(B, 1, 1, M)}
+    feeds["m"][1] = -np.inf
+    assert kernels(graph, feeds).count("attention") == 1
+    (want,) = run(graph, **feeds)
+    assert not want[1].any()
+    got = Session(graph, threads=1).run(feeds)["y"]
+    np.testing.assert_allclose(got, want, rtol=0, atol=0.0301 if form not in FORMS else 1e-5)
+
+
 @pytest.mark.parametrize(
     "middle",
     [
+        "s = MatMul(q, kt) e = Add(s, m) u = Softmax(e) n = IsNaN(u) p = Where(n, c, u) "
+        "a = MatMul(p, v)",  # not 0
+        "s = MatMul(q, kt) e = Add(s, m) u = Softmax(e) n = IsNaN(s) p = Where(n, none, u) "
+        "a = MatMul(p, v)",
         "s = MatMul(q, kt) p = Softmax<axis=2>(s) a = MatMul(p, v)",  # over columns
         "s = MatMul(q, kt) p = Softmax(s) n = Neg(p) a = MatMul(n, v)",
         "s = MatMul(q, kt) e = Relu(s) p = Softmax(e) a = MatMul(p, v)",

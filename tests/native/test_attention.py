@@ -132,6 +132,28 @@ def test_a_row_of_nothing_but_masked_columns_is_the_low_end() -> None:
         assert not got.any()
 
 
+@pytest.mark.parametrize("p_zero", [0, 3])
+def test_rows_that_see_nothing_are_zero_if_asked_for(p_zero: int) -> None:
+    sizes = (2, 1, 2, 5, 4, 4)
+    codes = RNG.integers(0, 256, (2, 5, 1, 4)).astype(np.uint8)
+    mask = np.full((2, 5), -np.inf, np.float32)
+    mask[1, 3] = 0.5  # the only column that the second batch sees
+    numbers: dict[str, Any] = {
+        "scale": 1e-3, "p_scale": 1 / 252, "p_zero_point": p_zero, "multiplier": 1 / 252,
+        "v_zero_point": 7, "zero_hidden": True,
+    }  # fmt: skip
+    for isa in ISAS:
+        got = run([codes[:, :2], codes, codes, mask], sizes, np.float32, isa, **numbers)
+        assert not got[0].any()
+        seen = np.broadcast_to(codes[1, 3] - np.float32(7), (2, 1, 4))
+        np.testing.assert_allclose(got[1], seen, atol=1e-4)
+        floats = codes.astype(np.float32)
+        feeds = [floats[:, :2], floats, floats, mask]
+        got = run(feeds, sizes, np.float32, isa, scale=1e-3, zero_hidden=True)
+        assert not got[0].any()
+        np.testing.assert_allclose(got[1], np.broadcast_to(floats[1, 3], (2, 1, 4)), atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("text", "changed"),
     [

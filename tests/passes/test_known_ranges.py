@@ -29,6 +29,9 @@ X = {"x": (-2.0, 3.0)}
         ("y = GlobalAveragePool(x)", (-2, 3)),
         ("s = Sigmoid(x) y = Concat<axis=1>(s, x)", (-2, 3)),
         ("y = Concat<axis=1>(x, ten)", (-2, 10)),
+        ("n = IsNaN(x) s = Sigmoid(x) y = Where(n, ten, s)", (0, 10)),
+        ("n = IsNaN(x) e = Exp(x) y = Where(n, ten, e)", None),
+        ("n = IsNaN(x) y = Where(n, endless, x)", None),
         ("y = Pad(x, pads)", (-2, 3)),
         ("y = Pad(x, pads, six)", (-2, 6)),
         ("r = Relu(x) y = Transpose(r)", (0, 3)),
@@ -44,7 +47,8 @@ X = {"x": (-2.0, 3.0)}
 )
 def test_implied(body: str, expected: tuple[float, float] | None) -> None:
     found = ranges(
-        body, X, zero=f32(0), one=f32(1), six=f32(6), ten=f32(10 * np.ones((1, 4, 8, 8))),
+        body, X, zero=f32(0), one=f32(1), six=f32(6), endless=f32(np.inf),
+        ten=f32(10 * np.ones((1, 4, 8, 8))),
         pads=i64([0, 0, 1, 1, 0, 0, 1, 1]), w=random(4, 4, 1, 1), twice=f32([1, 1, 2, 2]),
     )  # fmt: skip
     assert found.get("y") == expected

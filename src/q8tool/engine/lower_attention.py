@@ -1,7 +1,7 @@
 """Attention as one step: two products of run-time tensors with a softmax between them.
 
-    MatMul(q, k^T) -> [Mul | Div by a number] -> [Add a mask] -> Softmax -> [Quantize -> Dequantize]
-        -> MatMul(., v) -> [Quantize] -> [Transpose, Reshape]
+    MatMul(q, k^T) -> [Mul | Div by a number] -> [Add a mask] -> Softmax -> [0 where it is NaN]
+        -> [Quantize -> Dequantize] -> MatMul(., v) -> [Quantize] -> [Transpose, Reshape]
 
 The pattern is found at the first product; the step is emitted in place of the second, when v is
 there as well. q, k and v are read where they lie (views.py), y is written where it is wanted. All
@@ -36,6 +36,7 @@ class _Attention:
     nodes    all but the second product;  last: that one
     scale    of the scores;  mask: added to them, or None
     softmax  parameters of its codes; None: it stays float
+    zero_hidden  rows whose mask hides everything, NaN behind the softmax, are made 0
     """
 
     nodes: list[Node]
@@ -46,6 +47,7 @@ class _Attention:
     scale: float = 1.0
     mask: Value | None = None
     softmax: CodeParams | None = None
+    zero_hidden: bool = False
 
 
 def begins_attention(lowering: Lowering, node: Node) -> bool:
@@ -144,6 +146,7 @@ def _is_mask(found: _Attention) -> bool:
 
 def _reaches_second(lowering: Lowering, found: _Attention, name: str) -> bool:
     """Follows the softmax's result, rounded or not, into the second product."""
+    name = _behind_guard(lowering, found, name)
     node = lowering.sole_consumer(name)
     if node is not None and node.op_type == "QuantizeLinear" and not node.domain:
         found.softmax = lowering.code_params(node)
@@ -162,6 +165,23 @@ def _reaches_second(lowering: Lowering, found: _Attention, name: str) -> bool:
         return False
     found.last, found.v = node, lowering.value(node.inputs[1])
     return True
+
+
+def _behind_guard(lowering: Lowering, found: _Attention, name: str) -> str:
+    """The result of Where(IsNaN(p), 0, p), if that is what reads the softmax p; else p's name."""
+    readers = {node.op_type: node for node in lowering.consumers(name) if not node.domain}
+    test, pick = readers.get("IsNaN"), readers.get("Where")
+    if test is None or pick is None or len(lowering.consumers(name)) != 2 or name in lowering.kept:
+        return name
+    if pick.inputs[0] != test.outputs[0] or lowering.sole_consumer(test.outputs[0]) is not pick:
+        return name
+    if pick.inputs[2] != name or scalar(lowering.value(pick.inputs[1])) != 0:
+        return name
+    if lowering.output(pick).fact.shape != lowering.value(name).fact.shape:
+        return name
+    found.nodes += [test, pick]
+    found.zero_hidden = True
+    return pick.outputs[0]
 
 
 def _is_uniform(lowering: Lowering, found: _Attention) -> bool:
@@ -199,6 +219,8 @@ def _lower(found: _Attention, lowering: Lowering, node: Node) -> None:
         epilogue = find_epilogue(lowering, name, clamps=False)
         arguments = _numbers(lowering, found, epilogue.params)
         ends = epilogue.nodes
+    if found.zero_hidden:
+        arguments["zero_hidden"] = True
     places = {
         "q": _rows(lowering, q, has_codes, is_turned=False),
         "k": _rows(lowering, k, has_codes, is_turned=True),

@@ -159,11 +159,13 @@ class Plan(RecurrentPlan, ChoosingPlan):
         y_zero_point: int = 0,
         y_low: int = 0,
         y_high: int = 255,
+        zero_hidden: bool = False,
     ) -> range:
         """Softmax(q k^T * scale + mask) v of every head, codes or floats: q8_plan_add_attention.
 
         sizes   batches, heads, rows, columns, depth, value depth
         places  by the tensor's name: offset and the strides of batch, head and row, in elements
+        zero_hidden  rows whose mask is -inf throughout give 0 instead of NaN
         """
         descriptor: Any = ffi.new("q8_attention *")
         names = ("batches", "heads", "rows", "columns", "depth", "value_depth")
@@ -181,6 +183,7 @@ class Plan(RecurrentPlan, ChoosingPlan):
         descriptor.v_zero_point, descriptor.p_zero_point = v_zero_point, p_zero_point
         descriptor.y_zero_point = y_zero_point
         descriptor.y_low, descriptor.y_high = y_low, y_high
+        descriptor.zero_hidden = zero_hidden
         return self._add(lib.q8_plan_add_attention, descriptor, writes=[y])
 
     def pool(

@@ -5,13 +5,14 @@
     Sigmoid     -> 0..1         +--> walk in order --> name -> (low, high)
     MaxPool     -> as its input |
     Concat      -> union        |
+    Where       -> union        |
     Conv        -> unknown -----+
 
 A range that was given or measured wins over an implied one, but never reaches beyond it: a Relu6
 whose photos reached 4.2 is 0..4.2.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -85,6 +86,8 @@ def _inherited(node: ir.Node, kind: str, ranges: Mapping[str, Range]) -> Range |
         first = node.inputs[0]
         inherited = None if first is None else ranges.get(first.name or "")
         return _with_padding(node, inherited)
+    if node.op_type == "Where":
+        return _of_both(node.inputs[1:], ranges)
     if kind == "concat":
         parts = [ranges.get(value.name or "") for value in node.inputs if value is not None]
         if any(part is None for part in parts):
@@ -92,6 +95,20 @@ def _inherited(node: ir.Node, kind: str, ranges: Mapping[str, Range]) -> Range |
         known = [part for part in parts if part is not None]
         return min(low for low, _ in known), max(high for _, high in known)
     return None
+
+
+def _of_both(values: Sequence[ir.Value | None], ranges: Mapping[str, Range]) -> Range | None:
+    """The union of the ranges of values and constants; None if one of them is not known."""
+    ends: list[float] = []
+    for value in values:
+        array = constant(value)
+        if array is not None and array.size and np.isfinite(array).all():
+            ends += [float(array.min()), float(array.max())]
+        elif value is not None and value.name in ranges:
+            ends += ranges[value.name]
+        else:
+            return None
+    return min(ends), max(ends)
 
 
 def _with_padding(node: ir.Node, inherited: Range | None) -> Range | None:
