@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 
+from q8tool.model.composed import COMPOSED
 from q8tool.ops.registry import row
 from tests.ops.conformance import EXCLUDED, Outcome, outcomes
 from tests.ops.foreign_page import foreign_section
@@ -91,7 +92,8 @@ def _operators(found: Sequence[Outcome]) -> str:
         native = [item for item in own if item.is_native]
         types = sorted({kind for item in native for kind in item.types})
         since = ", ".join(map(str, sorted(versions[name])))
-        runs = "C" if known is not None and known.native else "host"
+        is_native = known is not None and known.native
+        runs = "C" if is_native else "C, written out" if name in COMPOSED else "host"
         how = _QUANTIZED[known.quantization] if known is not None else ""
         passed = sum(not item.failure and item.name not in EXCLUDED for item in own)
         cells = [name, since, runs, how, ", ".join(types), f"{passed}/{len(own)}", len(native)]

@@ -12,6 +12,7 @@ from onnx_ir.passes.common import InlinePass
 from q8tool.engine.graph import Graph, Node, in_order
 from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import InputError
+from q8tool.model.composed import has_composed_operators, write_out
 from q8tool.model.foreign import has_foreign_operators, standardize_operators
 
 __all__ = ["constants_of", "nodes_of", "read_graph"]
@@ -24,10 +25,11 @@ def read_graph(model: ir.Model) -> Graph:
 
     Raises InputError for a missing operator set, and for a value that is read and never computed.
     """
-    if model.functions or has_foreign_operators(model):
+    if model.functions or has_foreign_operators(model) or has_composed_operators(model):
         model = model.clone()
         InlinePass()(model)
         standardize_operators(model)
+        write_out(model)
     graph = model.graph
     opsets = {_domain(name): version for name, version in model.opset_imports.items()}
     initializers = dict(graph.initializers)

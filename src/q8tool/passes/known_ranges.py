@@ -104,10 +104,11 @@ def _of_both(values: Sequence[ir.Value | None], ranges: Mapping[str, Range]) -> 
         array = constant(value)
         if array is not None and array.size and np.isfinite(array).all():
             ends += [float(array.min()), float(array.max())]
-        elif value is not None and value.name in ranges:
-            ends += ranges[value.name]
-        else:
+            continue
+        known = None if value is None else ranges.get(value.name or "")
+        if known is None:
             return None
+        ends += known
     return min(ends), max(ends)
 
 

@@ -6,6 +6,7 @@ freeze and quantize both begin with it.
 import onnx_ir as ir
 
 from q8tool.model.change import Change
+from q8tool.model.composed import write_out
 from q8tool.passes.clean_graph import clean_graph
 from q8tool.passes.drop_identities import drop_identities
 from q8tool.passes.fold_batchnorm import fold_batchnorm
@@ -22,10 +23,14 @@ from q8tool.passes.plain_sequences import plain_sequences
 
 __all__ = ["simplify"]
 
+# Written out because what they are made of has an eight-bit form.
+_EIGHT_BIT = frozenset({"Attention"})
+
 
 def simplify(model: ir.Model) -> list[Change]:
     """Lift, inline, drop, fold and clean, in place; shapes are inferred on the way."""
     changes = [*lift_weights(model), *inline_functions(model), *drop_identities(model)]
+    changes += write_out(model, _EIGHT_BIT)
     while folded := [
         *fold_constants(model), *fold_shapes(model), *fold_branches(model), *plain_sequences(model)
     ]:  # fmt: skip
