@@ -169,7 +169,8 @@ def test_qoperator_has_standard_operators(lab: Lab, form: str) -> None:
     path, report = lab.made("mobilenet_v1_0.25_224", form, format="qoperator")
     counts = op_counts(io.load(path))
     assert counts["QLinearConv"] >= 26
-    assert counts.get("Clip", 0) <= 1
+    # One stays behind a float result, one behind the last convolution (keep_float32).
+    assert counts.get("Clip", 0) <= 2
     assert report.sizes[1] < 0.31 * report.sizes[0]
 
 

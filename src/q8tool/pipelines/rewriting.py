@@ -21,6 +21,7 @@ from q8tool.passes.clean_graph import clean_graph
 from q8tool.passes.inline_functions import inline_functions
 from q8tool.passes.insert_conversions import insert_conversions
 from q8tool.passes.insert_dynamic import insert_dynamic
+from q8tool.passes.keep_float32 import keep_float32
 from q8tool.passes.lift_weights import lift_weights
 from q8tool.passes.quantize_storage import quantize_storage
 from q8tool.passes.quantize_weights import SMALLEST, quantize_weights, round_weights
@@ -92,6 +93,7 @@ def rewritten(
             changes += refitting.refit(float_model, model, twins)
         if form.format == "qoperator":
             changes += to_qoperator(model)
+        changes += keep_float32(model)
     # Without strip every operator keeps conversions of its own; what nobody reads goes.
     return Rewritten(model, choice, [*changes, *clean_graph(model, merges=form.strip)])
 
