@@ -79,11 +79,65 @@ static void depthwise(const q8_depthwise_job *job)
         depthwise_group_32(job, found, c, job->channels - c);
 }
 
+enum { LEAST_PACKED = 4 };
+
+/* Pixels begin .. end - 1 of a job. */
+X86_INLINE q8_depthwise_lines_job some_pixels(const q8_depthwise_lines_job *job, int64_t begin,
+                                              int64_t end)
+{
+    q8_depthwise_lines_job some = *job;
+    some.first += begin;
+    some.y += (size_t)begin * job->y_step;
+    some.pixels = (size_t)(end - begin);
+    return some;
+}
+
+/* 3x3 of stride 1 and 4, 8 or 16 channels: of pixels that are neighbours in memory a vector takes
+ * as many as it holds, with all numbers repeated for each; only those at the edges go alone. False
+ * if the job is none of these. */
+static bool lines_packed(const q8_depthwise_lines_job *job)
+{
+    const size_t channels = job->channels;
+    if (job->kernel != 3 || job->stride != 1 || channels < LEAST_PACKED || channels >= 32 ||
+        32 % channels || job->x_step != channels || job->y_step != channels)
+        return false;
+    const int64_t width = (int64_t)job->width, pixels = (int64_t)job->pixels;
+    const int64_t begin = job->first < 0 ? -job->first : 0;
+    const int64_t last = width - 2 - job->first, end = last < pixels ? last : pixels;
+    if (end - begin < (int64_t)(32 / channels))
+        return false;
+    int8_t w[9 * 32];
+    int32_t bias[32];
+    float multiplier[32];
+    uint8_t padding[32];
+    for (size_t i = 0; i < 32; i++) {
+        for (size_t tap = 0; tap < 9; tap++)
+            w[tap * 32 + i] = job->w[tap * channels + i % channels];
+        bias[i] = job->bias[i % channels];
+        multiplier[i] = job->multiplier[i % channels];
+        padding[i] = job->padding[i % channels];
+    }
+    q8_depthwise_lines_job packed = some_pixels(job, begin, end);
+    packed.channels = 32;
+    packed.w = w;
+    packed.bias = bias;
+    packed.multiplier = multiplier;
+    packed.padding = padding;
+    lines_whole_32(&packed, 0);
+    const q8_depthwise_lines_job left = some_pixels(job, 0, begin);
+    const q8_depthwise_lines_job right = some_pixels(job, end, pixels);
+    lines_part_32(&left, 0, channels);
+    lines_part_32(&right, 0, channels);
+    return true;
+}
+
 /* The last group overlaps the one before. */
 static void depthwise_lines(const q8_depthwise_lines_job *job)
 {
     const size_t channels = job->channels;
     size_t c = 0;
+    if (lines_packed(job))
+        return;
     for (; c + 32 <= channels; c += 32)
         lines_whole_32(job, c);
     if (c && c < channels)
