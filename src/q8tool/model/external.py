@@ -1,6 +1,7 @@
 """Weights in files beside the model: checked before use, written and read back."""
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,18 +102,19 @@ def _check_reference(tensor: onnx.TensorProto, folder: Path, path: str | os.Path
         )
     if not data.is_file():
         raise InputError(f"{where} '{info.location}' is missing")
-    needed = _bytes_needed(tensor)
+    needed = _bytes_needed(tensor, where)
     if length and length != needed:
         raise InputError(f"{where} has {length} bytes, its shape needs {needed}")
     if offset < 0 or offset + needed > data.stat().st_size:
         raise InputError(f"{where} '{info.location}' is truncated")
 
 
-def _bytes_needed(tensor: onnx.TensorProto) -> int:
-    elements = 1
-    for dim in tensor.dims:
-        elements *= dim
-    return -(-elements * ir.DataType(tensor.data_type).bitwidth // 8)
+def _bytes_needed(tensor: onnx.TensorProto, where: str) -> int:
+    try:
+        bits = ir.DataType(tensor.data_type).bitwidth
+    except (TypeError, ValueError) as error:  # texts, no type at all, a type of nobody's
+        raise InputError(f"{where} is of no type of a fixed size: {error}") from error
+    return -(-math.prod(tensor.dims) * int(bits) // 8)
 
 
 class UnmappedTensor(ir.ExternalTensor):
