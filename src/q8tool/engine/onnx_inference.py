@@ -10,6 +10,7 @@ from onnx import helper, numpy_helper, shape_inference
 from q8tool.engine.facts import Fact
 from q8tool.engine.graph import Node
 from q8tool.errors import InputError
+from q8tool.model.attribute_limits import is_absurd_attribute
 
 __all__ = ["inferred_by_onnx"]
 
@@ -24,9 +25,11 @@ def inferred_by_onnx(
     """By output, as far as onnx infers it from this node alone; None for what it leaves open.
 
     opsets  versions by domain
+    Raises InputError for attributes that onnx does not survive.
     """
     if any(facts[name].dtype is None for name in node.reads):
         return {}
+    _refuse_absurd(node)
     try:
         schema = onnx.defs.get_schema(node.op_type, node.version, node.domain)
         types = {name: _type_proto(facts[name]) for name in node.reads}
@@ -39,12 +42,20 @@ def inferred_by_onnx(
         found = shape_inference.infer_node_outputs(
             schema, node.proto, types, data, opset_imports=imports
         )
+        return {name: _described(proto) for name, proto in found.items()}
     except (
         shape_inference.InferenceError, onnx.checker.ValidationError, onnx.defs.SchemaError,
-        InputError, RuntimeError,
+        InputError, KeyError, RuntimeError, ValueError,
     ):  # fmt: skip
         return {}
-    return {name: _described(proto) for name, proto in found.items()}
+
+
+def _refuse_absurd(node: Node) -> None:
+    for name, value in node.attributes.items():
+        if is_absurd_attribute(name, value):
+            raise InputError(
+                f"node '{node.name}' ({node.op_type}): its attribute '{name}' cannot be {value!r}"
+            )
 
 
 def _described(proto: onnx.TypeProto) -> Described:

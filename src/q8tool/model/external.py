@@ -114,7 +114,7 @@ def _bytes_needed(tensor: onnx.TensorProto, where: str) -> int:
         bits = ir.DataType(tensor.data_type).bitwidth
     except (TypeError, ValueError) as error:  # texts, no type at all, a type of nobody's
         raise InputError(f"{where} is of no type of a fixed size: {error}") from error
-    return -(-math.prod(tensor.dims) * int(bits) // 8)
+    return int(-(-math.prod(tensor.dims) * bits // 8))
 
 
 class UnmappedTensor(ir.ExternalTensor):

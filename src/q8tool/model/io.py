@@ -1,12 +1,14 @@
 """Model files: load with every reference checked, save atomically."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
 from q8tool.errors import InputError, UnsupportedError
+from q8tool.model.attribute_limits import is_absurd_attribute
 from q8tool.model.check import first_line
 from q8tool.model.external import (
     check_external_data,
@@ -84,7 +86,7 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     value = absurd_value(model)
     if value is not None:
         raise InputError(f"{path}: value '{value.name}' cannot have the shape {value.shape}")
-    _check_texts(model, path)
+    _check_attributes(model, path)
     if cut is not None:
         _restore(model, cut, path)
     _check_weights(model, path)
@@ -95,15 +97,30 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     return model
 
 
-def _check_texts(model: ir.Model, path: str | os.PathLike[str]) -> None:
-    """Names and text attributes are UTF-8, which protobuf's parser does not insist on."""
-    for node in ir.traversal.RecursiveGraphIterator(model.graph):
-        texts = (attr.value for attr in node.attributes.values() if attr.type == _STRING)
+def _check_attributes(model: ir.Model, path: str | os.PathLike[str]) -> None:
+    """Texts are UTF-8, which protobuf's parser does not insist on; attributes are not absurd."""
+    if any(isinstance(text, bytes) for text in model.metadata_props.values()):
+        raise InputError(f"{path}: is damaged: a text of its metadata is not UTF-8")
+    for node in _all_nodes(model):
+        given = node.attributes.values()
+        texts = (attr.value for attr in given if attr.type == _STRING)
         if any(isinstance(text, bytes) for text in (node.name, *texts)):
             raise InputError(f"{path}: is damaged: a text of node {node.name!r} is not UTF-8")
+        absurd = [attr.name for attr in given if is_absurd_attribute(attr.name, attr.value)]
+        if absurd:
+            raise InputError(
+                f"{path}: node '{node.name}' ({node.op_type}): its attribute '{absurd[0]}' cannot "
+                f"be {node.attributes[absurd[0]].value!r}"
+            )
     for value in (*model.graph.inputs, *model.graph.outputs):
         if isinstance(value.type, ir.TensorType) and value.dtype == ir.DataType.UNDEFINED:
             raise InputError(f"{path}: is damaged: value '{value.name}' has no type")
+
+
+def _all_nodes(model: ir.Model) -> Iterator[ir.Node]:
+    bodies: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    for graph in bodies:
+        yield from ir.traversal.RecursiveGraphIterator(graph)
 
 
 def _check_weights(model: ir.Model, path: str | os.PathLike[str]) -> None:

@@ -7,6 +7,7 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
+from q8tool.model.attribute_limits import has_absurd_attribute
 from q8tool.model.limits import is_absurd
 
 __all__ = [
@@ -63,7 +64,7 @@ def fill_output_shapes(proto: onnx.ModelProto) -> bool:
     Runtimes take such files, and some exporters write them.
     """
     bare = [value for value in proto.graph.output if not value.type.tensor_type.HasField("shape")]
-    if not bare:
+    if not bare or has_absurd_attribute(proto):
         return False
     try:
         inferred = onnx.shape_inference.infer_shapes(proto)

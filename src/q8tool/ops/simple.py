@@ -29,7 +29,7 @@ def simple_results(op_type: str, attributes: Attributes, inputs: Inputs) -> list
     try:
         with np.errstate(all="ignore"):
             result = function(attributes, *inputs)
-    except (IndexError, LookupError, TypeError, ValueError):
+    except (LookupError, OverflowError, TypeError, ValueError):
         return None  # inputs that do not fit: whoever is asked next says why
     return None if result is None else [np.asarray(result)]
 
