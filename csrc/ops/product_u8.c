@@ -158,7 +158,8 @@ static void finish_in_lines(const q8_panel *panel, q8_finish_job *job, size_t fi
         job->y = line + column * panel->y_step;
         panel->kernels->f32.finish(job);
         job->acc += job->rows * job->x_step;
-        job->x += job->x ? job->rows * job->x_step : 0;
+        if (job->x)
+            job->x += job->rows * job->x_step;
     }
 }
 
