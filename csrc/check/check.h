@@ -102,6 +102,7 @@ int32_t check_draw_accumulator(float multiplier);
 
 void check_gemm(const q8_kernels *kernels, const q8_kernels *below);
 void check_winograd(const q8_kernels *kernels, const q8_kernels *below);
+void check_gemm_lines(const q8_kernels *kernels, const q8_kernels *below);
 void check_odd_gemm(void); /* plain C tiles of odd shape: packing and edges on any machine */
 void check_conv(const q8_kernels *kernels, const q8_kernels *below);
 void check_vec(const q8_kernels *kernels, const q8_kernels *below);

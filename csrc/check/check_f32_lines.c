@@ -23,14 +23,14 @@ static float *empty_floats(const char *name, size_t n)
 
 /* ---- depthwise_lines ---- */
 
-static void compare_window(const q8_depthwise_lines_f32_job *job, const float *x, size_t c,
+static void compare_window(const q8_depthwise_lines_f32_job *job, size_t line, size_t at, size_t c,
                            float got, size_t index)
 {
     double sum = job->bias[c], size = fabs(sum);
     for (size_t tap = 0; tap < job->kernel * job->kernel; tap++) {
         const size_t kh = tap % job->kernel, kw = tap / job->kernel;
         const double term =
-            (double)x[kh * job->x_line + kw * GROUP + c] * job->w[tap * job->w_step + c];
+            (double)job->x[line + kh][at + kw * GROUP + c] * job->w[tap * job->w_step + c];
         sum += term;
         size += fabs(term);
     }
@@ -46,11 +46,13 @@ static void check_lines_case(const q8_f32_table *f32, size_t channels)
         .w_step = channels + check_below(5), .low = check_one_in(2) ? 0 : -INFINITY,
         .high = check_one_in(2) ? 1 : INFINITY};
     const size_t seen = (job.pixels - 1) * job.stride + job.kernel;
-    job.x_line = (seen + check_below(3)) * GROUP;
+    const size_t seen_lines = (job.lines - 1) * job.stride + job.kernel;
     check_case("lines=%zu pixels=%zu channels=%zu kernel=%zu stride=%zu", job.lines, job.pixels,
                channels, job.kernel, job.stride);
-    const size_t last = (job.lines - 1) * job.stride + job.kernel - 1;
-    job.x = draw_floats("x", last * job.x_line + (seen - 1) * GROUP + channels, 3);
+    const float **x = check_buffer("lines", seen_lines * sizeof *x, sizeof *x);
+    for (size_t l = 0; l < seen_lines; l++)
+        x[l] = draw_floats("x", (seen - 1) * GROUP + channels, 3);
+    job.x = x;
     job.w = draw_floats("w", (job.kernel * job.kernel - 1) * job.w_step + channels, 1);
     job.bias = draw_floats("bias", channels, 1);
     job.y = empty_floats("y", (job.lines * job.pixels - 1) * GROUP + channels);
@@ -58,8 +60,8 @@ static void check_lines_case(const q8_f32_table *f32, size_t channels)
     for (size_t i = 0; i < job.lines * job.pixels; i++) {
         const size_t l = i / job.pixels, p = i % job.pixels;
         for (size_t c = 0; c < channels; c++)
-            compare_window(&job, job.x + job.stride * (l * job.x_line + p * GROUP), c,
-                           job.y[i * GROUP + c], i * GROUP + c);
+            compare_window(&job, l * job.stride, p * job.stride * GROUP, c, job.y[i * GROUP + c],
+                           i * GROUP + c);
     }
 }
 

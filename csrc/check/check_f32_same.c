@@ -102,8 +102,12 @@ static void same_lines(const q8_f32_table *f32)
         .low = check_one_in(2) ? 0 : -INFINITY, .high = INFINITY};
     check_case("lines=%zu pixels=%zu channels=%zu kernel=%zu stride=%zu", job.lines, job.pixels,
                job.channels, job.kernel, job.stride);
-    job.x_line = ((job.pixels - 1) * job.stride + job.kernel) * GROUP;
-    job.x = draw("x", ((job.lines - 1) * job.stride + job.kernel) * job.x_line, 3);
+    const size_t seen = (job.pixels - 1) * job.stride + job.kernel;
+    const size_t seen_lines = (job.lines - 1) * job.stride + job.kernel;
+    const float **x = check_buffer("lines", seen_lines * sizeof *x, sizeof *x);
+    for (size_t l = 0; l < seen_lines; l++)
+        x[l] = draw("x", seen * GROUP, 3);
+    job.x = x;
     job.w = draw("w", job.kernel * job.kernel * GROUP, 1);
     job.bias = draw("bias", GROUP, 1);
     const size_t pixels = job.lines * job.pixels;

@@ -33,6 +33,7 @@ static void check_kernels(const q8_kernels *kernels, const q8_kernels *below)
     check_set_isa(kernels->name);
     check_gemm(kernels, below);
     check_winograd(kernels, below);
+    check_gemm_lines(kernels, below);
     check_conv(kernels, below);
     check_vec(kernels, below);
     check_f32_conv(kernels, below);

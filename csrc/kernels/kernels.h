@@ -93,6 +93,24 @@ typedef struct {
 void q8_winograd_pack(size_t n, size_t channels, const int8_t *w, size_t column_step, int16_t *u,
                       int32_t *sums);
 
+/* Floats of 16 columns of a product with taps = 1, and a function of them, as gemm's tile and f32's
+ * finish make them, to the byte. Rows of y lie in lines that have gaps between them. */
+typedef struct {
+    size_t rows;               /* >= 1 */
+    size_t k;                  /* >= 1, a multiple of the table's kr */
+    const uint8_t *a;          /* row i at a + i * a_step, k codes */
+    size_t a_step;
+    const void *b;             /* the first of the columns, in a packed panel */
+    ptrdiff_t ahead;           /* 0, or bytes from b to columns that are wanted soon: may be fetched */
+    const int32_t *bias;       /* 16 values, as the next two */
+    const float *scale, *float_bias; /* float_bias NULL: no addition */
+    int op;                    /* -1: none but the limits; Q8_UNARY_SILU: without limits */
+    float low, high;
+    float *y;                  /* 16 floats of row i are those of place first + i: place p is at y +
+                                  p / line_rows * line_step + p % line_rows * 16 */
+    size_t first, line_rows, line_step;
+} q8_gemm_lines_job;
+
 /* A GEMM is chosen as a unit, because packing must match the kernel. */
 typedef struct {
     const char *name;          /* for reports: "avx512vnni 6x64" */
@@ -108,6 +126,7 @@ typedef struct {
     int takes_mantissas;       /* 1: has_mantissas may be set, and spares conversions */
     void (*tile)(const q8_gemm_job *job);
     const q8_winograd_table *winograd; /* NULL: windows are as fast; else nr is 16 */
+    void (*lines)(const q8_gemm_lines_job *job); /* NULL: tile does it, and finish behind it */
 } q8_gemm_table;
 /* Packed panel of nr columns (made by q8_pack_panel in pack.c for every table): for each kr-step
  * of K, for each of the nr columns, kr consecutive weights; missing columns and rows are 0.
@@ -205,9 +224,10 @@ typedef struct {
 typedef struct {
     /* y = clamp code of x / scale, limits 0..255. Division, as the standard says. */
     void (*quantize)(size_t n, const float *x, uint8_t *y, float scale, int32_t zero_point);
-    /* The same of pixels times one factor per channel, the product rounded: x and y [rows][n] */
+    /* y = clamp code of x * factor, of pixels with one factor per channel: x and y [rows][n], factor
+     * [n]. No product reaches 2^31. */
     void (*quantize_scaled)(size_t rows, size_t n, const float *x, const float *factor, uint8_t *y,
-                            float scale, int32_t zero_point);
+                            int32_t zero_point);
     /* y = (float)(x - zero_point) * scale */
     void (*dequantize)(size_t n, const uint8_t *x, float *y, float scale, int32_t zero_point);
     /* y[i] = clamp code of acc[i] * multiplier[i] */
@@ -293,8 +313,7 @@ typedef struct {
 typedef struct {
     size_t lines, pixels, channels;
     size_t kernel, stride;     /* 3 or 5; 1 or 2 */
-    const float *x;            /* (l, p) at x + l * x_line + p * 16 */
-    size_t x_line;
+    const float *const *x;     /* kernel + (lines - 1) * stride lines: (l, p) at x[l] + p * 16 */
     const float *w;
     size_t w_step;
     const float *bias;         /* [channels] */
@@ -412,6 +431,7 @@ extern const q8_vec_table q8_vec_scalar;
 extern const q8_f32_table q8_f32_scalar;
 #if defined(__x86_64__)
 extern const q8_winograd_table q8_winograd_avx2;
+void q8_lines_avx512vnni(const q8_gemm_lines_job *job); /* of all tables packed for 512 bits */
 extern const q8_gemm_table q8_gemm_avx2, q8_gemm_avxvnni, q8_gemm_avx512vnni, q8_gemm_amx;
 extern const q8_conv_table q8_conv_avx2, q8_conv_avx512;
 extern const q8_vec_table q8_vec_avx2, q8_vec_avx512, q8_vec_avx512vbmi;

@@ -9,13 +9,11 @@ static void quantize(size_t n, const float *x, uint8_t *y, float scale, int32_t 
 }
 
 static void quantize_scaled(size_t rows, size_t n, const float *x, const float *factor, uint8_t *y,
-                            float scale, int32_t zero_point)
+                            int32_t zero_point)
 {
-    for (size_t row = 0; row < rows; row++)
-        for (size_t i = 0; i < n; i++, x++, y++) {
-            const float product = *x * factor[i];
-            quantize(1, &product, y, scale, zero_point);
-        }
+    for (size_t row = 0; row < rows; row++, x += n, y += n)
+        for (size_t i = 0; i < n; i++)
+            y[i] = (uint8_t)q8_round_to_code(x[i] * factor[i], zero_point, 0, 255);
 }
 
 static void dequantize(size_t n, const uint8_t *x, float *y, float scale, int32_t zero_point)

@@ -413,6 +413,7 @@ const q8_gemm_table q8_gemm_amx = {
     .wants_even_rows = 1,
     .takes_mantissas = 1,
     .tile = tile,
+    .lines = q8_lines_avx512vnni,
 };
 
 #endif

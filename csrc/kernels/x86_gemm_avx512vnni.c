@@ -98,6 +98,7 @@ const q8_gemm_table q8_gemm_avx512vnni = {
     .flips_a = 0,
     .takes_mantissas = 1,
     .tile = tile,
+    .lines = q8_lines_avx512vnni,
 };
 
 #endif

@@ -1,5 +1,6 @@
 /* convert.c - between number types: quantize, dequantize, dynamic quantize, table, cast. */
 #include <math.h>
+#include <string.h>
 
 #include "ops.h"
 
@@ -109,6 +110,12 @@ int q8_plan_add_table(q8_plan *plan, int x, int y, const uint8_t *table)
 
 /* ---- dynamic quantize: the range of each part, then scale, zero point and codes ---- */
 
+/* Between it and its inverse scales have inverses, and so have these times any range. */
+#define LEAST_SCALE 0x1p-80f
+/* Channels that are whole vectors on every machine, four of which are stored together, and the most
+ * that pixels are joined for it. */
+enum { WHOLE_CHANNELS = 64, MOST_CHANNELS = 4096 };
+
 typedef struct {
     float low, high;
 } bounds;
@@ -118,6 +125,15 @@ typedef struct {
     bounds *partial; /* without a range: one per part of the first step, read by all of the second */
     int64_t parts, per_part;
 } dynamic_state;
+
+/* How many pixels have whole vectors of channels together. */
+static size_t repeats_of(size_t channels)
+{
+    size_t repeats = 1;
+    while (repeats * channels % WHOLE_CHANNELS)
+        repeats *= 2;
+    return repeats * channels <= MOST_CHANNELS ? repeats : 1;
+}
 
 static void run_find_range(const q8_step *step, const q8_run *run, int64_t part)
 {
@@ -154,6 +170,42 @@ static bounds bounds_of(const dynamic_state *state, const q8_run *run)
     return all;
 }
 
+/* Codes of a pixel's products, where a scale is so far from 1 that its inverse may not be a number. */
+static void quantize_products(const q8_kernels *kernels, size_t n, const float *x,
+                              const float *factor, uint8_t *y, float scale, uint8_t zero_point)
+{
+    float products[256];
+    for (size_t done = 0, count; done < n; done += count) {
+        count = n - done < 256 ? n - done : 256;
+        kernels->f32.binary(Q8_MUL, count, x + done, 1, factor + done, 1, products);
+        kernels->vec.quantize(count, products, y + done, scale, zero_point);
+    }
+}
+
+/* Pixels of one picture. Factors per code, repeated until so many channels are whole vectors, so that
+ * rows need not be pixels. */
+static void quantize_pixels(const dynamic_state *state, const q8_run *run, size_t pixels,
+                            const float *x, const float *factor, uint8_t *y, float scale,
+                            uint8_t zero_point)
+{
+    const q8_kernels *kernels = run->plan->kernels;
+    const size_t channels = (size_t)q8_tensor_of(run, state->x)->dims[3];
+    if (!(scale >= LEAST_SCALE && scale <= 1.0f / LEAST_SCALE)) {
+        for (size_t i = 0; i < pixels; i++, x += channels, y += channels)
+            quantize_products(kernels, channels, x, factor, y, scale, zero_point);
+        return;
+    }
+    float *factors = (float *)(void *)run->scratch;
+    const size_t repeats = repeats_of(channels), together = repeats * channels;
+    kernels->f32.binary(Q8_DIV, channels, factor, 1, &scale, 0, factors);
+    for (size_t i = 1; i < repeats; i++)
+        memcpy(factors + i * channels, factors, channels * sizeof *factors);
+    const size_t rows = pixels / repeats, done = rows * together;
+    kernels->vec.quantize_scaled(rows, together, x, factors, y, zero_point);
+    kernels->vec.quantize_scaled(1, pixels * channels - done, x + done, factors, y + done,
+                                 zero_point);
+}
+
 /* Parts are pixels, each picture of which has factors of its own. */
 static void quantize_scaled(const dynamic_state *state, const q8_run *run, int64_t part,
                             float scale, uint8_t zero_point)
@@ -167,9 +219,8 @@ static void quantize_scaled(const dynamic_state *state, const q8_run *run, int64
     for (int64_t first = range.first, end; first < range.end; first = end) {
         const int64_t picture = first / pixels, at = first * channels;
         end = q8_least((picture + 1) * pixels, range.end);
-        run->plan->kernels->vec.quantize_scaled(
-            (size_t)(end - first), (size_t)channels, source + at, factors + picture * channels,
-            target + at, scale, zero_point);
+        quantize_pixels(state, run, (size_t)(end - first), source + at,
+                        factors + picture * channels, target + at, scale, zero_point);
     }
 }
 
@@ -280,6 +331,10 @@ int q8_plan_add_dynamic_quantize(q8_plan *plan, int x, int range, int factor, in
     q8_step *quantize = q8_plan_append(plan, sizeof state, state.parts, run_dynamic_quantize);
     if (!quantize)
         return plan->status;
+    if (factor >= 0) {
+        const size_t channels = (size_t)plan->tensors[x].dims[3];
+        q8_reserve(&quantize->scratch_bytes, repeats_of(channels) * channels * sizeof(float));
+    }
     q8_step_name(quantize, "dynamic_quantize: codes %s", plan->kernels->name);
     *(dynamic_state *)quantize->state = state;
     return Q8_OK;

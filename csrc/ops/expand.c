@@ -5,16 +5,20 @@
  * A part is some channels of a picture, a panel or a piece of one, whose lines are made from top to
  * bottom, a few at a time, so that they stay in the second cache. 16 channels lie together, pixels of
  * a line behind one another, padding included. */
+#include <math.h>
 #include <string.h>
 
 #include "conv.h"
 #include "depthwise.h"
 
-/* Lines of a panel, of what the depthwise convolution reads: a fraction of the second cache. */
+/* Lines of what the depthwise convolution reads: those of a panel are a fraction of the second cache,
+ * those of 16 channels of the first. */
 #define LINES_BYTES (192 * 1024)
+#define DIRECT_LINES_BYTES (24 * 1024)
+#define LEAST_DIRECT_LINES 2
 /* Results that stay in the first cache until they are finished. */
 #define RESULTS_BYTES (8 * 1024)
-enum { GROUP = 16 }; /* channels */
+enum { GROUP = 16, MOST_RESULT_LINES = 16, MOST_STRIDE = 2, MOST_KERNEL = 5 }; /* GROUP: channels */
 
 typedef struct {
     const q8_conv_state *conv; /* of the step before it became this one */
@@ -24,7 +28,10 @@ typedef struct {
     int32_t found[3];            /* least, greatest and sums of channels, or -1 */
     float low, high;
     const float *weights, *bias; /* [kw][kh][c] */
-    int64_t lines, x_lines;      /* of y and of x that are there at a time */
+    bool is_direct;              /* the product's kernel makes lines itself */
+    int64_t together;            /* channels, at most, whose lines are there at a time */
+    int64_t lines, x_lines;      /* of y and of x that are there at a time; line i of x is in place
+                                    (i + padding) % x_lines */
     int64_t result_lines;        /* of y that are made before they are finished */
     int64_t line_pixels;         /* of x, with padding */
     size_t lines_at, results_at; /* in the scratch */
@@ -53,22 +60,37 @@ static q8_step *step_before(q8_plan *plan, const q8_conv_f32 *depthwise)
     return NULL;
 }
 
+/* One tap, rows of which lie at one distance from each other, copied or not; and a function that the
+ * kernel knows. */
+static bool is_direct(const q8_gemm_table *gemm, const expand_state *state)
+{
+    const q8_product *product = &state->conv->product;
+    const q8_output *output = &state->conv->numbers.output;
+    const bool has_limits = !isinf(output->float_low) || !isinf(output->float_high);
+    const int function = state->within.function;
+    return gemm->lines && (product->gathers || q8_has_even_rows(&product->window)) &&
+           (function < 0 || (function == Q8_UNARY_SILU && !has_limits));
+}
+
 static void lay_out(expand_state *state, q8_step *step)
 {
     const q8_window *w = &state->window;
     const int64_t least = state->window.kernel_h, stride = w->stride_h;
     const int64_t seen = (w->ow - 1) * stride + w->kernel_w, given = w->pad_left + w->w;
-    const int64_t channels = q8_ceil_divide(state->conv->product.columns, GROUP) * GROUP;
+    const int64_t channels = state->together;
+    const int64_t bytes = state->is_direct ? DIRECT_LINES_BYTES * channels / GROUP : LINES_BYTES;
     state->line_pixels = seen > given ? seen : given;
-    const int64_t fitting = LINES_BYTES / (state->line_pixels * channels * (int64_t)sizeof(float));
+    const int64_t fitting = bytes / (state->line_pixels * channels * (int64_t)sizeof(float));
+    const int64_t fewest = state->is_direct ? LEAST_DIRECT_LINES : 1;
     const int64_t lines = fitting < least ? 1 : (fitting - least) / stride + 1;
-    state->lines = q8_least(lines, w->oh);
+    state->lines = q8_least(lines < fewest ? fewest : lines, w->oh);
     state->x_lines = (state->lines - 1) * stride + w->kernel_h;
     const size_t pixel_bytes = (size_t)channels * sizeof(float);
     state->lines_at = q8_reserve(&step->scratch_bytes,
                                  (size_t)(state->x_lines * state->line_pixels) * pixel_bytes);
     const int64_t line_bytes = w->ow * GROUP * (int64_t)sizeof(float);
-    state->result_lines = q8_least(q8_ceil_divide(RESULTS_BYTES, line_bytes), state->lines);
+    const int64_t result_lines = q8_least(q8_ceil_divide(RESULTS_BYTES, line_bytes), state->lines);
+    state->result_lines = q8_least(result_lines, MOST_RESULT_LINES);
     state->results_at =
         q8_reserve(&step->scratch_bytes, (size_t)(state->result_lines * line_bytes));
 }
@@ -125,6 +147,11 @@ static int join(q8_plan *plan, q8_step *step, const q8_conv_f32 *depthwise,
                             .high = depthwise->high};
     if (copy_weights(plan, depthwise, state) != Q8_OK)
         return plan->status;
+    const q8_product *product = &state->conv->product;
+    state->is_direct = is_direct(plan->kernels->gemm, state);
+    state->together = state->is_direct && !product->gathers
+                          ? GROUP
+                          : q8_ceil_divide(q8_least(product->columns, window->c), GROUP) * GROUP;
     lay_out(state, step);
     step->run = run_expand;
     step->state = state;
@@ -203,6 +230,7 @@ typedef struct {
     q8_panel panel;
     int64_t picture;
     size_t first_channel, channels;
+    size_t first_in_panel;                /* of the channels */
     size_t line, group;                   /* elements of a line, and of all lines, of 16 channels */
     float found[2];                       /* range */
     float *channel_finds[3];              /* least, greatest, sums; or NULL */
@@ -224,27 +252,108 @@ static void clear_lines(const context *c, int64_t first, int64_t end, float *at)
         memset(at, 0, (size_t)(end - first) * c->line * sizeof *at);
 }
 
-/* Lines of x first .. end - 1, some of which may be outside, where there are zeros. */
-static void make_lines(const context *c, int64_t first, int64_t end, float *at)
+/* Rows of the product, which lie behind one another from a on, as floats in lines that begin at y. */
+static void make_rows(const context *c, const uint8_t *a, int64_t first, int64_t rows, float *y)
 {
-    const expand_state *state = c->state;
-    const q8_window *w = &state->window;
+    const q8_product *product = c->walk.product;
+    const q8_gemm_table *gemm = c->run->plan->kernels->gemm;
+    const q8_output *output = c->panel.output;
+    q8_gemm_lines_job job = {
+        .rows = (size_t)rows,
+        .k = product->k,
+        .a = a,
+        .a_step = product->k,
+        .op = c->state->within.function,
+        .low = output->float_low,
+        .high = output->float_high,
+        .first = (size_t)first,
+        .line_rows = (size_t)c->state->window.w,
+        .line_step = c->line,
+    };
+    for (size_t channel = 0; channel < c->channels; channel += GROUP, y += c->group) {
+        const size_t at = c->first_in_panel + channel, next = c->first_channel + channel + GROUP;
+        const size_t column_bytes = gemm->kr * (size_t)gemm->weight_bytes;
+        job.ahead = (ptrdiff_t)(GROUP * column_bytes);
+        if (next >= (size_t)c->state->window.c)
+            job.ahead = 0;
+        else if (next % gemm->nr == 0)
+            job.ahead += (ptrdiff_t)(c->panel.panel_bytes - gemm->nr * column_bytes);
+        job.b = (const uint8_t *)c->panel.b + at * column_bytes;
+        job.bias = c->panel.bias + at;
+        job.scale = c->panel.multiplier + at;
+        job.float_bias = c->panel.float_bias ? c->panel.float_bias + at : NULL;
+        job.y = y;
+        gemm->lines(&job);
+    }
+}
+
+/* Rows first .. first + rows - 1 of the picture's, of which the first stands in the line at y. */
+static void make_direct(const context *c, int64_t first, int64_t rows, float *y)
+{
+    const q8_product *product = c->walk.product;
+    const q8_window *w = &c->state->window;
+    const int64_t base = c->picture * w->h * w->w, place = first % w->w;
+    if (!product->gathers) {
+        const uint8_t *x = c->walk.picture.x;
+        make_rows(c, x + (size_t)(base + first) * product->k, place, rows, y);
+        return;
+    }
+    const int64_t blocks = q8_ceil_divide(rows, product->block_rows);
+    for (int64_t i = 0; i < blocks; i++) {
+        const int64_t at = rows * i / blocks, end = rows * (i + 1) / blocks;
+        const q8_block block = q8_product_block(&c->walk, base + first + at, end - at, 0);
+        make_rows(c, block.a[0], place + at, end - at, y);
+    }
+}
+
+/* Rows first .. end - 1 of the picture's, of which the first stands in the line at y. */
+static void make_by_tiles(const context *c, int64_t first, int64_t end, float *y)
+{
+    const q8_window *w = &c->state->window;
     const int64_t most = c->walk.product->block_rows, base = c->picture * w->h * w->w;
-    const int64_t begin = q8_least(first > 0 ? first : 0, end), inside = q8_least(end, w->h);
     q8_lines places = {.rows = w->w, .step = c->line, .group = c->group};
     q8_panel panel = c->panel;
     panel.lines = &places;
-    clear_lines(c, first, begin, at);
-    for (int64_t row = begin * w->w, rows; row < inside * w->w; row += rows) {
-        rows = q8_least(most, inside * w->w - row);
+    for (int64_t row = first, rows; row < end; row += rows) {
+        rows = q8_least(most, end - row);
         const q8_block block = q8_product_block(&c->walk, base + row, rows, 0);
         places.first = row % w->w;
-        panel.y = at + (size_t)(row / w->w - first) * c->line + (size_t)w->pad_left * GROUP;
+        panel.y = y + (size_t)(row / w->w - first / w->w) * c->line;
         q8_panel_run(&panel, &block);
     }
+}
+
+/* Lines of x first .. end - 1, some of which may be outside, where there are zeros, from `at` on. */
+static void make_run(const context *c, int64_t first, int64_t end, float *at)
+{
+    const expand_state *state = c->state;
+    const q8_window *w = &state->window;
+    const int64_t begin = q8_least(first > 0 ? first : 0, end), inside = q8_least(end, w->h);
+    float *y = at + (size_t)(begin - first) * c->line + (size_t)w->pad_left * GROUP;
+    clear_lines(c, first, begin, at);
+    if (begin < inside && state->is_direct)
+        make_direct(c, begin * w->w, (inside - begin) * w->w, y);
+    else if (begin < inside)
+        make_by_tiles(c, begin * w->w, inside * w->w, y);
     const int64_t outside = begin > w->h ? begin : w->h;
     if (outside < end)
         clear_lines(c, outside, end, at + (size_t)(outside - first) * c->line);
+}
+
+/* The place of a line of x. */
+static int64_t place_of(const expand_state *state, int64_t line)
+{
+    return (line + state->window.pad_top) % state->x_lines;
+}
+
+/* Lines of x first .. end - 1 in their places. */
+static void make_lines(const context *c, int64_t first, int64_t end, float *lines)
+{
+    for (int64_t line = first, stop; line < end; line = stop) {
+        const int64_t place = place_of(c->state, line);
+        stop = q8_least(end, line + c->state->x_lines - place);
+        make_run(c, line, stop, lines + (size_t)place * c->line);
+    }
 }
 
 /* `count` lines of y, from `first` on, of 16 channels, of the lines of x that are there. */
@@ -257,14 +366,17 @@ static void make_results(context *c, int64_t first, int64_t count, size_t channe
     const size_t all = (size_t)w->c, at = c->first_channel + channel;
     const size_t channels = c->channels - channel < GROUP ? c->channels - channel : GROUP;
     float *results = (float *)(void *)(c->run->scratch + state->results_at);
+    const float *x[(MOST_RESULT_LINES - 1) * MOST_STRIDE + MOST_KERNEL];
+    const int64_t seen = (count - 1) * w->stride_h + w->kernel_h;
+    for (int64_t i = 0, line = first * w->stride_h - w->pad_top; i < seen; i++, line++)
+        x[i] = lines + (size_t)place_of(state, line) * c->line;
     const q8_depthwise_lines_f32_job job = {
         .lines = (size_t)count,
         .pixels = (size_t)w->ow,
         .channels = channels,
         .kernel = (size_t)w->kernel_h,
         .stride = (size_t)w->stride_h,
-        .x = lines,
-        .x_line = c->line,
+        .x = x,
         .w = state->weights + at,
         .w_step = all,
         .bias = state->bias + at,
@@ -289,21 +401,11 @@ static void make_results(context *c, int64_t first, int64_t count, size_t channe
 /* Lines first .. first + count - 1 of y. */
 static void finish_lines(context *c, int64_t first, int64_t count, const float *lines)
 {
-    const expand_state *state = c->state;
-    const size_t step = (size_t)state->window.stride_h * c->line;
     for (size_t channel = 0; channel < c->channels; channel += GROUP, lines += c->group)
         for (int64_t done = 0, some; done < count; done += some) {
-            some = q8_least(state->result_lines, count - done);
-            make_results(c, first + done, some, channel, lines + (size_t)done * step);
+            some = q8_least(c->state->result_lines, count - done);
+            make_results(c, first + done, some, channel, lines);
         }
-}
-
-/* Lines that two strips of y see move up. */
-static void keep_lines(const context *c, int64_t kept, float *lines)
-{
-    const size_t gone = (size_t)(c->state->lines * c->state->window.stride_h) * c->line;
-    for (size_t channel = 0; channel < c->channels; channel += GROUP, lines += c->group)
-        memmove(lines, lines + gone, (size_t)kept * c->line * sizeof *lines);
 }
 
 /* What no line of x is written to. */
@@ -328,11 +430,9 @@ static void run_strips(context *c)
     clear_padding(c, lines);
     for (int64_t first = 0, count; first < w->oh; first += count) {
         count = q8_least(state->lines, w->oh - first);
-        const int64_t begin = first * w->stride_h - w->pad_top, kept = made - begin;
+        const int64_t begin = first * w->stride_h - w->pad_top;
         const int64_t end = begin + (count - 1) * w->stride_h + w->kernel_h;
-        if (first > 0)
-            keep_lines(c, kept, lines);
-        make_lines(c, begin + kept, end, lines + (size_t)kept * c->line);
+        make_lines(c, made, end, lines);
         made = end;
         finish_lines(c, first, count, lines);
     }
@@ -372,13 +472,16 @@ static void run_expand(const q8_step *step, const q8_run *run, int64_t part)
         .panel = piece_of(state, run, first / product->columns, first % product->columns,
                           channels),
         .picture = part / pieces,
-        .first_channel = (size_t)first,
-        .channels = (size_t)channels,
         .line = (size_t)state->line_pixels * GROUP,
     };
     c.group = (size_t)state->x_lines * c.line;
     c.panel.range = c.found;
-    clear_finds(&c);
-    run_strips(&c);
+    for (int64_t at = first; at < first + channels; at += state->together) {
+        c.first_channel = (size_t)at;
+        c.first_in_panel = (size_t)(at - first);
+        c.channels = (size_t)q8_least(state->together, first + channels - at);
+        clear_finds(&c);
+        run_strips(&c);
+    }
     q8_widen_range(step, run, c.found);
 }

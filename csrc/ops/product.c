@@ -93,8 +93,7 @@ static int64_t most_block_rows(const q8_product *product, int64_t least_rows)
     return q8_least(most, q8_ceil_divide(product->rows, mr) * mr);
 }
 
-/* One tap, all of whose pixels are neighbours. */
-static bool has_even_rows(const q8_window *w)
+bool q8_has_even_rows(const q8_window *w)
 {
     return w->kernel_h == 1 && w->kernel_w == 1 && w->stride_h == 1 && w->stride_w == 1 &&
            w->pad_top == 0 && w->pad_left == 0 && w->oh == w->h && w->ow == w->w;
@@ -108,7 +107,7 @@ void q8_product_cut(q8_product *product, q8_tile_shape shape)
     product->depth = taps * channels;
     product->gathers = channels % shape.kr ||
                        (taps > 1 && channels * product->element_bytes < LEAST_TAP_BYTES) ||
-                       (shape.wants_even_rows && !has_even_rows(w));
+                       (shape.wants_even_rows && !q8_has_even_rows(w));
     product->copies_rows = product->gathers;
     product->has_lines =
         !product->gathers && w->kernel_w > 1 && w->dilation_w == 1 && product->groups == 1;

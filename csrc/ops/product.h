@@ -43,6 +43,8 @@ q8_tile_shape q8_tile_shape_of(const q8_gemm_table *gemm);
                  (y)->dims[2], (y)->dims[3], (conv)->kernel_h, (conv)->kernel_w,             \
                  (conv)->stride_h, (conv)->stride_w, (conv)->pad_top, (conv)->pad_left,      \
                  (conv)->dilation_h, (conv)->dilation_w})
+/* One tap, all of whose pixels are neighbours. */
+bool q8_has_even_rows(const q8_window *window);
 /* The window of a plain product of rows x k and k x columns. */
 q8_window q8_matrix_window(int64_t rows, int64_t k, int64_t columns);
 
