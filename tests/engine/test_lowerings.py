@@ -10,7 +10,7 @@ from q8tool.ops import registry
 from tests.build import Array, Case, float_model, node, quantized_model, run_onnxruntime
 from tests.conftest import available_isas
 from tests.engine.cases import CODE_CASES, FLOAT_CASES
-from tests.graphs import proto
+from tests.graphs import f32, i8, i64, proto, random, run, u8
 
 
 def names(cases: list[Case]) -> list[str]:
@@ -85,3 +85,29 @@ def test_group_norm(rng: np.random.Generator) -> None:
 def test_registry_names_the_native_operators() -> None:
     native = {(row.domain, row.op_type) for row in registry.rows() if row.native}
     assert native == set(LOWERINGS)
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        "p = MatMul(d, w) y = Add(p, b)",
+        "y = Gemm<transB=1>(d, w, b)",
+        "c = Reshape(d, picture) k = Reshape(w, window) p = Conv(c, k, b) y = Reshape(p, rows)",
+    ],
+)
+def test_a_bias_beyond_what_codes_of_next_to_nothing_hold(product: str) -> None:
+    """Of inputs around 1e-9 a bias of 0.2 is more units than an int32 has."""
+    graph = proto(
+        f"g (float[3,8] x) => (float[3,8] y) {{ q = QuantizeLinear(x, s, z) "
+        f"d = DequantizeLinear(q, s, z) w = DequantizeLinear(wc, ws) {product} }}",
+        13, s=f32(4e-12), z=u8(131), wc=i8(np.arange(64).reshape(8, 8) - 30), ws=f32(3e-4),
+        b=f32(np.linspace(-0.2, 0.3, 8)), picture=i64([3, 8, 1, 1]), window=i64([8, 8, 1, 1]),
+        rows=i64([3, 8]),
+    )  # fmt: skip
+    used = {name for n in graph.graph.node for name in n.input}
+    unused = [item for item in graph.graph.initializer if item.name not in used]
+    for item in unused:
+        graph.graph.initializer.remove(item)
+    feeds = {"x": random(3, 8) * np.float32(1e-10)}
+    (want,) = run(graph, **feeds)
+    np.testing.assert_allclose(Session(graph, threads=1).run(feeds)["y"], want, atol=1e-6)

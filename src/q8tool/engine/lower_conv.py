@@ -11,7 +11,13 @@ from q8tool.engine.affine import following_affine, scaled
 from q8tool.engine.epilogue import find_epilogue, find_residual
 from q8tool.engine.graph import Node
 from q8tool.engine.lowering import Lowering, LoweringFunction
-from q8tool.engine.products import bias_codes, code_weights, emit_code_product
+from q8tool.engine.products import (
+    UNFIT_BIAS,
+    bias_codes,
+    code_weights,
+    emit_code_product,
+    has_code_bias,
+)
 from q8tool.engine.tensors import Layout, Tensor, contiguous_strides, new_tensor
 from q8tool.engine.values import Codes, Declined, Value
 from q8tool.engine.volumes import layers_beside, layers_beside_weights
@@ -169,10 +175,13 @@ def _lower(lowering: Lowering, convolution: _Convolution) -> None:
     is_eightbit = constant is not None and constant.codes.dtype in (np.int8, np.uint8)
     if is_eightbit and codes is not None:
         assert constant is not None
-        if constant.axis in (None, convolution.axis):
+        if constant.axis not in (None, convolution.axis):
+            lowering.explain("the scales of its weights are not per output channel")
+        elif not has_code_bias(convolution.bias, codes.grid.scale, constant.scale):
+            lowering.explain(UNFIT_BIAS)
+        else:
             _lower_codes(lowering, convolution, codes)
             return
-        lowering.explain("the scales of its weights are not per output channel")
     elif codes is not None:
         lowering.explain("its weights are not eight-bit codes")
     elif is_eightbit:

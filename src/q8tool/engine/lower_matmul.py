@@ -12,10 +12,13 @@ from q8tool.engine.facts import Fact
 from q8tool.engine.graph import Node
 from q8tool.engine.lowering import Lowering, LoweringFunction, constant_tensor
 from q8tool.engine.products import (
+    UNFIT_BIAS,
     LateCodes,
     bias_codes,
     code_weights,
     emit_code_product,
+    fits_codes,
+    has_code_bias,
     rounded_bias,
 )
 from q8tool.engine.strided import broadcast_form, expanded
@@ -134,10 +137,13 @@ def _lower_product(lowering: Lowering, product: _Product) -> None:
     is_eightbit = constant is not None and constant.codes.dtype in (np.int8, np.uint8)
     if is_eightbit and codes is not None and product.alpha == 1.0:
         assert constant is not None
-        if constant.axis in (None, 0 if product.is_transposed else 1):
+        if constant.axis not in (None, 0 if product.is_transposed else 1):
+            lowering.explain("the scales of its weights are not per output channel")
+        elif not has_code_bias(product.bias, codes.grid.scale, constant.scale):
+            lowering.explain(UNFIT_BIAS)
+        else:
             _lower_codes(lowering, product)
             return
-        lowering.explain("the scales of its weights are not per output channel")
     elif codes is not None:
         lowering.explain("its weights are not eight-bit codes")
     elif is_eightbit:
@@ -155,9 +161,10 @@ def _lower_codes(lowering: Lowering, product: _Product) -> None:
     name = product.node.outputs[0]
     if product.bias is None:
         affine = following_affine(lowering, name, late.shape[0], -1, scales=False)
-        scale = np.float32(codes.grid.scale) * weights.scale
-        bias = rounded_bias(affine.offset, scale) if affine.nodes else None
-        name, nodes = affine.name, affine.nodes
+        scale, bias, nodes = np.float32(codes.grid.scale) * weights.scale, None, list[Node]()
+        if affine.nodes and fits_codes(affine.offset, codes.grid.scale, weights.scale):
+            bias = rounded_bias(affine.offset, scale)
+            name, nodes = affine.name, affine.nodes
     else:
         bias, nodes = bias_codes(product.bias, codes.grid.scale, weights.scale), []
     epilogue, residual = find_epilogue(lowering, name), None

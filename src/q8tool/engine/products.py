@@ -15,7 +15,20 @@ from q8tool.engine.lowering import Lowering
 from q8tool.engine.tensors import Tensor
 from q8tool.engine.values import CodeParams, Value
 
-__all__ = ["CodeWeights", "LateCodes", "bias_codes", "code_weights", "emit_code_product"]
+__all__ = [
+    "UNFIT_BIAS",
+    "CodeWeights",
+    "LateCodes",
+    "bias_codes",
+    "code_weights",
+    "emit_code_product",
+    "fits_codes",
+    "has_code_bias",
+    "rounded_bias",
+]
+
+UNFIT_BIAS = "its bias is beyond int32 in units of its scales"
+"""The reason of what has inputs that are next to nothing, by their scale."""
 
 _BIAS_LIMIT = 2.0**31 - 1
 
@@ -70,7 +83,7 @@ def bias_codes(
 ) -> NDArray[np.int32] | None:
     """The bias in units of x_scale * w_scale: as the file has it if that is its scale.
 
-    Raises no error: a bias that does not fit is clamped to int32.
+    What does not fit is clamped: has_code_bias tells.
     """
     if bias is None:
         return None
@@ -89,8 +102,23 @@ def _are_close(scales: NDArray[Any], wanted: NDArray[np.float32]) -> bool:
         return bool((np.abs(scales - wanted) <= np.float32(1e-5) * np.abs(wanted)).all())
 
 
+def fits_codes(bias: NDArray[Any], x_scale: float, w_scale: NDArray[np.float32]) -> bool:
+    """False if real bias values in units of x_scale * w_scale are beyond int32.
+
+    Where inputs are next to nothing, so are the units. w_scale: one, or as many as repeat.
+    """
+    values = bias.ravel().astype(np.float64)
+    limits = 2.0**31 * np.abs(np.float32(x_scale) * np.resize(w_scale, values.shape))
+    return bool((np.abs(values) <= limits).all())
+
+
+def has_code_bias(bias: Value | None, x_scale: float, w_scale: NDArray[np.float32]) -> bool:
+    """True if bias_codes loses nothing of the bias but what is rounded."""
+    return bias is None or fits_codes(bias.fact.array(), x_scale, w_scale)
+
+
 def rounded_bias(bias: NDArray[Any], product: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Real bias values in units of x_scale * w_scale."""
+    """Real bias values in units of x_scale * w_scale; what fits_codes refuses is clamped."""
     codes = np.rint(np.broadcast_to(bias, product.shape).astype(np.float64) / product)
     return np.clip(codes, -_BIAS_LIMIT, _BIAS_LIMIT).astype(np.int32)
 
