@@ -4,8 +4,14 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from q8tool import Session
 from q8tool.errors import Q8Error
-from q8tool.pipelines.agreement import OpenSizes, compare_on_random_input, random_feeds
+from q8tool.pipelines.agreement import (
+    OpenSizes,
+    compare_on_random_input,
+    first_run,
+    random_feeds,
+)
 from tests.graphs import f32, i64, model
 
 
@@ -33,3 +39,28 @@ def test_models_that_give_lists() -> None:
     for other in (halves(3, 2, 2), halves(2, 1, 3), halves(2, 4)):
         with pytest.raises(Q8Error, match="'y' would differ"):
             compare_on_random_input(halves(2, 2, 2), other)
+
+
+def test_a_dimension_that_is_named_a_sum_has_that_size() -> None:
+    graph = model(
+        "g (float[B,P] x, float[B,T] m, float[B,U] n) => (float[B,Y] y) "
+        "{ y = Concat<axis=1>(x, m) }"
+    )
+    graph.graph.inputs[1].shape = ir.Shape(["B", "P + 1"])
+    graph.graph.inputs[2].shape = ir.Shape(["B", "P + New"])  # nothing is called New
+    feeds = random_feeds(graph, OpenSizes(1, 5))
+    assert [array.shape for array in feeds.values()] == [(1, 5), (1, 6), (1, 5)]
+
+
+@pytest.mark.parametrize("new", [1, "N"])
+def test_a_mask_as_long_as_a_cache_and_what_is_new(new: int | str) -> None:
+    graph = model(
+        """g (float[B,1,P,4] past, float[B,1,1,4] x, float[B,T] mask) => (float[B,1,B,4] y) {
+            all = Concat<axis=2>(past, x) y = MatMul(mask, all) }"""
+    )
+    if new == "N":
+        graph.graph.inputs[1].shape = ir.Shape(["B", 1, "N", 4])
+    sizes, feeds, _ = first_run(graph, Session(graph).run)
+    assert sizes.named is not None
+    assert sizes.named[0] == "T"
+    assert feeds["mask"].shape[1] == feeds["past"].shape[2] + feeds["x"].shape[2]

@@ -1,8 +1,9 @@
 """Whether two models give the same answers, on seeded random input."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +21,13 @@ __all__ = ["TOLERANCE", "OpenSizes", "compare_on_random_input", "first_run", "ra
 TOLERANCE = 1e-3
 
 
-class OpenSizes(NamedTuple):
-    """Sizes of open dimensions: of those that stand first in an input, and of others."""
+@dataclass(frozen=True)
+class OpenSizes:
+    """Sizes of open dimensions: of those that stand first in an input, of others, of one name."""
 
     first: int
     others: int
+    named: tuple[str, int] | None = None
 
 
 # What open dimensions are tried with, until the model runs. Some were left open by an exporter that
@@ -32,6 +35,10 @@ class OpenSizes(NamedTuple):
 # graph, which edges name by number, there must be more than one.
 _TRIED_SIZES = (64, 16, 224, 1, 256, 640, 320, 416, 512, 384)
 _TRIED = (*(OpenSizes(1, others) for others in _TRIED_SIZES), OpenSizes(4, 64))
+# Then each open dimension as the sum of others: a mask over what a cache holds and what is new,
+# which is one token or as many as another open dimension has.
+_PART, _SUMS = 16, (17, 32)
+_MOST_SUMS = 8
 # Bytes of an input that is made up: what a model makes of them takes many times as much.
 _MOST_MADE_UP = FREE_BYTES // 2
 
@@ -80,7 +87,7 @@ def first_run(
     """
     open_dims = dimension_names(model)
     failure = None
-    for sizes in _TRIED if open_dims else _TRIED[:1]:
+    for sizes in _tried(model, open_dims):
         try:
             feeds = random_feeds(model, sizes)
             return sizes, feeds, run(feeds)
@@ -89,6 +96,18 @@ def first_run(
     assert failure is not None
     others = [name for name in open_dims if name not in _first_dimensions(model)]
     raise type(failure)(failure.message, failure.hint or _hint(others or open_dims))
+
+
+def _tried(model: ir.Model, open_dims: Sequence[str]) -> Iterator[OpenSizes]:
+    """The sizes that a model is tried with, in this order."""
+    if not open_dims:
+        yield _TRIED[0]
+        return
+    yield from _TRIED
+    others = [name for name in open_dims if name not in _first_dimensions(model)]
+    if len(others) > 1:
+        for name in others[:_MOST_SUMS]:
+            yield from (OpenSizes(1, _PART, (name, total)) for total in _SUMS)
 
 
 def _hint(open_dims: Sequence[str]) -> str:
@@ -111,13 +130,13 @@ def random_feeds(model: ir.Model, sizes: OpenSizes = _TRIED[0], seed: int = 0) -
     Floats are normal with variance 1, integers 0 or 1 (valid as index of anything), bytes 0..255.
     """
     generator = np.random.default_rng(seed)
-    first = _first_dimensions(model)
+    known = _sizes_by_name(model, sizes)
     feeds = {}
     for value in model.graph.inputs:
         if value.is_initializer():
             continue
         dims = [
-            dim if isinstance(dim, int) else sizes.first if dim.value in first else sizes.others
+            dim if isinstance(dim, int) else known.get(dim.value or "", sizes.others)
             for dim in value.shape or ()
         ]
         size = math.prod(dims) * np.dtype(np.float32).itemsize
@@ -128,6 +147,21 @@ def random_feeds(model: ir.Model, sizes: OpenSizes = _TRIED[0], seed: int = 0) -
             )
         feeds[value.name or ""] = _random(generator, value.dtype or ir.DataType.FLOAT, dims)
     return feeds
+
+
+def _sizes_by_name(model: ir.Model, sizes: OpenSizes) -> dict[str, int]:
+    """Of every open dimension; a name that is a sum of others, "past + 1", has the size it says."""
+    first = _first_dimensions(model)
+    names = dimension_names(model)
+    known = {name: sizes.first if name in first else sizes.others for name in names}
+    known.update([] if sizes.named is None else [sizes.named])
+    sums = {name: name.split("+") for name in names if "+" in name}
+    for name, parts in sums.items():
+        terms = [part.strip() for part in parts]
+        if all(term.isdecimal() or (term in known and term not in sums) for term in terms):
+            known[name] = sum(int(term) if term.isdecimal() else known[term] for term in terms)
+    # Without a name a dimension that stands first is a batch, too.
+    return known if None not in first else {**known, "": sizes.first}
 
 
 def _first_dimensions(model: ir.Model) -> set[str | None]:
