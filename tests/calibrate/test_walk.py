@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 
 from q8tool.calibrate.walk import Walk
-from tests.graphs import Array, f32, model, random, run
+from tests.graphs import Array, f32, i64, model, random, run
 
 TEXT = """g (float[1,2,4,4] x) => (float y, float z) {
     a = Conv (x, w1)
@@ -97,3 +97,21 @@ def test_looks_see_what_advancing_returns() -> None:
             np.testing.assert_array_equal(part, array + index)
     [again] = walk.look([(values[1], lambda array, index: -array)])
     np.testing.assert_array_equal(again[2], -wanted[1][2])
+
+
+def test_samples_of_other_sizes() -> None:
+    """How many rows there are follows from values: a piece fits all samples."""
+    graph = model(
+        """g (float[6,4] x) => (float[n,4] y) {
+            s = ReduceSum<keepdims=0>(x, one) k = Greater(s, zero) f = Compress<axis=0>(x, k)
+            a = MatMul(f, w) y = Relu(a) }""",
+        w=random(4, 4), zero=f32(0), one=i64([1]),
+    )  # fmt: skip
+    samples = [{"x": random(6, 4, seed=seed)} for seed in range(4)]
+    walk = Walk(graph, samples, 1)
+    [found] = walk.advance(_value(graph, "f"))
+    assert len({len(rows) for rows in found}) > 1
+    walk.advance(_value(graph, "a"))
+    [ys] = walk.advance(_value(graph, "y"))
+    for sample, y in zip(samples, ys, strict=True):
+        np.testing.assert_allclose(y, run(graph, **sample)[0], atol=1e-5)

@@ -46,6 +46,22 @@ def test_a_drop_of_one_in_a_hundred_is_one_per_cent() -> None:
     assert found.drop == 0.01
 
 
+def test_rows_whose_length_follows_from_values_are_no_classes() -> None:
+    """Sound is as long as what is said; two lengths are not two numbers of classes."""
+
+    def sound(factor: float) -> ir.Model:
+        return model(
+            """g (float[1,3] x) => (float[1,n] y) {
+                i = NonZero(x) c = Shape<start=1>(i) o = ConstantOfShape(c) p = Mul(o, k)
+                y = Unsqueeze(p, zero) }""",
+            15, k=f32(factor), zero=i64([0]),
+        )  # fmt: skip
+
+    found = compared(sound(1), sound(1), [[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]])
+    assert found.agreement is None
+    assert found.samples == 2
+
+
 def test_equal_models() -> None:
     found = compared(classifier([0, 1, 0]), classifier([0, 1, 0]), [[1.0, 2.0, 3.0]])
     assert found.sqnr_db == np.inf

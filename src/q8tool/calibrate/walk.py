@@ -144,9 +144,9 @@ class Walk:
         )
         piece = view.clone()
         for value, source in zip(piece.inputs, sources, strict=True):
-            array = self._present[source][0]
-            value.shape = ir.Shape(array.shape)
-            value.dtype = ir.DataType.from_numpy(array.dtype)
+            arrays = self._present[source]
+            value.shape = _shape_of_all(arrays)
+            value.dtype = ir.DataType.from_numpy(arrays[0].dtype)
         return Session(ir.Model(piece, ir_version=self._model.ir_version), threads=self._threads)
 
     def _is_awaited(self, value: ir.Value) -> bool:
@@ -164,6 +164,15 @@ class Walk:
         for value in list(self._present):
             if not self._is_awaited(value):
                 del self._present[value]
+
+
+def _shape_of_all(arrays: Sequence[Array]) -> ir.Shape | None:
+    """What the samples have in common: some values are as long as other values say."""
+    first = arrays[0].shape
+    if any(array.ndim != len(first) for array in arrays):
+        return None
+    sizes = zip(*(array.shape for array in arrays), strict=True)
+    return ir.Shape([same[0] if len(set(same)) == 1 else None for same in sizes])
 
 
 def _is_repeated(node: ir.Node) -> bool:

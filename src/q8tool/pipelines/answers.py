@@ -343,7 +343,7 @@ def _score_rows(
     """For classifiers: the rows of scores of both models, sample by sample.
 
     A classifier has one float output with a row of scores per picture; dimensions of size 1 beside
-    it do not count.
+    it do not count. Rows whose length follows from values, such as sound, are none of classes.
     """
     wanted, actual = [], []
     for reference, answer in pairs:
@@ -356,7 +356,7 @@ def _score_rows(
             return None
         wanted.append(scores.reshape(len(scores), -1))
         actual.append(answer[name].reshape(len(scores), -1))
-    return (wanted, actual) if wanted else None
+    return (wanted, actual) if len({rows.shape[1] for rows in wanted}) == 1 else None
 
 
 def _accuracy(rows: Sequence[NDArray[Any]], classes: Sequence[int | None]) -> Accuracy:
