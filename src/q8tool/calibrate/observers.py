@@ -34,6 +34,7 @@ __all__ = [
     "Histogram",
     "Method",
     "Observer",
+    "WeightedMse",
     "make_observer",
     "restored_observer",
 ]
@@ -260,6 +261,10 @@ class _HistogramObserver:
         """See Observer."""
         self._histogram.merge(other._histogram)
         self._ends.merge(other._ends)
+
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest value seen."""
+        return self._ends.range()
 
     def to_json(self) -> dict[str, Any]:
         """See Observer."""

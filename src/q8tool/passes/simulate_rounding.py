@@ -21,7 +21,7 @@ from q8tool.numerics.rounding import dequantize
 from q8tool.passes.choose_precision import Choice, Unit
 from q8tool.passes.conversions import ConversionWriter, float_weights, give_output_name
 
-__all__ = ["simulate_rounding"]
+__all__ = ["round_values", "simulate_rounding"]
 
 
 def simulate_rounding(
@@ -44,6 +44,17 @@ def simulate_rounding(
             _round_output(writer, unit.output, ranges)
         changes.append(Change("simulate_rounding", node_label(unit.node), "rounded"))
     return changes
+
+
+def round_values(model: ir.Model, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Rounds these values of the main graph, each to the codes of its range, for all who read it.
+
+    ranges  names of values that nodes make -> (low, high), real units
+    """
+    writer = ConversionWriter(model.graph)
+    for value in [value for node in model.graph for value in node.outputs]:
+        if value.name in ranges:
+            _round_output(writer, value, ranges)
 
 
 def _round_inputs(

@@ -29,6 +29,7 @@ from q8tool.model.graph import constant
 from q8tool.numerics.level_range import level_range
 from q8tool.passes.choose_precision import choose_precision
 from q8tool.passes.known_ranges import known_ranges
+from q8tool.pipelines.attention_ranges import attention_ranges
 from q8tool.pipelines.equalizing import Equalized, equalized
 from q8tool.pipelines.preprocessing import (
     PICTURES,
@@ -137,6 +138,8 @@ def find_ranges(
             options.threads, progress,
         )  # fmt: skip
         measured = statistics.ranges()
+        if refitting is not None:
+            measured |= attention_ranges(even.model, statistics, refitting)
         source = f"{statistics.samples} samples, {options.method}"
     return Ranging(
         ranges=known_ranges(even.model, {**measured, **given}),
