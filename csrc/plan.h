@@ -248,6 +248,9 @@ void q8_parallel(int threads, int64_t parts, void (*work)(void *context, int64_t
 /* Of `parts` parts, thread t of `threads` gets those from parts * t / threads on, unless others are
  * done before it is: the end of the share that `part` is in. */
 int64_t q8_share_end(int64_t part, int64_t parts, int threads);
+/* The part that is as far from the end of this share as `part` is from its beginning: for those who
+ * read first what was written last, and is still in the cache. */
+int64_t q8_part_from_end(int64_t part, int64_t parts, int threads);
 int64_t q8_nanoseconds(void); /* of a clock that only goes forward */
 
 #endif

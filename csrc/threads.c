@@ -257,6 +257,13 @@ int64_t q8_share_end(int64_t part, int64_t parts, int threads)
     return parts * (share + 1) / shares;
 }
 
+int64_t q8_part_from_end(int64_t part, int64_t parts, int threads)
+{
+    const int64_t shares = parts < threads ? parts : threads;
+    const int64_t share = ((part + 1) * shares - 1) / parts;
+    return parts * share / shares + parts * (share + 1) / shares - 1 - part;
+}
+
 void q8_parallel(int threads, int64_t parts, work_function work, void *context)
 {
     if (threads > Q8_MAX_THREADS)

@@ -235,6 +235,7 @@ static void run_dynamic_quantize(const q8_step *step, const q8_run *run, int64_t
         *(uint8_t *)q8_write(run, q8_tensor_of(run, state->zero_point)) = zero_point;
     }
     const q8_tensor *x = q8_tensor_of(run, state->x);
+    part = q8_part_from_end(part, state->parts, run->threads);
     if (state->factor >= 0) {
         quantize_scaled(state, run, part, scale, zero_point);
         return;
