@@ -44,8 +44,14 @@ X86_INLINE void widen_codes(const uint8_t *from, size_t count, uint16_t *to)
         _mm_storeu_si128((__m128i *)(to + i), _mm_cvtepu8_epi16(codes));
         i += 8;
     }
-    for (; i < count; i++)
-        to[i] = from[i];
+    /* pairs are read as they are written: what is put together from smaller stores has to wait */
+    if (i + 4 <= count) {
+        __m128i codes = _mm_cvtsi32_si128(*(const x86_unaligned_int32 *)(from + i));
+        _mm_storel_epi64((__m128i *)(to + i), _mm_cvtepu8_epi16(codes));
+        i += 4;
+    }
+    if (i < count)
+        *(x86_unaligned_int32 *)(to + i) = from[i] | from[i + 1] << 16;
 }
 
 /* The codes `at` and at + 1 of each row times a step of B. */
