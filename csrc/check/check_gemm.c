@@ -251,6 +251,21 @@ static int32_t *kernel_bias(const q8_gemm_table *table, geometry g, const int32_
     return out;
 }
 
+/* Rows widened beforehand, as drivers do for some panels. */
+static void widen_rows(const q8_gemm_table *table, q8_gemm_job *job)
+{
+    const size_t depth = job->taps * job->k;
+    job->wide_step = depth + check_below(40);
+    const size_t count = (job->m - 1) * job->wide_step + depth;
+    uint16_t *wide = check_buffer("wide", count * sizeof *wide, sizeof *wide);
+    for (size_t i = 0; i < job->m; i++)
+        for (size_t tap = 0; tap < job->taps; tap++)
+            CHECK_CALL(table->widen(job->a[tap * job->a_step + i], job->k,
+                                    wide + i * job->wide_step + tap * job->k));
+    job->wide = wide;
+    job->a = NULL;
+}
+
 static void run_tile(const q8_gemm_table *table, const q8_gemm_job *job)
 {
     CHECK_CALL(table->tile(job));
@@ -298,6 +313,8 @@ static void check_tile(const q8_gemm_table *table, geometry g)
     job.has_mantissas = is_small;
     for (size_t j = 0; is_small && j < table->nr; j++)
         started[j] = (int32_t)((uint32_t)started[j] + MANTISSA_BITS);
+    if (table->widen && check_one_in(2))
+        widen_rows(table, &job);
     run_tile(table, &job);
     if (g.codes)
         check_u8(want, got, count, c_step);

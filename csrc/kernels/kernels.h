@@ -36,6 +36,9 @@ typedef struct {
     const uint8_t *const *a;   /* taps * a_step pointers, k codes readable behind the first m of
                                   each tap; a[tap * a_step + i] for i >= m need not exist */
     size_t a_step;             /* pointers from one tap to the next, >= m */
+    const uint16_t *wide;      /* NULL, or what the table's widen made of rows: row i, all its taps
+                                  behind each other, at wide + i * wide_step. Then a is not read */
+    size_t wide_step;
     const void *b;             /* one packed panel, as below; 64-byte aligned */
     const int32_t *bias;       /* nr values */
     const float *multiplier;   /* nr values: store codes. NULL: store the accumulators */
@@ -125,6 +128,9 @@ typedef struct {
                                   each other, are right but slow: better copy them first */
     int takes_mantissas;       /* 1: has_mantissas may be set, and spares conversions */
     void (*tile)(const q8_gemm_job *job);
+    /* NULL, or what every job does to a row of count codes first, a multiple of kr: worth doing once
+     * for some panels. */
+    void (*widen)(const uint8_t *from, size_t count, uint16_t *to);
     const q8_winograd_table *winograd; /* NULL: windows are as fast; else nr is 16 */
     void (*lines)(const q8_gemm_lines_job *job); /* NULL: tile does it, and finish behind it */
 } q8_gemm_table;

@@ -54,9 +54,9 @@ X86_INLINE void widen_codes(const uint8_t *from, size_t count, uint16_t *to)
         *(x86_unaligned_int32 *)(to + i) = from[i] | from[i + 1] << 16;
 }
 
-/* The codes `at` and at + 1 of each row times a step of B. */
-X86_INLINE void multiply_pair(int32x8 sum[ROWS][COLUMNS], uint16_t wide[ROWS][WIDE_CODES],
-                              size_t at, const char *b, size_t rows, size_t columns)
+/* The next two codes of each row times a step of B. */
+X86_INLINE void multiply_pair(int32x8 sum[ROWS][COLUMNS], const uint16_t *wide, size_t wide_step,
+                              const char *b, size_t rows, size_t columns)
 {
     __m256i right[COLUMNS];
 #define LOAD_RIGHT(j)                                                \
@@ -72,7 +72,8 @@ X86_INLINE void multiply_pair(int32x8 sum[ROWS][COLUMNS], uint16_t wide[ROWS][WI
     } while (0)
 #define ADD_ROW(i)                                                                        \
     do {                                                                                  \
-        __m256i left = _mm256_set1_epi32(*(const x86_unaligned_int32 *)(wide[i] + at));   \
+        const uint16_t *pair = wide + (i) * wide_step;                                    \
+        __m256i left = _mm256_set1_epi32(*(const x86_unaligned_int32 *)pair);             \
         X86_EACH_IN_ROW_2(columns, ADD_PRODUCT, i);                                       \
     } while (0)
     X86_EACH_2(columns, LOAD_RIGHT);
@@ -82,7 +83,21 @@ X86_INLINE void multiply_pair(int32x8 sum[ROWS][COLUMNS], uint16_t wide[ROWS][WI
 #undef ADD_ROW
 }
 
-/* fetches: a line of job->next with every turn. */
+/* Rows of some codes times as many steps of B. fetches: a line of next with every turn. */
+X86_INLINE void multiply_wide(int32x8 sum[ROWS][COLUMNS], const uint16_t *wide, size_t wide_step,
+                              size_t count, const char *b, const char *next, size_t rows,
+                              size_t columns, int fetches)
+{
+    const uint16_t *end = wide + count;
+    for (; fetches && wide + 4 <= end; wide += 4, b += 2 * PAIR_BYTES, next += LINE_BYTES) {
+        __builtin_prefetch(next, 0, 2);
+        multiply_pair(sum, wide, wide_step, b, rows, columns);
+        multiply_pair(sum, wide + 2, wide_step, b + PAIR_BYTES, rows, columns);
+    }
+    for (; wide < end; wide += 2, b += PAIR_BYTES)
+        multiply_pair(sum, wide, wide_step, b, rows, columns);
+}
+
 X86_INLINE void multiply_taps(const q8_gemm_job *job, int32x8 sum[ROWS][COLUMNS], size_t rows,
                               size_t columns, int fetches)
 {
@@ -95,14 +110,9 @@ X86_INLINE void multiply_taps(const q8_gemm_job *job, int32x8 sum[ROWS][COLUMNS]
             const size_t rest = job->k - first, count = rest < WIDE_CODES ? rest : WIDE_CODES;
             for (size_t i = 0; i < rows; i++)
                 widen_codes(row[i] + first, count, wide[i]);
-            size_t at = 0;
-            for (; fetches && at + 4 <= count; at += 4, b += 2 * PAIR_BYTES, next += LINE_BYTES) {
-                __builtin_prefetch(next, 0, 2);
-                multiply_pair(sum, wide, at, b, rows, columns);
-                multiply_pair(sum, wide, at + 2, b + PAIR_BYTES, rows, columns);
-            }
-            for (; at < count; at += 2, b += PAIR_BYTES)
-                multiply_pair(sum, wide, at, b, rows, columns);
+            multiply_wide(sum, wide[0], WIDE_CODES, count, b, next, rows, columns, fetches);
+            b += count / 2 * PAIR_BYTES;
+            next += count / 4 * LINE_BYTES;
         }
     }
 }
@@ -115,7 +125,13 @@ X86_INLINE void multiply_panel(const q8_gemm_job *job, int32x8 sum[ROWS][COLUMNS
     X86_EACH_6(rows, START_ROW);
 #undef START
 #undef START_ROW
-    if (rows >= LEAST_FETCHING_ROWS && job->next)
+    const int fetches = rows >= LEAST_FETCHING_ROWS && job->next;
+    const size_t depth = job->taps * job->k;
+    if (job->wide && fetches)
+        multiply_wide(sum, job->wide, job->wide_step, depth, job->b, job->next, rows, columns, 1);
+    else if (job->wide)
+        multiply_wide(sum, job->wide, job->wide_step, depth, job->b, NULL, rows, columns, 0);
+    else if (fetches)
         multiply_taps(job, sum, rows, columns, 1);
     else
         multiply_taps(job, sum, rows, columns, 0);
@@ -129,6 +145,11 @@ X86_INLINE void tile_body(const q8_gemm_job *job, size_t rows, size_t columns)
 }
 
 #include "x86_gemm_tiles.inc"
+
+static void widen(const uint8_t *from, size_t count, uint16_t *to)
+{
+    widen_codes(from, count, to);
+}
 
 Q8_TARGET_END
 
@@ -144,6 +165,7 @@ const q8_gemm_table q8_gemm_avx2 = {
     .flips_a = 0,
     .takes_mantissas = 1,
     .tile = tile,
+    .widen = widen,
     .winograd = &q8_winograd_avx2,
 };
 

@@ -51,6 +51,15 @@ static int pack_weights(q8_plan *plan, const q8_conv *conv, q8_conv_state *state
     return plan->status;
 }
 
+/* Rows of this many codes at most are widened once for all panels: blocks of longer ones would leave
+ * the second cache. */
+#define MOST_WIDENED 2048
+
+static bool widens(const q8_gemm_table *gemm, const q8_product *product)
+{
+    return gemm->widen && product->taps * product->k <= MOST_WIDENED && product->group_panels > 1;
+}
+
 static size_t lay_out_scratch(const q8_kernels *kernels, q8_conv_state *state)
 {
     const q8_product *product = &state->product;
@@ -59,6 +68,10 @@ static size_t lay_out_scratch(const q8_kernels *kernels, q8_conv_state *state)
     state->tile_at = q8_reserve(&total, q8_tile_bytes(kernels->gemm));
     if (state->is_gated)
         state->gated_at = q8_reserve(&total, (size_t)product->block_rows * product->k);
+    if (state->widens)
+        state->wide_at =
+            q8_reserve(&total, (size_t)product->block_rows * product->taps * product->k *
+                                   sizeof(uint16_t));
     return total;
 }
 
@@ -97,6 +110,7 @@ static int add_panels(q8_plan *plan, const q8_conv *conv, const q8_window *windo
     q8_product *product = &state->product;
     q8_product_cut(product, q8_tile_shape_of(gemm));
     product->copies_rows = product->gathers || state->is_gated;
+    state->widens = widens(gemm, product);
     step->parts_for = parts_for;
     step->macs = q8_product_macs(product);
     step->ranged = numbers->output.dtype == Q8_F32 ? conv->y : -1;
@@ -196,6 +210,16 @@ typedef struct {
     q8_ahead ahead;
 } context;
 
+static void widen_rows(const context *c, const q8_block *block)
+{
+    const q8_conv_state *state = c->state;
+    const q8_product *product = &state->product;
+    uint16_t *wide = (uint16_t *)(void *)(c->run->scratch + state->wide_at);
+    for (size_t i = 0; i < block->rows; i++)
+        for (size_t tap = 0; tap < product->taps; tap++, wide += product->k)
+            c->run->plan->kernels->gemm->widen(block->a[tap * block->a_step + i], product->k, wide);
+}
+
 static void prepare_rows(void *given, const q8_block *block)
 {
     context *c = given;
@@ -206,6 +230,8 @@ static void prepare_rows(void *given, const q8_block *block)
     if (state->numbers.weight_zero_point)
         q8_row_sums(c->run->plan->kernels, &state->product, block, state->numbers.x_zero_point,
                     c->row_sums);
+    if (state->widens)
+        widen_rows(c, block);
 }
 
 static void run_panel(void *given, const q8_block *block, int64_t panel)
@@ -217,6 +243,8 @@ static void run_panel(void *given, const q8_block *block, int64_t panel)
     const size_t y_at = (size_t)block->first * y_step + (size_t)q8_panel_first(product, panel);
     q8_panel job = q8_conv_panel(state, c->run, panel);
     job.row_sums = c->row_sums;
+    if (state->widens)
+        job.wide = (const uint16_t *)(const void *)(c->run->scratch + state->wide_at);
     job.residual = c->residual ? c->residual + y_at : NULL;
     job.addend = c->addend ? c->addend + y_at : NULL;
     job.step = c->step;
@@ -248,7 +276,7 @@ static void run(const q8_step *step, const q8_run *run, int64_t part)
         .threads = run->threads,
         .picture = q8_conv_picture(state, run),
         .scratch = run->scratch,
-        .block = numbers->weight_zero_point || state->is_gated ? prepare_rows : NULL,
+        .block = prepare_rows,
         .panel = run_panel,
         .context = &c,
     };

@@ -65,8 +65,9 @@ typedef struct {
     const uint8_t *panels;
     size_t panel_bytes;
     bool is_gated, has_mantissas;
+    bool widens;                       /* rows, once for all panels */
     q8_gate gate;
-    size_t sums_at, tile_at, gated_at; /* in the scratch */
+    size_t sums_at, tile_at, gated_at, wide_at; /* in the scratch */
 } q8_conv_state;
 /* The state of a step that conv.c made, NULL of any other. */
 q8_conv_state *q8_conv_state_of(const q8_step *step);

@@ -268,6 +268,7 @@ q8_gemm_job q8_panel_job(const q8_panel *panel)
         .n = panel->columns,
         .taps = panel->product->taps,
         .k = panel->product->k,
+        .wide_step = panel->product->taps * panel->product->k,
         .b = panel->b,
         .bias = panel->bias,
         .multiplier = is_final && output->dtype == Q8_U8 ? panel->multiplier : NULL,
@@ -325,6 +326,7 @@ void q8_panel_run(const q8_panel *panel, const q8_block *block)
         due += gemm->fetch_jobs;
         job.m = next_rows(gemm, block->rows - first);
         job.a = (const uint8_t *const *)(const void *)(block->a + first);
+        job.wide = panel->wide ? panel->wide + first * job.wide_step : NULL;
         job.addend = job.sum ? panel->addend + first * panel->y_step : NULL;
         job.c = is_final ? (uint8_t *)panel->y + first * row_bytes
                          : (uint8_t *)(panel->tile + waiting * gemm->nr);
