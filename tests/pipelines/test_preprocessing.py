@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from q8tool.engine.session import Session, TensorInfo
+from q8tool.engine.side_by_side import run_each
 from q8tool.errors import InputError, UsageError
 from q8tool.image.spec import PRESETS, Spec
 from q8tool.model import metadata
+from q8tool.pipelines import preprocessing
 from q8tool.pipelines.preprocessing import (
     ChosenSpec,
     SpecOptions,
@@ -167,3 +169,20 @@ def test_a_note_that_makes_no_sense() -> None:
     metadata.set_preprocess(graph, {"size": [8]})
     with pytest.raises(InputError, match=r"metadata q8tool\.preprocess"):
         chosen(graph)
+
+
+def test_one_preprocessing_is_tried_on_what_gives_no_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def counted(session: Session, fed: Any, then: Any) -> Any:
+        answers = list(run_each(session, fed, then))
+        tried.append(len(answers))
+        return answers
+
+    monkeypatch.setattr(preprocessing, "run_each", counted)
+    photos = [photo(tmp_path / f"{i}.png", (40 * i, 90, 200 - 30 * i)) for i in range(5)]
+    graph = model("g (float[1,3,8,8] x) => (float[1,3,8,8] y) { y = Relu(x) }")
+    assert chosen(graph, photos).source == "assumed"
+    assert tried == [5]

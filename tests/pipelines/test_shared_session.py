@@ -13,6 +13,9 @@ def test_one_session_of_a_small_model(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = SharedSession(graph, 1)
     assert session_of(shared) is session_of(shared)
     assert session_of(session_of(shared)) is session_of(shared)
+    before = session_of(shared)
+    shared.forget()
+    assert session_of(shared) is not before
     monkeypatch.setattr(shared_session, "MOST_KEPT", 16)
     large = SharedSession(graph, 1)
     assert large.session() is not large.session()

@@ -230,6 +230,8 @@ def _tried(
         answers = run_each(session, fed, lambda _, results: results[output])
         rows = [_class_scores(first_of_batch(answer, info)) for answer in answers]
         scores[preset] = _score(rows, are_probabilities)
+        if not all(row.size for row in rows):
+            break  # no classifier, whatever it is fed
     best = max(scores, key=lambda preset: scores[preset])
     chosen = best if scores[best] > CLEARLY * scores[usual] else usual
     source: Literal["tried out", "assumed"] = "tried out" if scores[best] else "assumed"
@@ -256,7 +258,8 @@ def _readable(photos: Sequence[Path]) -> list[Image]:
 def _class_scores(answer: NDArray[Any]) -> NDArray[Any]:
     """A row of scores; empty where the answer is something else: a map, boxes, class numbers."""
     is_row = answer.dtype.kind == "f" and max(answer.shape, default=0) == answer.size
-    return answer.reshape(-1) if is_row else answer.reshape(-1)[:0]
+    # Not an empty part of a map, which would keep all of it.
+    return answer.reshape(-1) if is_row else np.empty(0, answer.dtype)
 
 
 def _score(answers: Sequence[NDArray[Any]], are_probabilities: bool) -> float:

@@ -39,12 +39,15 @@ from q8tool.pipelines.preprocessing import (
     stated_spec,
 )
 from q8tool.pipelines.progress import Progress
-from q8tool.pipelines.refitting import Refitting, refitting_with
+from q8tool.pipelines.refitting import Refitting, bytes_between, refitting_with
 from q8tool.pipelines.samples import PhotoSamples, Samples, held_back, load_arrays, open_photos
 from q8tool.pipelines.sanity import Doubts, doubts_about_pixels
 from q8tool.pipelines.shared_session import SharedSession
 
 __all__ = ["RangeOptions", "Ranging", "find_ranges", "observe_samples"]
+
+# Bytes of an operator's values from which compiling again takes little beside a run.
+LARGE_VALUES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -230,6 +233,9 @@ def observe_samples(
         done += 1
         progress("calibrating", done, len(indices))
 
+    if bytes_between(model) > LARGE_VALUES:
+        # The float model's values, and those of the one that is watched, would lie side by side.
+        shared.forget()
     passing = doubts.passing(samples.at(indices))
     statistics = collect(even_model, passing, names, method, threads, seen)
     warnings = doubts.found()

@@ -16,7 +16,7 @@ from q8tool.passes.choose_precision import Choice
 from q8tool.pipelines.progress import Progress, silent
 from q8tool.pipelines.samples import Samples, held_back
 
-__all__ = ["Refitting", "find_twins", "refitting_with"]
+__all__ = ["Refitting", "bytes_between", "find_twins", "refitting_with"]
 
 MOST_SAMPLES = 24
 # Bytes of the values between operators, of all samples together.
@@ -54,7 +54,7 @@ def refitting_with(
     if samples is None or weight_bytes(model) > LARGEST_MODEL:
         return None
     indices = held_back(len(samples))[0]
-    count = max(1, min(MOST_SAMPLES, len(indices), MEMORY // _bytes_between(model)))
+    count = max(1, min(MOST_SAMPLES, len(indices), MEMORY // bytes_between(model)))
     chosen = [indices[i * len(indices) // count] for i in range(count)]
     return Refitting(samples, chosen, threads, progress)
 
@@ -69,7 +69,7 @@ def find_twins(float_model: ir.Model, model: ir.Model, choice: Choice) -> list[T
     ]
 
 
-def _bytes_between(model: ir.Model) -> int:
+def bytes_between(model: ir.Model) -> int:
     """Of one sample: the largest inputs and result of an operator, as floats and as codes.
 
     Clamps and functions run in one piece with the operator before them.

@@ -42,6 +42,10 @@ class SharedSession:
             self._session = session
         return session
 
+    def forget(self) -> None:
+        """Lets go of the session, and of the memory that its values take."""
+        self._session = None
+
 
 def is_large(model: "ir.Model | Session | SharedSession") -> bool:
     """Whether all weights at once may be more than memory holds: it is better run in parts."""
