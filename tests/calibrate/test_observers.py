@@ -17,6 +17,7 @@ from q8tool.calibrate.observers import (
     WITH_COUNTS,
     Histogram,
     Method,
+    Mse,
     Observer,
     make_observer,
     restored_observer,
@@ -256,3 +257,13 @@ def test_what_is_kept_does_not_grow(method: Method) -> None:
     for _ in range(100):
         many.update(np.ones(1000, np.float32))
     assert kept(few) == kept(many) <= 8 * BINS
+
+
+def test_error_of_a_range_by_hand() -> None:
+    """Steps of 1: a twelfth for each value; an end at half of the values: half of them squared."""
+    observer = make_observer("mse")
+    assert isinstance(observer, Mse)
+    observer.update(np.full(1000, 100.0, np.float32))
+    assert observer.error(0.0, 255.0) == pytest.approx(1 / 12)
+    assert observer.error(0.0, 50.0) == pytest.approx(50.0**2, rel=1e-2)
+    assert observer.error(*observer.range()) <= observer.error(0.0, 100.0)

@@ -15,6 +15,7 @@ from q8tool.image.preprocess import to_tensor
 from q8tool.image.spec import PRESETS, Spec
 from q8tool.model import io
 from q8tool.model.graph import op_counts
+from q8tool.native import isa_available
 from q8tool.numerics.compare import relative_difference, top_k
 from q8tool.pipelines import quantize, strip_conversions
 from q8tool.pipelines.preprocessing import SpecOptions
@@ -153,15 +154,21 @@ def test_onnxruntime_gives_the_answers_of_our_engine(
 def test_openvino_gives_the_answers_of_our_engine(lab: Lab, name: str, form: str) -> None:
     openvino = pytest.importorskip("openvino")
     path, _ = lab.made(name, form)
-    options = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    # With ranges of photos no product is float but the last: its defaults, bfloat16 included.
+    # Without a dot product of eight bits OpenVINO adds in 16, which may saturate.
+    is_exact = form == "photos" and isa_available("avx512vnni")
+    options = {
+        "INFERENCE_NUM_THREADS": 1,
+        "INFERENCE_PRECISION_HINT": "bf16" if is_exact else "f32",
+    }
     compiled = openvino.Core().compile_model(str(path), "CPU", options)
     ours, same = Session(path), []
     for x in lab.tensors()[::57]:
         wanted = compiled([x])[compiled.output(0)]
         got = next(iter(ours.run({ours.inputs[0].name: x}).values()))
-        assert np.abs(wanted - got).max() < 0.2
+        assert np.abs(wanted - got).max() < (1e-4 if is_exact else 0.2)
         same.append(int(wanted.argmax()) == int(got.argmax()))
-    assert np.mean(same) >= 0.85
+    assert np.mean(same) >= (1.0 if is_exact else 0.85)
 
 
 @pytest.mark.parametrize("form", FORMS)

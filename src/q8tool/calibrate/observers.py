@@ -300,11 +300,7 @@ class Mse(_HistogramObserver):
     def range(self) -> tuple[float, float]:
         """See Observer. Shrinks the upper, then the lower end, keeping what lowers the error."""
         low, high = self._ends.range()
-        used = self._histogram.counts > 0
-        counts = self._histogram.counts[used].astype(np.float64)
-        centres = self._histogram.centres()
-        centres[BINS // 2] = 0.0  # where exact zeros are, which have no error
-        centres = np.clip(centres[used], low, high)
+        centres, counts = self._values()
         shares = np.linspace(1.0, SMALLEST_SHARE, SEARCH_STEPS)
         if high > 0.0:
             errors = [self._error(centres, counts, low, high * share) for share in shares]
@@ -313,6 +309,21 @@ class Mse(_HistogramObserver):
             errors = [self._error(centres, counts, low * share, high) for share in shares]
             low *= float(shares[int(np.argmin(errors))])
         return low, high
+
+    def error(self, low: float, high: float) -> float:
+        """What range() minimizes, for these ends: a mean over all values, squared real units."""
+        centres, counts = self._values()
+        return self._error(centres, counts, low, high) / max(float(counts.sum()), 1.0)
+
+    def _values(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The middles of the bins that hold something, within the ends, and their counts."""
+        used = self._histogram.counts > 0
+        centres = self._histogram.centres()
+        centres[BINS // 2] = 0.0  # where exact zeros are, which have no error
+        return (
+            np.clip(centres[used], *self._ends.range()),
+            self._histogram.counts[used].astype(np.float64),
+        )
 
     def _error(
         self,

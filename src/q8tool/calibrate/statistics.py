@@ -6,11 +6,18 @@
 The ranges of a merger are those that one run over all samples would have given.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from q8tool.calibrate.observers import METHODS, Method, Observer, make_observer, restored_observer
+from q8tool.calibrate.observers import (
+    METHODS,
+    Method,
+    Mse,
+    Observer,
+    make_observer,
+    restored_observer,
+)
 from q8tool.errors import UsageError
 
 __all__ = ["Statistics"]
@@ -27,6 +34,14 @@ class Statistics:
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Tensor name -> (low, high), real units."""
         return {name: observer.range() for name, observer in self.tensors.items()}
+
+    def errors(self) -> dict[str, Callable[[float, float], float]]:
+        """Tensor name -> what a range (low, high) costs it, where the method knows (mse)."""
+        return {
+            name: observer.error
+            for name, observer in self.tensors.items()
+            if isinstance(observer, Mse)
+        }
 
     @staticmethod
     def merged(parts: Sequence["Statistics"]) -> "Statistics":

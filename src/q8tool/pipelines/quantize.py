@@ -176,9 +176,11 @@ class _Run:
         self.changes += self.ranging.even.changes
         self.basis, self.ranges = self.ranging.even.model, self.ranging.ranges
         if self.is_eightbit and options.ranges is None:
-            for step in (trim_ranges, share_scales):
-                self.ranges, did = step(self.basis, self.ranges, self.excluded)
-                self.changes += did
+            self.ranges, trimmed = trim_ranges(self.basis, self.ranges, self.excluded)
+            self.ranges, shared = share_scales(
+                self.basis, self.ranges, self.excluded, self.ranging.errors
+            )
+            self.changes += [*trimmed, *shared]
 
     def _written(self, left_out: frozenset[str]) -> Rewritten:
         """The eight-bit model in which these nodes, too, are float."""

@@ -6,7 +6,7 @@
 """
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,7 @@ class Ranging:
     """
 
     ranges: Ranges
+    errors: Mapping[str, Callable[[float, float], float]]
     source: str
     preprocessing: ChosenSpec | None
     held_back: SampleStream | None
@@ -129,6 +130,7 @@ def find_ranges(
     refitting = refitting_with(model, samples, options.threads, progress)
     even = Equalized(model)
     source, measured, warnings = "operators only, the rest at run time", Ranges(), list[str]()
+    errors: Mapping[str, Callable[[float, float], float]] = {}
     if file is not None:
         measured, source = file.ranges, "a ranges file"
     elif samples is not None and options.measures:
@@ -140,12 +142,13 @@ def find_ranges(
             shared, even.model, samples, held_back(len(samples))[0], names, options.method, spec,
             options.threads, progress,
         )  # fmt: skip
-        measured = statistics.ranges()
+        measured, errors = statistics.ranges(), statistics.errors()
         if refitting is not None:
             measured |= attention_ranges(even.model, statistics, refitting)
         source = f"{statistics.samples} samples, {options.method}"
     return Ranging(
         ranges=known_ranges(even.model, {**measured, **given}),
+        errors=errors,
         source=source,
         preprocessing=spec,
         held_back=_compared(samples),
