@@ -133,6 +133,7 @@ typedef struct {
     void (*widen)(const uint8_t *from, size_t count, uint16_t *to);
     const q8_winograd_table *winograd; /* NULL: windows are as fast; else nr is 16 */
     void (*lines)(const q8_gemm_lines_job *job); /* NULL: tile does it, and finish behind it */
+    size_t lines_depth;        /* the most K with which lines is the faster way */
 } q8_gemm_table;
 /* Packed panel of nr columns (made by q8_pack_panel in pack.c for every table): for each kr-step
  * of K, for each of the nr columns, kr consecutive weights; missing columns and rows are 0.

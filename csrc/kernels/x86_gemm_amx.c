@@ -414,6 +414,7 @@ const q8_gemm_table q8_gemm_amx = {
     .takes_mantissas = 1,
     .tile = tile,
     .lines = q8_lines_avx512vnni,
+    .lines_depth = 80,
 };
 
 #endif

@@ -99,6 +99,7 @@ const q8_gemm_table q8_gemm_avx512vnni = {
     .takes_mantissas = 1,
     .tile = tile,
     .lines = q8_lines_avx512vnni,
+    .lines_depth = SIZE_MAX,
 };
 
 #endif

@@ -68,7 +68,8 @@ static bool is_direct(const q8_gemm_table *gemm, const expand_state *state)
     const q8_output *output = &state->conv->numbers.output;
     const bool has_limits = !isinf(output->float_low) || !isinf(output->float_high);
     const int function = state->within.function;
-    return gemm->lines && (product->gathers || q8_has_even_rows(&product->window)) &&
+    return gemm->lines && product->k <= gemm->lines_depth &&
+           (product->gathers || q8_has_even_rows(&product->window)) &&
            (function < 0 || (function == Q8_UNARY_SILU && !has_limits));
 }
 
