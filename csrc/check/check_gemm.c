@@ -381,7 +381,7 @@ static void odd_tile(const q8_gemm_table *table, const q8_gemm_job *job)
 
 static void tile_3x5x2(const q8_gemm_job *job);
 static const q8_gemm_table odd_3x5x2 = {"odd 3x5x2", 3, 5, 2, 3, 1, 1,
-                                        0, 0, 0, 0, tile_3x5x2, NULL, NULL, 0};
+                                        0, 0, 0, 0, tile_3x5x2, NULL, NULL, NULL, 0};
 static void tile_3x5x2(const q8_gemm_job *job)
 {
     odd_tile(&odd_3x5x2, job);
@@ -389,7 +389,7 @@ static void tile_3x5x2(const q8_gemm_job *job)
 
 static void tile_2x3x5(const q8_gemm_job *job);
 static const q8_gemm_table odd_2x3x5 = {"odd 2x3x5 flipped", 2, 3, 5, 2, 1, 2,
-                                        0, 1, 0, 0, tile_2x3x5, NULL, NULL, 0};
+                                        0, 1, 0, 0, tile_2x3x5, NULL, NULL, NULL, 0};
 static void tile_2x3x5(const q8_gemm_job *job)
 {
     odd_tile(&odd_2x3x5, job);
