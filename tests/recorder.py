@@ -55,10 +55,8 @@ def _keeping_model(begin: Any) -> Any:
 
 
 def _keeping_results(run: Any, folder: Path) -> Any:
-    def kept(
-        self: Any, feeds: Mapping[str, npt.ArrayLike], outputs: Sequence[str] | None = None
-    ) -> Any:
-        results = run(self, feeds, outputs)
+    def kept(self: Any, feeds: Mapping[str, npt.ArrayLike], *arguments: Any, **options: Any) -> Any:
+        results = run(self, feeds, *arguments, **options)
         # Later runs are left alone: somebody may take their time.
         if self.recorded is not None and self.recordings < _MOST_RUNS:
             self.recordings += 1

@@ -1,8 +1,8 @@
 """Types and shapes of results by the rules of the standard, for the operators that models are of.
 
 onnx infers the same, but loading it takes longer than compiling most models. So these rules come
-first; where one returns None - an operator without a rule, a parameter that is not constant,
-inputs that do not fit together - onnx is asked (onnx_inference.py).
+first; where one returns None - an operator without a rule, a parameter that is left out or not
+constant, inputs that do not fit together - onnx is asked (onnx_inference.py).
 """
 
 import math
@@ -41,7 +41,7 @@ def types_by_rule(node: Node, facts: "Mapping[str, Fact]") -> list[Typed] | None
     inputs = [facts[name] if name else None for name in node.inputs]
     try:
         found = rule(node, inputs)
-    except (_UnknownError, IndexError, ValueError):
+    except (_UnknownError, LookupError, ValueError):
         return None
     return found if len(found) == len(node.outputs) and all(node.outputs) else None
 
