@@ -112,7 +112,8 @@ X86_INLINE void multiply_taps(const q8_gemm_job *job, int32x8 sum[ROWS][COLUMNS]
                 widen_codes(row[i] + first, count, wide[i]);
             multiply_wide(sum, wide[0], WIDE_CODES, count, b, next, rows, columns, fetches);
             b += count / 2 * PAIR_BYTES;
-            next += count / 4 * LINE_BYTES;
+            if (fetches)
+                next += count / 4 * LINE_BYTES;
         }
     }
 }
