@@ -261,6 +261,10 @@ int q8_plan_add_lookup_blocks(q8_plan *plan, int x, int indices, int updates, in
  * axis, inner], in order, equal ones as they come: values and indices (s64) [outer, k, inner]. */
 int q8_plan_add_top(q8_plan *plan, int x, int values, int indices, int64_t outer, int64_t axis,
                     int64_t inner, int64_t k, int is_largest);
+/* y, like x (f32, f64, s32, s64): sums along the axis of x viewed as [outer, axis, inner], of the
+ * elements up to each, without it if is_exclusive, from the end if is_reverse. Integers wrap. */
+int q8_plan_add_running_sum(q8_plan *plan, int x, int y, int64_t outer, int64_t axis,
+                            int64_t inner, int is_exclusive, int is_reverse);
 
 /* Separable interpolation of [N, H, W, C] -> [N, OH, OW, C], u8 or f32:
  * y(h, w) = lerp over h of lerp over w; row h reads rows low_h[h] and high_h[h] with weight

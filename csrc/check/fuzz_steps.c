@@ -269,6 +269,17 @@ static void add_top(fuzz_case *c)
                     (int)fuzz_below(c, 2));
 }
 
+static void add_running_sum(fuzz_case *c)
+{
+    int64_t dims[3];
+    fuzz_shape(c, 3, dims);
+    int dtype = dtypes[fuzz_below(c, 4)];
+    int x = fuzz_new(c, dtype, 3, dims), y = fuzz_new_like(c, dtype, x);
+    q8_plan_add_running_sum(c->plan, fuzz_id(c, x), fuzz_id(c, y), fuzz_bend64(c, dims[0]),
+                            fuzz_bend64(c, dims[1]), fuzz_bend64(c, dims[2]),
+                            (int)fuzz_below(c, 2), (int)fuzz_below(c, 2));
+}
+
 /* Sources of one axis of a picture; NULL if there are too many. */
 static int32_t *random_sources(fuzz_case *c, int64_t size, int64_t count)
 {
@@ -391,7 +402,7 @@ void fuzz_add_step(fuzz_case *c)
         add_unary,      add_binary,           add_binary,           add_copy,   add_copy,
         add_fill,       add_gather,           add_resize,           add_softmax,
         add_arithmetic, add_resample,         add_choice,           add_choice,
-        add_lookup,     add_lookup,           add_top,
+        add_lookup,     add_lookup,           add_top,              add_running_sum,
         add_layer_norm, add_reduction,        add_histogram};
     if (c->tensor_count <= FUZZ_MOST_TENSORS - 8)
         steps[fuzz_below(c, sizeof steps / sizeof steps[0])](c);

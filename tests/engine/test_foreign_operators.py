@@ -77,7 +77,7 @@ CASES = {
     "Transpose": [node("Transpose", "c", "y", perm=[0, 1, 3, 2])],
     "Where": [node("Conv", "x w", "e", pads=AROUND), node("Where", "mask c e", "y")],
 }
-ON_THE_HOST = {"CumSum", "GatherElements", "TopK", "Where"}
+ON_THE_HOST = {"GatherElements", "TopK", "Where"}
 
 
 def step_of(model: onnx.ModelProto) -> float:

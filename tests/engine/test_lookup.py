@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from q8tool import Session
 from q8tool.errors import InputError
-from tests.build import Array, model_of, node
+from tests.build import Array, model_of, node, run_onnxruntime
 from tests.engine.test_choice import same_in_c
 
 TYPES = [np.float32, np.float64, np.int8, np.uint8, np.int64, np.float16]
@@ -138,3 +138,16 @@ def test_top_k_of_many_rows_and_what_is_no_number() -> None:
     for threads in (1, 3):
         found = Session(model, threads, strict=True).run({"x": x})
         np.testing.assert_array_equal(found["i"], order)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("attributes", [{}, {"exclusive": 1}, {"reverse": 1, "exclusive": 1}])
+@pytest.mark.parametrize("dtype", ["float32", "int32", "int64"])
+def test_cum_sum(axis: int, attributes: dict[str, int], dtype: str) -> None:
+    x = np.random.default_rng(0).integers(-9, 9, (4, 7, 3)).astype(dtype)
+    model = model_of(
+        [node("CumSum", "x a", "y", **attributes)], {"x": x}, {"a": np.array(axis)}, ["y"]
+    )
+    (want,) = run_onnxruntime(model, {"x": x})
+    got = Session(model, 1, strict=True).run({"x": x})["y"]
+    np.testing.assert_array_equal(got, want)

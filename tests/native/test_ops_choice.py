@@ -108,3 +108,39 @@ def test_shapes_that_do_not_broadcast_are_refused() -> None:
         condition, x = plan.tensor(np.uint8, [2], None), plan.tensor(np.float32, [3], None)
         with pytest.raises(NativeError, match="do not broadcast"):
             plan.where(condition, x, x, plan.tensor(np.float32, [3], None))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64])
+@pytest.mark.parametrize("is_exclusive", [False, True])
+@pytest.mark.parametrize("is_reverse", [False, True])
+def test_running_sums(dtype: type, is_exclusive: bool, is_reverse: bool) -> None:
+    x: Array = (np.random.default_rng(5).standard_normal((3, 7, 5)) * 100).astype(dtype)
+    turned = x[:, ::-1] if is_reverse else x
+    want: Array = np.cumsum(turned, axis=1, dtype=dtype)
+    if is_exclusive:
+        want = np.concatenate([np.zeros_like(want[:, :1]), want[:, :-1]], axis=1)
+    want = want[:, ::-1] if is_reverse else want
+
+    def add(plan: Plan, x: int, y: int) -> None:
+        plan.running_sum(
+            x, y, outer=3, axis=7, inner=5, is_exclusive=is_exclusive, is_reverse=is_reverse
+        )
+
+    for threads in (1, 3):
+        got = run_one(add, [x], dtype, x.shape, threads=threads)
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"), [("do not fit", (3, 7, 4)), ("do not fit", (2**40, 2**40, 5))]
+)
+def test_running_sums_that_are_refused(text: str, sizes: tuple[int, int, int]) -> None:
+    def add(plan: Plan, x: int, y: int) -> None:
+        outer, axis, inner = sizes
+        plan.running_sum(
+            x, y, outer=outer, axis=axis, inner=inner, is_exclusive=False, is_reverse=False
+        )
+
+    x = np.zeros((3, 7, 5), np.float32)
+    with pytest.raises(NativeError, match=text):
+        run_one(add, [x], np.float32, x.shape)

@@ -1,4 +1,4 @@
-"""TopK: the greatest or least elements along an axis, and where they lie."""
+"""What goes along an axis: TopK, the greatest elements and where they lie; CumSum."""
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from q8tool.engine.values import Declined
 __all__ = ["LOWERINGS"]
 
 _TYPES = ("float32", "float64", "int32", "int64", "uint8")
+_SUMMED = ("float32", "float64", "int32", "int64")
 
 
 def lower_top_k(lowering: Lowering, node: Node) -> None:
@@ -41,4 +42,26 @@ def lower_top_k(lowering: Lowering, node: Node) -> None:
     )
 
 
-LOWERINGS: dict[str, LoweringFunction] = {"TopK": lower_top_k}
+def lower_cum_sum(lowering: Lowering, node: Node) -> None:
+    """One step; the axis must be constant."""
+    x = lowering.input(node, 0)
+    dtype = np.dtype(x.dtype)
+    if dtype.name not in _SUMMED:
+        raise Declined(f"running sums of {dtype} have no C kernel")
+    given = constant_input(lowering, node, 1, "axis")
+    if given is None or given.size != 1 or not -x.rank <= (axis := int(given.item())) < x.rank:
+        raise Declined("its axis is none of the input's")
+    axis %= x.rank
+    lowering.emit(
+        "running_sum",
+        {"x": lowering.form(x, Layout.PLAIN)},
+        {"y": lowering.new_form(lowering.output(node), Layout.PLAIN)},
+        outer=int(np.prod(x.shape[:axis])),
+        axis=x.shape[axis],
+        inner=int(np.prod(x.shape[axis + 1 :])),
+        is_exclusive=bool(node.attributes.get("exclusive", 0)),
+        is_reverse=bool(node.attributes.get("reverse", 0)),
+    )
+
+
+LOWERINGS: dict[str, LoweringFunction] = {"CumSum": lower_cum_sum, "TopK": lower_top_k}

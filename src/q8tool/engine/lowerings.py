@@ -42,7 +42,7 @@ _FAMILIES = {
     "recurrent": "LSTM GRU RNN",
     "resize": "Resize Upsample",
     "sequence": "ReverseSequence",
-    "top": "TopK",
+    "top": "CumSum TopK",
 }
 _FAMILY_OF = {
     ("", op_type): family for family, names in _FAMILIES.items() for op_type in names.split()

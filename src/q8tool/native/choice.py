@@ -61,3 +61,18 @@ class ChoosingPlan(MovingPlan):
         numbers = (outer, axis, inner, k, is_largest)
         writes = [values, indices]
         return self._add(lib.q8_plan_add_top, x, values, indices, *numbers, writes=writes)
+
+    def running_sum(
+        self,
+        x: int,
+        y: int,
+        *,
+        outer: int,
+        axis: int,
+        inner: int,
+        is_exclusive: bool,
+        is_reverse: bool,
+    ) -> range:
+        """Sums along the axis up to each element, without it, or from the end."""
+        numbers = (outer, axis, inner, is_exclusive, is_reverse)
+        return self._add(lib.q8_plan_add_running_sum, x, y, *numbers, writes=[y])

@@ -162,7 +162,7 @@ _NAMES: dict[Quantization, str] = {
         "ReduceSum ReduceMax ReduceMin ReduceSumSquare ArgMax Cast "
         "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul "
         "ConvInteger MatMulInteger LSTM GRU RNN "
-        "ArgMin ReduceL1 ReduceL2 ReduceLogSum TopK GatherElements GatherND Scatter "
+        "CumSum ArgMin ReduceL1 ReduceL2 ReduceLogSum TopK GatherElements GatherND Scatter "
         "ScatterElements ScatterND Where Trilu Equal Less LessOrEqual Greater GreaterOrEqual "
         "And Or Xor Not IsNaN CastLike Mod BitwiseAnd BitwiseOr BitwiseXor BitwiseNot |"
     ),
