@@ -66,15 +66,38 @@ static void *from_chunk(q8_plan *plan, int64_t bytes)
     return memory;
 }
 
-void *q8_plan_allocate(q8_plan *plan, int64_t count, size_t size)
+/* Bytes of a block, or -1 with the error set; so many fit behind what the plan has. */
+static int64_t checked_bytes(q8_plan *plan, int64_t count, size_t size)
 {
     int64_t bytes = 0;
-    if (count < 0 || size > INT32_MAX || !q8_multiply(count, (int64_t)size, &bytes) ||
-        bytes > INT64_MAX - 2 * MOST_CHUNK_BYTES - plan->block_bytes) {
-        q8_plan_fail(plan, Q8_ERROR_BOUNDS, "a block of %lld elements is too large",
-                     (long long)count);
+    const int64_t most = INT64_MAX - 2 * MOST_CHUNK_BYTES - plan->block_bytes;
+    if (count >= 0 && size <= INT32_MAX && q8_multiply(count, (int64_t)size, &bytes) &&
+        bytes <= most - plan->reserved_bytes)
+        return bytes;
+    q8_plan_fail(plan, Q8_ERROR_BOUNDS, "a block of %lld elements is too large",
+                 (long long)count);
+    return -1;
+}
+
+static int64_t aligned(int64_t bytes)
+{
+    return (bytes + Q8_ALIGNMENT - 1) / Q8_ALIGNMENT * Q8_ALIGNMENT;
+}
+
+int64_t q8_plan_reserve(q8_plan *plan, int64_t count, size_t size)
+{
+    const int64_t bytes = checked_bytes(plan, count, size), at = plan->reserved_bytes;
+    if (bytes < 0)
+        return 0;
+    plan->reserved_bytes += aligned(bytes);
+    return at;
+}
+
+void *q8_plan_allocate(q8_plan *plan, int64_t count, size_t size)
+{
+    const int64_t bytes = checked_bytes(plan, count, size);
+    if (bytes < 0)
         return NULL;
-    }
     void *memory = bytes < LEAST_CHUNK_BYTES ? new_block(plan, bytes) : from_chunk(plan, bytes);
     if (!memory) {
         q8_plan_fail(plan, Q8_ERROR_MEMORY, "no memory for %lld bytes", (long long)bytes);
@@ -339,11 +362,15 @@ int q8_plan_finish(q8_plan *plan, int64_t arena_bytes)
                             (long long)arena_bytes);
     if (check_places(plan, arena_bytes) != Q8_OK)
         return plan->status;
-    plan->arena = q8_memory(arena_bytes);
+    if (arena_bytes > INT64_MAX - Q8_ALIGNMENT - plan->reserved_bytes - plan->block_bytes)
+        return q8_plan_fail(plan, Q8_ERROR_BOUNDS, "an arena of %lld bytes is too large",
+                            (long long)arena_bytes);
+    plan->tensor_bytes = aligned(arena_bytes);
+    plan->arena_bytes = plan->tensor_bytes + plan->reserved_bytes;
+    plan->arena = q8_memory(plan->arena_bytes);
     if (!plan->arena)
         return q8_plan_fail(plan, Q8_ERROR_MEMORY, "no memory for an arena of %lld bytes",
-                            (long long)arena_bytes);
-    plan->arena_bytes = arena_bytes;
+                            (long long)plan->arena_bytes);
     for (int i = 0; i < plan->step_count; i++) {
         size_t bytes = (plan->steps[i].scratch_bytes + Q8_ALIGNMENT - 1) / Q8_ALIGNMENT *
                        Q8_ALIGNMENT;
@@ -387,6 +414,11 @@ const char *q8_plan_step_name(const q8_plan *plan, int step)
 int64_t q8_plan_step_macs(const q8_plan *plan, int step)
 {
     return step >= 0 && step < plan->step_count ? plan->steps[step].macs : 0;
+}
+
+int64_t q8_plan_arena_bytes(const q8_plan *plan)
+{
+    return plan->arena_bytes;
 }
 
 int64_t q8_plan_bytes(const q8_plan *plan)

@@ -81,8 +81,9 @@ struct q8_plan {
     int64_t block_bytes;
     uint8_t *chunk; /* what is left of the block that larger pieces come from */
     int64_t chunk_bytes;
-    uint8_t *arena;
+    uint8_t *arena;      /* tensors, then what q8_plan_reserve promised; each twin has its own */
     int64_t arena_bytes;
+    int64_t tensor_bytes, reserved_bytes; /* the two parts of it, multiples of Q8_ALIGNMENT */
     uint8_t *scratch;     /* of all threads: grows when a run asks for more threads */
     size_t scratch_bytes; /* per thread, a multiple of Q8_ALIGNMENT */
     int scratch_threads;
@@ -101,7 +102,11 @@ void q8_memory_release(void *memory, int64_t bytes); /* with the bytes that were
 /* Memory that lives as long as the plan, 64-byte aligned, zeroed; sets the error and returns NULL
  * on failure. count * size is checked for overflow. */
 void *q8_plan_allocate(q8_plan *plan, int64_t count, size_t size);
-/* The same for what runs write: a twin would write it too, and a plan that has it gets none. */
+/* Room for what a step of a run writes for later steps of the same run, 64-byte aligned: an offset
+ * for q8_reserved; 0, with the error set, on failure. */
+int64_t q8_plan_reserve(q8_plan *plan, int64_t count, size_t size);
+/* Memory as of q8_plan_allocate for what runs write and later runs read: a twin would write it,
+ * too, and a plan that has it gets none. */
 void *q8_plan_allocate_kept(q8_plan *plan, int64_t count, size_t size);
 /* Appends a step with zeroed state of state_bytes; NULL on failure (error is set). */
 q8_step *q8_plan_append(q8_plan *plan, size_t state_bytes, int64_t parts,
@@ -131,6 +136,10 @@ static inline void *q8_write(const q8_run *run, const q8_tensor *tensor)
 {
     return tensor->bound_index >= 0 ? run->bound[tensor->bound_index]
                                     : run->arena + tensor->arena_offset;
+}
+static inline void *q8_reserved(const q8_run *run, int64_t offset)
+{
+    return run->arena + run->plan->tensor_bytes + offset;
 }
 /* Steps keep tensor ids, not pointers (the tensor list may move while a plan is built). */
 static inline const q8_tensor *q8_tensor_of(const q8_run *run, int id)

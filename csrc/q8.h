@@ -438,6 +438,8 @@ const char *q8_plan_step_name(const q8_plan *plan, int step);
 int64_t q8_plan_step_macs(const q8_plan *plan, int step);
 /* Bytes held by the plan: constants, packed weights, arena and scratch. */
 int64_t q8_plan_bytes(const q8_plan *plan);
+/* Bytes that a twin takes: of what a run writes. */
+int64_t q8_plan_arena_bytes(const q8_plan *plan);
 
 /* Greedy non-maximum suppression of one class, outside of plans. */
 typedef struct {

@@ -8,13 +8,13 @@
 
 typedef struct {
     q8_matmul_shape shape;
-    int32_t *sums; /* of each packed column */
+    int64_t sums_at; /* of each packed column, reserved */
 } pack_state;
 
 typedef struct {
     q8_matmul_shape shape;
     q8_output output;
-    const int32_t *sums;
+    int64_t sums_at;
     int32_t a_zero_point, b_zero_point, a_zero_point_tensor, b_zero_point_tensor;
     int32_t a_scale_tensor, b_scale_tensor;
     float multiplier;
@@ -68,19 +68,20 @@ static int append(q8_plan *plan, const q8_matmul *matmul, q8_matmul_shape *shape
     const q8_product *product = &shape->product;
     const int64_t panels = shape->batches * product->panels;
     shape->panel_bytes = q8_panel_bytes(gemm, 1, product->depth);
-    shape->panels = q8_plan_allocate(plan, panels, shape->panel_bytes);
-    int32_t *sums = q8_plan_allocate(plan, panels * product->columns, sizeof(int32_t));
+    shape->panels_at = q8_plan_reserve(plan, panels, shape->panel_bytes);
+    const int64_t sums_at =
+        q8_plan_reserve(plan, panels * product->columns, sizeof(int32_t));
     q8_step *pack = q8_matmul_append_pack(plan, shape, sizeof(pack_state), run_pack);
     if (!pack)
         return plan->status;
-    ((pack_state *)pack->state)->sums = sums;
+    ((pack_state *)pack->state)->sums_at = sums_at;
     q8_step *step =
         q8_matmul_append_product(plan, shape, sizeof(matmul_state), run_product, gemm->name);
     if (!step)
         return plan->status;
     matmul_state *state = step->state;
     state->output = *output;
-    state->sums = sums;
+    state->sums_at = sums_at;
     state->a_zero_point = matmul->a_zero_point;
     state->b_zero_point = matmul->b_zero_point;
     state->a_zero_point_tensor = matmul->a_zero_point_tensor;
@@ -128,11 +129,12 @@ static void run_pack(const q8_step *step, const q8_run *run, int64_t part)
     const q8_matmul_shape *shape = &state->shape;
     const q8_product *product = &shape->product;
     const uint8_t *b = q8_read(run, q8_tensor_of(run, shape->b));
+    uint8_t *panels = q8_reserved(run, shape->panels_at);
+    int32_t *sums = q8_reserved(run, state->sums_at);
     q8_pack_panel(run->plan->kernels->gemm, q8_panel_width(product, part % product->panels), 1,
                   product->depth, (const int8_t *)b + q8_matmul_b_at(shape, part), 1, 0,
                   (size_t)product->window.oc, true,
-                  shape->panels + (size_t)part * shape->panel_bytes,
-                  state->sums + part * product->columns);
+                  panels + (size_t)part * shape->panel_bytes, sums + part * product->columns);
 }
 
 typedef struct {
@@ -168,7 +170,9 @@ static void run_panel(void *given, const q8_block *block, int64_t panel)
     const q8_product *product = &state->shape.product;
     const q8_gemm_table *gemm = c->run->plan->kernels->gemm;
     const int64_t at = c->batch * product->panels + panel;
-    const int32_t *sums = state->sums + at * product->columns;
+    const uint8_t *panels = q8_reserved(c->run, state->shape.panels_at);
+    const int32_t *all_sums = q8_reserved(c->run, state->sums_at);
+    const int32_t *sums = all_sums + at * product->columns;
     const uint32_t factor = (gemm->flips_a ? 128u : 0u) - (uint32_t)c->a_zero_point;
     int32_t *bias = (int32_t *)(void *)(c->run->scratch + state->numbers_at);
     int32_t *zero_points = bias + gemm->nr;
@@ -183,7 +187,7 @@ static void run_panel(void *given, const q8_block *block, int64_t panel)
         .kernels = c->run->plan->kernels,
         .product = product,
         .output = &state->output,
-        .b = state->shape.panels + (size_t)at * state->shape.panel_bytes,
+        .b = panels + (size_t)at * state->shape.panel_bytes,
         .columns = q8_panel_width(product, panel),
         .bias = bias,
         .multiplier = multipliers,

@@ -1,6 +1,6 @@
 /* matmul.h - products of two tensors known at run time: what codes and floats share.
  *
- * Two steps: the first packs b into panels that belong to the plan, the second multiplies. */
+ * Two steps: the first packs b into panels that belong to the run, the second multiplies. */
 #ifndef Q8_MATMUL_H
 #define Q8_MATMUL_H
 
@@ -10,11 +10,11 @@ typedef struct {
     q8_product product; /* of one of `batches`; a batch of a with one b is one tall product */
     int64_t batches;
     int32_t a, b, y;
-    uint8_t *panels;    /* batches * product.panels of them */
+    int64_t panels_at;  /* batches * product.panels of them, reserved */
     size_t panel_bytes;
 } q8_matmul_shape;
 
-/* Checks [B, M, K] x [B or 1, K, N] -> [B, M, N] and cuts the product; panels stays NULL. */
+/* Checks [B, M, K] x [B or 1, K, N] -> [B, M, N] and cuts the product; panels_at stays 0. */
 int q8_matmul_shape_of(q8_plan *plan, const q8_tensor *a, const q8_tensor *b, const q8_tensor *y,
                        q8_tile_shape tile, const char *what, q8_matmul_shape *shape);
 /* Appends the step that packs; its state begins with a q8_matmul_shape. */

@@ -19,11 +19,12 @@ static void run_pack(const q8_step *step, const q8_run *run, int64_t part)
     const q8_matmul_shape *shape = &state->shape;
     const q8_product *product = &shape->product;
     const float *b = q8_read(run, q8_tensor_of(run, shape->b));
+    uint8_t *panels = q8_reserved(run, shape->panels_at);
     q8_pack_panel_f32((size_t)product->columns,
                       q8_panel_width(product, part % product->panels), product->depth,
                       b + q8_matmul_b_at(shape, part), (size_t)product->window.oc, 1,
                       state->alpha,
-                      (float *)(void *)(shape->panels + (size_t)part * shape->panel_bytes));
+                      (float *)(void *)(panels + (size_t)part * shape->panel_bytes));
 }
 
 typedef struct {
@@ -37,12 +38,13 @@ static void run_panel(void *given, const q8_block *block, int64_t panel)
     const context *c = given;
     const q8_matmul_shape *shape = &c->state->shape;
     const q8_product *product = &shape->product;
+    const uint8_t *panels = q8_reserved(c->run, shape->panels_at);
     const size_t at = (size_t)(c->batch * product->panels + panel) * shape->panel_bytes;
     float *y = q8_write(c->run, q8_tensor_of(c->run, shape->y));
     const q8_panel_f32 job = {
         .kernels = c->run->plan->kernels,
         .product = product,
-        .b = (const float *)(const void *)(shape->panels + at),
+        .b = (const float *)(const void *)(panels + at),
         .bias = c->state->no_bias,
         .columns = q8_panel_width(product, panel),
         .low = -INFINITY,
@@ -74,8 +76,8 @@ int q8_plan_add_matmul_f32(q8_plan *plan, int a, int b, int y, float alpha)
         return plan->status;
     const q8_product *product = &shape.product;
     shape.panel_bytes = q8_panel_bytes_f32(f32->gemm_nr, product->depth);
-    shape.panels =
-        q8_plan_allocate(plan, shape.batches * product->panels, shape.panel_bytes);
+    shape.panels_at =
+        q8_plan_reserve(plan, shape.batches * product->panels, shape.panel_bytes);
     const float *no_bias = q8_plan_allocate(plan, product->columns, sizeof(float));
     q8_step *pack = q8_matmul_append_pack(plan, &shape, sizeof(pack_state), run_pack);
     if (!pack)

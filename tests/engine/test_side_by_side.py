@@ -101,3 +101,31 @@ def test_what_keeps_numbers_of_a_run_is_run_one_by_one(name: str) -> None:
     fed = ((x, {"x": x}) for x in inputs)
     for x, y in run_each(session, fed, lambda x, results: (x, results["y"])):
         np.testing.assert_array_equal(y, alone.run({"x": x})["y"])
+
+
+MULTIPLYING = {
+    "floats": "y = MatMul(x, t)",
+    "codes": """
+        q = QuantizeLinear(x, s, z)  d = DequantizeLinear(q, s, z)
+        p = QuantizeLinear(t, s, z)  e = DequantizeLinear(p, s, z)
+        m = MatMul(d, e)  o = QuantizeLinear(m, so, z)  y = DequantizeLinear(o, so, z)
+    """,
+}
+
+
+@pytest.mark.parametrize("name", MULTIPLYING)
+def test_packed_factors_belong_to_a_run(name: str) -> None:
+    """Both factors are made by the run: a run that multiplied another's gave others' answers."""
+    model = proto(
+        f"""g (float[6, 96, 96] x) => (float[6, 96, 96] y) {{
+            t = Transpose <perm = [0, 2, 1]> (x)  {MULTIPLYING[name]}
+        }}""",
+        13,
+        s=f32(0.03), so=f32(0.9), z=np.array(128, np.uint8),
+    )  # fmt: skip
+    session, alone = Session(model, threads=2), Session(model, threads=1)
+    inputs = [random(6, 96, 96) * np.float32(i + 1) for i in range(60)]
+    assert session.share({"x": inputs[0]}, 1 << 24) == 2
+    fed = ((x, {"x": x}) for x in inputs)
+    for x, y in run_each(session, fed, lambda x, results: (x, results["y"])):
+        np.testing.assert_array_equal(y, alone.run({"x": x})["y"])

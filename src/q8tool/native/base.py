@@ -40,7 +40,6 @@ class PlanBase:
         self._written: set[int] = set()
         self._running = threading.Lock()
         self._lanes: LifoQueue[CData] | None = None
-        self._arena_bytes = 0
         self._is_closed = False
 
     def __enter__(self: Self) -> Self:
@@ -85,7 +84,6 @@ class PlanBase:
 
         Raises UnsupportedError if there is not that much memory.
         """
-        self._arena_bytes = arena_bytes
         status = lib.q8_plan_finish(self._open(), arena_bytes)
         if status == lib.Q8_ERROR_MEMORY:
             raise UnsupportedError(ffi.string(lib.q8_plan_error(self._handle)).decode())
@@ -136,7 +134,8 @@ class PlanBase:
         if self._lanes is None:
             lanes: LifoQueue[CData] = LifoQueue()
             lanes.put(self._open())
-            for _ in range(min(runs - 1, spare_bytes // max(1, self._arena_bytes))):
+            own_bytes = lib.q8_plan_arena_bytes(self._open())
+            for _ in range(min(runs - 1, spare_bytes // max(1, own_bytes))):
                 twin = lib.q8_plan_twin(self._open())
                 if twin == ffi.NULL:
                     break
