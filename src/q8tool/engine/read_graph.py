@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import InlinePass
@@ -12,6 +13,7 @@ from onnx_ir.passes.common import InlinePass
 from q8tool.engine.graph import Graph, Node, in_order
 from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import InputError
+from q8tool.model.check import first_line
 from q8tool.model.composed import has_composed_operators, write_out
 from q8tool.model.foreign import has_foreign_operators, standardize_operators
 
@@ -123,8 +125,18 @@ def _read_node(node: ir.Node, opsets: dict[str, int]) -> Node:
         outputs=outputs,
         attributes={name: _plain(attribute) for name, attribute in node.attributes.items()},
         captured=tuple(_captured(node)),
-        make_proto=partial(ir.serde.serialize_node, node),
+        make_proto=partial(_serialized, node, name),
     )
+
+
+def _serialized(node: ir.Node, name: str) -> onnx.NodeProto:
+    try:
+        return ir.serde.serialize_node(node)
+    except ir.serde.SerdeError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise InputError(f"node '{name}': is not valid ONNX: {first_line(cause)}") from error
 
 
 def _plain(attribute: ir.Attr) -> Any:
