@@ -423,6 +423,6 @@ int64_t q8_plan_arena_bytes(const q8_plan *plan)
 
 int64_t q8_plan_bytes(const q8_plan *plan)
 {
-    return plan->block_bytes + plan->arena_bytes +
-           (int64_t)plan->scratch_bytes * plan->scratch_threads;
+    const int64_t of_runs = plan->finished ? plan->arena_bytes : plan->reserved_bytes;
+    return plan->block_bytes + of_runs + (int64_t)plan->scratch_bytes * plan->scratch_threads;
 }

@@ -81,7 +81,7 @@ def run(*unused, **options):
 
 freeze.command.callback = run
 sys.argv = ["q8tool", "freeze", "--input", "m.onnx", "--output", "o.onnx"]
-main()
+sys.exit(main())  # the interrupt may come before the first try
 """
 
 
