@@ -72,16 +72,16 @@ from q8tool.model.files import temporary_beside, temporary_folder
 
 def run(*unused, **options):
     with temporary_beside(Path("o.onnx")), temporary_folder() as folder:
-        print(folder, flush=True)
         while True:
             try:
+                print(folder, flush=True)
                 time.sleep(60)
             except BaseException:
                 pass
 
 freeze.command.callback = run
 sys.argv = ["q8tool", "freeze", "--input", "m.onnx", "--output", "o.onnx"]
-sys.exit(main())  # the interrupt may come before the first try
+sys.exit(main())
 """
 
 
