@@ -1,8 +1,10 @@
 """Twins beside the units: their noise is that of each operator rewritten on its own."""
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
+from q8tool.model.graph import constant
 from q8tool.numerics.compare import sqnr_db
 from q8tool.passes.choose_precision import choose_precision
 from q8tool.passes.insert_conversions import insert_conversions
@@ -106,3 +108,29 @@ def test_constants_and_products_of_activations() -> None:
     taps = tap_units(graph, choice, ranges)
     assert len(taps) == 3
     assert np.isfinite(run(graph, x=random(2, 3))[0]).all()
+
+
+def test_weights_of_two_operators_have_the_scale_that_they_get_in_the_end() -> None:
+    text = "g (float[1,4,4,4] x) => (float[1,4,4,4] y) { a = Conv(x, w) y = Conv(a, w) }"
+    weights = {"w": random(4, 4, 1, 1)}
+    graph = model(text, **weights)
+    ranges = {"x": (0.0, 1.0), "a": (-3.0, 3.0), "y": (-9.0, 9.0)}
+    choice = choose_precision(graph, ranges)
+    tap_units(graph, choice, ranges)
+    tapped = _scales(graph)
+    graph = model(text, **weights)
+    insert_conversions(graph, choose_precision(graph, ranges), ranges)
+    assert len(tapped) == 2
+    for scale in tapped:
+        np.testing.assert_array_equal(scale, _scales(graph)[0])
+
+
+def _scales(graph: ir.Model) -> list[Array]:
+    """Of all weights in codes."""
+    reads = [node.inputs for node in graph.graph if node.op_type == "DequantizeLinear"]
+    found = [(constant(codes), constant(scale)) for codes, scale, *_ in reads]
+    return [
+        scale
+        for codes, scale in found
+        if codes is not None and codes.dtype == np.int8 and scale is not None
+    ]

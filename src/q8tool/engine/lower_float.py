@@ -12,7 +12,7 @@ from q8tool.engine.lower_movement import constant_input
 from q8tool.engine.lower_pool import lower_mean_of_codes
 from q8tool.engine.lowering import Lowering, LoweringFunction, constant_tensor
 from q8tool.engine.strided import operand_forms
-from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_axis
+from q8tool.engine.tensors import Layout, Tensor, around_axis, new_tensor, physical_axis
 from q8tool.engine.values import Declined, Value
 
 __all__ = ["LOWERINGS", "lower_ends", "lower_histogram"]
@@ -183,9 +183,7 @@ def _reduced(lowering: Lowering, op: str, x: Tensor, places: list[int]) -> Tenso
             {"x": x},
             {"y": y},
             op=op,
-            outer=int(np.prod(dims[:first])),
-            axis=int(np.prod(dims[first : last + 1])),
-            inner=int(np.prod(dims[last + 1 :])),
+            **around_axis(dims, first, last),
         )
         # Squares are summed once; further axes add sums.
         op = "sum" if op == "sum_square" else op
@@ -235,9 +233,7 @@ def lower_argmax(lowering: Lowering, node: Node) -> None:
         "argmax",
         {"x": tensor},
         {"y": lowering.new_form(y, Layout.PLAIN)},
-        outer=int(np.prod(tensor.shape[:place])),
-        axis=tensor.shape[place],
-        inner=int(np.prod(tensor.shape[place + 1 :])),
+        **around_axis(tensor.shape, place),
         last_index=bool(node.attributes.get("select_last_index", 0)),
     )
 

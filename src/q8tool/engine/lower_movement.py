@@ -19,6 +19,7 @@ from q8tool.engine.strided import expanded, gathered, sliced
 from q8tool.engine.tensors import (
     Layout,
     Tensor,
+    around_axis,
     contiguous_strides,
     new_tensor,
     physical_axis,
@@ -378,9 +379,7 @@ def _looked_up(lowering: Lowering, node: Node, axis: int, x: Tensor, layout: Lay
         "gather_at",
         {"x": x, "indices": indices},
         {"y": result},
-        outer=int(np.prod(x.shape[:axis])),
-        axis=x.shape[axis],
-        inner=int(np.prod(x.shape[axis + 1 :])),
+        **around_axis(x.shape, axis),
     )
     return result
 

@@ -15,7 +15,14 @@ from q8tool.engine.interpolation import AxisRule, places, rounded, taps
 from q8tool.engine.lower_movement import constant_input, moved
 from q8tool.engine.lowering import Lowering, LoweringFunction
 from q8tool.engine.strided import gathered
-from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_axis, physical_shape
+from q8tool.engine.tensors import (
+    Layout,
+    Tensor,
+    around_axis,
+    new_tensor,
+    physical_axis,
+    physical_shape,
+)
 from q8tool.engine.values import Declined, Value
 from q8tool.engine.windows import as_picture
 
@@ -165,9 +172,7 @@ def _resampled(lowering: Lowering, x: Tensor, place: int, rule: AxisRule) -> Ten
         "resample",
         {"x": x},
         {"y": result},
-        outer=int(np.prod(x.shape[:place])),
-        axis=rule.size,
-        inner=int(np.prod(x.shape[place + 1 :])),
+        **around_axis(x.shape, place),
         indices=found.indices,
         weights=found.weights,
         offset=found.offset,

@@ -5,7 +5,7 @@ import numpy as np
 from q8tool.engine.graph import Node
 from q8tool.engine.lower_movement import constant_input
 from q8tool.engine.lowering import Lowering, LoweringFunction
-from q8tool.engine.tensors import Layout, new_tensor
+from q8tool.engine.tensors import Layout, around_axis, new_tensor
 from q8tool.engine.values import Declined
 
 __all__ = ["LOWERINGS"]
@@ -34,9 +34,7 @@ def lower_top_k(lowering: Lowering, node: Node) -> None:
         "top",
         {"x": source},
         {"values": found[0], "indices": found[1]},
-        outer=int(np.prod(x.shape[:axis])),
-        axis=x.shape[axis],
-        inner=int(np.prod(x.shape[axis + 1 :])),
+        **around_axis(x.shape, axis),
         k=k,
         is_largest=bool(node.attributes.get("largest", 1)),
     )
@@ -56,9 +54,7 @@ def lower_cum_sum(lowering: Lowering, node: Node) -> None:
         "running_sum",
         {"x": lowering.form(x, Layout.PLAIN)},
         {"y": lowering.new_form(lowering.output(node), Layout.PLAIN)},
-        outer=int(np.prod(x.shape[:axis])),
-        axis=x.shape[axis],
-        inner=int(np.prod(x.shape[axis + 1 :])),
+        **around_axis(x.shape, axis),
         is_exclusive=bool(node.attributes.get("exclusive", 0)),
         is_reverse=bool(node.attributes.get("reverse", 0)),
     )

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from q8tool.engine.lowering import Lowering
-from q8tool.engine.tensors import Layout, Tensor, contiguous_strides, new_tensor
+from q8tool.engine.tensors import Layout, Tensor, around_axis, contiguous_strides, new_tensor
 from q8tool.engine.values import Value
 
 __all__ = [
@@ -103,9 +103,7 @@ def gathered(lowering: Lowering, x: Tensor, axis: int, indices: NDArray[np.int64
         "gather",
         {"x": x},
         {"y": y},
-        outer=int(np.prod(x.shape[:axis])),
-        axis=x.shape[axis],
-        inner=int(np.prod(x.shape[axis + 1 :])),
+        **around_axis(x.shape, axis),
         indices=indices.ravel(),
     )
     return y

@@ -4,6 +4,7 @@ A Tensor is a view (type and dimensions) of a Storage, a run of bytes that gets 
 program is assembled: in the arena of one native segment, or in an array of its own.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -22,6 +23,7 @@ __all__ = [
     "Step",
     "Storage",
     "Tensor",
+    "around_axis",
     "contiguous_strides",
     "new_tensor",
     "physical_axis",
@@ -151,3 +153,13 @@ def contiguous_strides(dims: Sequence[int]) -> list[int]:
     for position in range(len(dims) - 2, -1, -1):
         strides[position] = strides[position + 1] * dims[position + 1]
     return strides
+
+
+def around_axis(dims: Sequence[int], axis: int, last: int | None = None) -> dict[str, int]:
+    """How a step along one physical axis, or the axes up to `last`, sees a dense tensor.
+
+    outer  elements of the dimensions before;  axis  along it;  inner  of the dimensions behind
+    """
+    end = (axis if last is None else last) + 1
+    parts = {"outer": dims[:axis], "axis": dims[axis:end], "inner": dims[end:]}
+    return {name: math.prod(part) for name, part in parts.items()}

@@ -92,6 +92,14 @@ class Choice:
                         names[value.name or ""] = None
         return list(names)
 
+    def shared_weights(self) -> frozenset[ir.Value]:
+        """Weights that several operators read, before any is replaced.
+
+        Their scale follows from them alone, so that they are in the file once.
+        """
+        weights = [unit.node.inputs[1] for unit in self.units if unit.has_weights]
+        return frozenset(w for w in weights if w is not None and len(w.uses()) > 1)
+
 
 def choose_precision(
     model: ir.Model,

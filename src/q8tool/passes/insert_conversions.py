@@ -60,9 +60,7 @@ class _Inserter:
         self._per_channel = per_channel
         self._origin: dict[ir.Value, str] = {}
         self._moved_from: dict[str, str] = {}
-        # Weights that several operators read have one scale, so that they are in the file once.
-        weights = [unit.node.inputs[1] for unit in choice.units if unit.has_weights]
-        self._shared = {one for one in weights if one is not None and len(list(one.uses())) > 1}
+        self._shared = choice.shared_weights()
 
     def convert(self, unit: Unit) -> None:
         """Conversions around one unit, its weights and bias included."""

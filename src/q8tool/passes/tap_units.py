@@ -32,7 +32,7 @@ def tap_units(
     Returns node name -> names of two scalars: the noise and the signal of its result, both summed
     squares. Of operators without weights only the rounding of the result counts.
     """
-    tapper = _Tapper(ConversionWriter(model.graph), ranges, per_channel)
+    tapper = _Tapper(ConversionWriter(model.graph), choice, ranges, per_channel)
     taps = {}
     for unit in choice.units:
         if unit.form != "static" or unit.kind == "same":
@@ -52,9 +52,14 @@ class _Tapper:
     """Appends nodes at the end of the graph, in an order in which they can run."""
 
     def __init__(
-        self, writer: ConversionWriter, ranges: Mapping[str, Range], per_channel: bool
+        self,
+        writer: ConversionWriter,
+        choice: Choice,
+        ranges: Mapping[str, Range],
+        per_channel: bool,
     ) -> None:
         self._writer = writer
+        self._shared = choice.shared_weights()
         self._ranges = ranges
         self._per_channel = per_channel
         self._rounded: dict[ir.Value, ir.Value] = {}
@@ -121,7 +126,8 @@ class _Tapper:
         self, node: ir.Node, inputs: list[ir.Value | None], x: QuantParams, y: QuantParams | None
     ) -> None:
         found, name = float_weights(node), node_name(node)
-        params = found.params(self._per_channel, None if y is None else x, y)
+        is_shared = node.inputs[1] in self._shared
+        params = found.params(self._per_channel, None if y is None else x, None if is_shared else y)
         weights = self._writer.dequantized_constant(found.codes(params), params, f"{name}_twin_w")
         inputs[1] = self._add(weights)
         if found.bias is None:
