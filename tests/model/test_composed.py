@@ -109,6 +109,9 @@ def test_attention_is_one_step() -> None:
         (f"{Q4}, {K4}, float[{S},4] m", "y = Attention(q, k, v, m)"),  # columns left out
         (Q4.replace("float", "float16") + ", " + K4.replace("float", "float16"),
          "y = Attention(q, k, v)"),
+        (f"{Q4}, {K4}, float[{S},6] m", "y = Attention(q, k, v, m, m, m)"),  # the past of rank 2
+        ("float[1,6,8] q, float[1,6,8] k, float[1,6,8] v",
+         "y = Attention<q_num_heads=1000000000, kv_num_heads=500000000>(q, k, v)"),
     ],
 )  # fmt: skip
 def test_what_asks_for_more_stays(inputs: str, body: str) -> None:

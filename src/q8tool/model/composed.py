@@ -21,6 +21,8 @@ __all__ = ["COMPOSED", "has_composed_operators", "write_out"]
 
 # Of slices: beyond every dimension.
 _END = np.iinfo(np.int64).max
+# One table names the head of keys that each head of queries reads.
+_MOST_HEADS = 1 << 16
 _TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.BOOL})
 
 
@@ -92,6 +94,8 @@ def _attention(new: Replacement, node: ir.Node) -> Coded | None:
     heads = _heads(node, q, k)
     if heads is None or not _rank(q) == _rank(k) == _rank(v):
         return None
+    if any(past is not None and _rank(past) != 4 for past in (past_key, past_value)):
+        return None
     scale = _scale(node, q, heads[0])
     if scale is None or (mask is not None and not _reaches(mask, k, past_key)):
         return None
@@ -141,16 +145,17 @@ def _present(new: Replacement, node: ir.Node, place: int, x: ir.Value) -> ir.Val
 
 def _heads(node: ir.Node, q: ir.Value, k: ir.Value) -> tuple[int, int] | None:
     """How many heads queries have, and keys and values."""
-    counts: tuple[int | None, int | None]
+    queries: int | None
+    keys: int | None
     if _rank(q) == 3:
-        counts = get_int(node, "q_num_heads", 0), get_int(node, "kv_num_heads", 0)
+        queries, keys = get_int(node, "q_num_heads", 0), get_int(node, "kv_num_heads", 0)
     elif _rank(q) == _rank(k) == 4:
-        counts = _size(q, 1), _size(k, 1)
+        queries, keys = _size(q, 1), _size(k, 1)
     else:
         return None
-    if not counts[0] or not counts[1] or counts[0] < 1 or counts[0] % counts[1]:
+    if queries is None or keys is None or not 0 < keys <= queries <= _MOST_HEADS or queries % keys:
         return None
-    return counts[0], counts[1]
+    return queries, keys
 
 
 def _scale(node: ir.Node, q: ir.Value, heads: int) -> float | None:
@@ -159,7 +164,7 @@ def _scale(node: ir.Node, q: ir.Value, heads: int) -> float | None:
         return get_float(node, "scale", 1.0)
     width = _size(q, -1)
     depth = width if width is None or _rank(q) == 4 else width // heads
-    return 1 / math.sqrt(depth) if depth else None
+    return 1 / math.sqrt(depth) if depth and depth > 0 else None
 
 
 def _reaches(mask: ir.Value, k: ir.Value, past_key: ir.Value | None) -> bool:
