@@ -1,6 +1,9 @@
 """Compiles a graph for inputs of given shapes.
 
 graph + shapes -> facts -> branches -> half floats widened -> steps -> segments -> plans -> Program
+
+What lies behind shapes that only the run tells is cut off (staging.py) and compiled when they are
+known (staged_program.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +19,11 @@ from q8tool.engine.fusion import fused
 from q8tool.engine.graph import Graph, Node
 from q8tool.engine.lowering import RefusedNode
 from q8tool.engine.lowerings import COMPUTING, MOVING, new_lowering
-from q8tool.engine.program import HostSegment, NativeSegment, Program, Signature
+from q8tool.engine.program import HostSegment, NativeSegment, Program, Runnable, Signature
 from q8tool.engine.schedule import Segment, segments, without_unread
 from q8tool.engine.squeezing import squeezed
+from q8tool.engine.staged_program import StagedProgram
+from q8tool.engine.staging import Cut, cut_at_unknown_shapes
 from q8tool.engine.tensors import HostStep, Storage, Tensor
 from q8tool.engine.widen import widened
 from q8tool.errors import InputError
@@ -28,6 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["compiled"]
 
+# A program has so many stages at most; what is behind shapes that are unknown then is on the host.
+_MOST_STAGES = 8
+
 
 def compiled(
     graph: Graph,
@@ -36,7 +44,8 @@ def compiled(
     isa: str | None,
     journal: "Journal | None" = None,
     known: Mapping[str, NDArray[Any]] | None = None,
-) -> Program:
+    stages: int = _MOST_STAGES,
+) -> Runnable:
     """The program for inputs of the types and shapes in `fed`.
 
     wanted   names of the values that it returns
@@ -44,6 +53,7 @@ def compiled(
     journal  receives every call that built the plan, if the program is a single plan; else it
              stays empty
     known    values of some inputs, which the program may then take for constants
+    stages   in how many the program may run
 
     Raises UnsupportedError for an operator that nobody implements.
     """
@@ -52,6 +62,9 @@ def compiled(
     while (chosen := with_chosen_branches(graph, facts)) is not None:
         graph = chosen
         facts = known_facts(graph, fed, known or {})
+    cut = cut_at_unknown_shapes(graph, facts, fed) if stages > 1 else None
+    if cut is not None:
+        return _staged(graph, cut, fed, wanted, isa, known or {}, stages)
     graph, facts = widened(graph, facts, wanted, COMPUTING, MOVING)
     while True:
         try:
@@ -68,6 +81,33 @@ def compiled(
             refused[refusal.node] = str(refusal)
 
 
+def _staged(
+    graph: Graph,
+    cut: Cut,
+    fed: Signature,
+    wanted: Sequence[str],
+    isa: str | None,
+    known: Mapping[str, NDArray[Any]],
+    stages: int,
+) -> Runnable:
+    """A program that compiles the late part of the graph when it runs."""
+    reads = [info.name for info in cut.late.inputs]
+    made = {name for node in cut.early.nodes for name in node.outputs if name}
+    late = {name for node in cut.late.nodes for name in node.outputs} - made
+    first = dict.fromkeys(name for name in (*reads, *wanted) if name in made)
+    others = [name for name in wanted if name not in late and name not in made]
+    return StagedProgram(
+        compiled(cut.early, fed, [*first, *others], isa, known=known, stages=1),
+        reads,
+        cut.deciding,
+        wanted,
+        lambda shapes, sizes: compiled(
+            cut.late, shapes, [n for n in wanted if n in late], isa, None, sizes, stages - 1
+        ),
+        lambda: compiled(graph, fed, wanted, isa, known=known, stages=1),
+    )
+
+
 def _compiled(
     graph: Graph,
     fed: Signature,
@@ -76,7 +116,7 @@ def _compiled(
     isa: str | None,
     refused: Mapping[Node, str],
     journal: "Journal | None",
-) -> Program:
+) -> Runnable:
     """One attempt; nodes in `refused` go to the host for that reason."""
     lowering = new_lowering(graph, facts, wanted, refused)
     inputs = {name: lowering.outer_form(lowering.value(name)) for name in fed}

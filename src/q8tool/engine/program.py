@@ -8,6 +8,7 @@ programs from graphs, plan_store.py from files; running one needs neither.
 """
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from q8tool.native import Plan
 if TYPE_CHECKING:
     from q8tool.ops.host import HostOperator
 
-__all__ = ["HostSegment", "NativeSegment", "Program", "Signature"]
+__all__ = ["HostSegment", "NativeSegment", "Program", "Runnable", "Signature"]
 
 Array = NDArray[Any]
 # Types and shapes of the inputs; None for sequences and the like.
@@ -53,7 +54,47 @@ class NativeSegment:
     infos: list[StepInfo]
 
 
-class Program:
+class Runnable(ABC):
+    """A model compiled for inputs of certain types and shapes."""
+
+    @abstractmethod
+    def infos(self) -> list[StepInfo]:
+        """What every step does, in the order they run."""
+
+    @abstractmethod
+    def run(
+        self, feeds: Mapping[str, Array], threads: int, times: list[int] | None = None
+    ) -> dict[str, Array]:
+        """The wanted values for C-contiguous feeds of exactly the types and shapes compiled for.
+
+        times  receives the nanoseconds of every step that infos lists
+        """
+
+    @abstractmethod
+    def share(self, runs: int, spare_bytes: int) -> int:
+        """Lets so many callers run at the same time; how many can. Nothing may run meanwhile.
+
+        spare_bytes  what they may take beyond what one takes, as far as the engine knows it
+        """
+
+    def profile(self, feeds: Mapping[str, Array], threads: int, runs: int) -> list[StepInfo]:
+        """infos with the shortest time of each step over several runs.
+
+        Of the last runs with the same steps, if a run decides what its steps are.
+        """
+        infos: list[StepInfo] = []
+        best = np.empty(0, np.int64)
+        for _ in range(runs):
+            times: list[int] = []
+            self.run(feeds, threads, times)
+            found = self.infos()
+            if found != infos:
+                infos, best = found, np.full(len(found), np.iinfo(np.int64).max)
+            best = np.minimum(best, times)
+        return [info._replace(nanoseconds=int(ns)) for info, ns in zip(infos, best, strict=True)]
+
+
+class Program(Runnable):
     """Built once for inputs of certain types and shapes, run as often as wanted.
 
     segments  in the order they run
@@ -75,7 +116,7 @@ class Program:
         self._owned = self._fresh_storages().intersection(outside)
 
     def infos(self) -> list[StepInfo]:
-        """What every step does, in the order they run."""
+        """The C steps of every segment, and the nodes on the host."""
         result: list[StepInfo] = []
         for segment in self.segments:
             if isinstance(segment, HostSegment):
@@ -87,10 +128,7 @@ class Program:
     def run(
         self, feeds: Mapping[str, Array], threads: int, times: list[int] | None = None
     ) -> dict[str, Array]:
-        """The wanted values for C-contiguous feeds of exactly the types and shapes compiled for.
-
-        times  receives the nanoseconds of every step that infos lists
-        """
+        """One segment after the other."""
         buffers = {tensor.storage: feeds[name] for name, tensor in self.inputs.items()}
         for segment in self.segments:
             if isinstance(segment, NativeSegment):
@@ -103,25 +141,12 @@ class Program:
         return self._collected(buffers)
 
     def share(self, runs: int, spare_bytes: int) -> int:
-        """Lets so many callers run at the same time; how many can. Nothing may run meanwhile.
-
-        spare_bytes  what they may take beyond what one takes, as far as the engine knows it
-        """
+        """As many as every segment's plan takes; one where a node is on the host."""
         for segment in self.segments:
             if isinstance(segment, HostSegment):
                 return 1
             runs = segment.plan.share(runs, spare_bytes)
         return runs
-
-    def profile(self, feeds: Mapping[str, Array], threads: int, runs: int) -> list[StepInfo]:
-        """infos with the shortest time of each step over several runs."""
-        infos = self.infos()
-        best = np.full(len(infos), np.iinfo(np.int64).max)
-        for _ in range(runs):
-            times: list[int] = []
-            self.run(feeds, threads, times)
-            best = np.minimum(best, times)
-        return [info._replace(nanoseconds=int(ns)) for info, ns in zip(infos, best, strict=True)]
 
     def _fresh_storages(self) -> set[Storage]:
         """Those that each run allocates: their arrays may be given away."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from q8tool.engine.explain import StepInfo
-from q8tool.engine.program import Program
+from q8tool.engine.program import Runnable
 from q8tool.engine.source import Source
 from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import UnsupportedError, UsageError
@@ -66,7 +66,7 @@ class Session:
         outputs = [info.name for info in self.outputs]
         self._wanted = list(dict.fromkeys([*outputs, *observe]))
         self._check_names(observe)
-        self._programs: OrderedDict[Any, Program] = OrderedDict()
+        self._programs: OrderedDict[Any, Runnable] = OrderedDict()
         self._lock = threading.Lock()
         self._specialized = 0
         is_known = not self._source.summary.parameters and (self._is_static() or strict)
@@ -143,7 +143,7 @@ class Session:
 
     # ---- inside ----
 
-    def _program(self, arrays: Mapping[str, Array], *, is_example: bool = False) -> Program:
+    def _program(self, arrays: Mapping[str, Array], *, is_example: bool = False) -> Runnable:
         """The program for the types and shapes of these arrays, and the values of parameters.
 
         is_example  their values mean nothing
@@ -251,7 +251,7 @@ def _converts(array: Array, dtype: np.dtype[Any]) -> bool:
     return (array.dtype.kind == "f" and dtype.kind in "fV") or dtype == np.dtype(object)
 
 
-def _refuse_host_steps(program: Program) -> None:
+def _refuse_host_steps(program: Runnable) -> None:
     left = [info for info in program.infos() if info.dtype == "host"]
     if left:
         listed = ", ".join(f"{info.nodes[0]} ({info.reason})" for info in left[:5])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from q8tool.engine.program import Program, Signature
+from q8tool.engine.program import Runnable, Signature
 from q8tool.engine.summary import Summary
 from q8tool.errors import InputError
 
@@ -70,7 +70,7 @@ class Source:
         wanted: Sequence[str],
         isa: str | None,
         known: Mapping[str, npt.NDArray[Any]],
-    ) -> Program:
+    ) -> Runnable:
         """The program for inputs of these types and shapes that returns the wanted values.
 
         known  inputs for whose values alone it is built; such programs are not kept in files
