@@ -124,6 +124,17 @@ def test_not_plain(tmp_path: Path, what: str) -> None:
     assert read_plain(saved(changed(NOT_PLAIN[what]), tmp_path / "bad.onnx")) is None
 
 
+def test_numbers_that_their_type_cannot_be(tmp_path: Path) -> None:
+    """protobuf keeps the lowest bits."""
+
+    def change(model: onnx.ModelProto) -> None:
+        model.graph.initializer.add(name="u", data_type=2, dims=[1], int32_data=[300])
+
+    path = saved(changed(change), tmp_path / "m.onnx")
+    assert read_plain(path) is None
+    assert read_graph(io.load(path)).constants["u"]().tolist() == [300 & 255]
+
+
 @pytest.mark.parametrize("data", [b"", b"{}", b"\xff" * 40, b"ir_version: 8\n"])
 def test_no_model_at_all(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "m.onnx"

@@ -180,6 +180,16 @@ def test_external_data_elsewhere_or_short(
     assert "tensor 'w'" in caught.value.message
 
 
+@pytest.mark.parametrize("dims", [[0, -(2**63)], [0, 2**62], [1] * 70])
+def test_external_data_of_a_shape_that_cannot_be(dims: list[int], tmp_path: Path) -> None:
+    path = with_external_data(tmp_path, length=0)
+    made = onnx.load(path, load_external_data=False)
+    made.graph.initializer[0].dims[:] = dims
+    path.write_bytes(made.SerializeToString())
+    with pytest.raises(InputError, match="tensor 'w': its external data cannot have the shape"):
+        io.load(path)
+
+
 def test_above_the_limit_the_weights_get_their_own_file(saved: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()

@@ -9,7 +9,7 @@ from onnx import FunctionProto, GraphProto, TensorProto, helper
 
 from q8tool.errors import InputError
 from q8tool.model import io
-from q8tool.model.nesting import MOST_CALLED_NODES, MOST_GRAPHS, refuse_excess
+from q8tool.model.nesting import MOST_CALLED_NODES, MOST_LEVELS, refuse_excess
 
 X = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2])
 Y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])
@@ -50,7 +50,7 @@ def calls(depth: int, times: int = 2) -> onnx.ModelProto:
 
 @pytest.mark.parametrize(
     ("model", "message"),
-    [(in_branches(14), f"more than {MOST_GRAPHS} graphs"), (calls(40), "call each other so often")],
+    [(in_branches(14), "graphs lie inside its nodes"), (calls(40), "call each other so often")],
 )
 def test_a_small_file_with_too_much_inside(
     model: onnx.ModelProto, message: str, tmp_path: Path
@@ -68,6 +68,14 @@ def test_what_is_nested_with_measure_is_read(tmp_path: Path) -> None:
         path = tmp_path / f"{place}.onnx"
         onnx.save(model, path)
         assert io.load(path).graph.outputs[0].name == "y"
+
+
+def test_levels_are_counted_exactly() -> None:
+    """2 graphs are 1 deep, 4 are 2 deep, 8 are 3 deep: 1538 levels of 7, 3586 of 8."""
+    assert sum(level * 2**level for level in range(1, 8)) == 1538 < MOST_LEVELS < 3586
+    refuse_excess(in_branches(7), "it")
+    with pytest.raises(InputError, match="graphs lie inside its nodes"):
+        refuse_excess(in_branches(8), "it")
 
 
 def test_calls_are_counted_exactly() -> None:

@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper, shape_inference
 from q8tool.engine.facts import Fact
 from q8tool.engine.graph import Node
 from q8tool.errors import InputError
-from q8tool.model.attribute_limits import is_absurd_attribute
+from q8tool.model.attribute_limits import absurd_attribute
 
 __all__ = ["inferred_by_onnx"]
 
@@ -51,11 +51,12 @@ def inferred_by_onnx(
 
 
 def _refuse_absurd(node: Node) -> None:
-    for name, value in node.attributes.items():
-        if is_absurd_attribute(name, value):
-            raise InputError(
-                f"node '{node.name}' ({node.op_type}): its attribute '{name}' cannot be {value!r}"
-            )
+    name = absurd_attribute(node.op_type, node.attributes, len(node.outputs))
+    if name is not None:
+        raise InputError(
+            f"node '{node.name}' ({node.op_type}): its attribute '{name}' cannot be "
+            f"{node.attributes[name]!r}"
+        )
 
 
 def _described(proto: onnx.TypeProto) -> Described:

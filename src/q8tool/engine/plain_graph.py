@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from q8tool.engine.graph import Graph, Node
 from q8tool.engine.tensor_info import TensorInfo
 from q8tool.model.plain_file import PlainModel, PlainNode
+from q8tool.model.refusals import refusals_named
 
 if TYPE_CHECKING:
     import onnx
@@ -31,8 +32,9 @@ def plain_graph(model: PlainModel) -> Graph:
 
 
 def _node(node: PlainNode, version: int) -> Node:
+    name = node.name or f"{node.op_type}_{node.outputs[0]}"
     return Node(
-        name=node.name or f"{node.op_type}_{node.outputs[0]}",
+        name=name,
         op_type=node.op_type,
         domain="",
         version=version,
@@ -40,13 +42,15 @@ def _node(node: PlainNode, version: int) -> Node:
         outputs=node.outputs,
         attributes=node.attributes,
         captured=(),
-        make_proto=partial(_parsed, node.data),
+        make_proto=partial(_parsed, node.data, name),
     )
 
 
-def _parsed(data: bytes) -> "onnx.NodeProto":
+def _parsed(data: bytes, name: str) -> "onnx.NodeProto":
+    """The node's notes and documentation, which nobody else reads, may be damaged."""
     import onnx
 
     proto = onnx.NodeProto()
-    proto.ParseFromString(data)
+    with refusals_named(f"node '{name}'"):
+        proto.ParseFromString(data)
     return proto

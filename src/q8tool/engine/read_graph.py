@@ -13,9 +13,9 @@ from onnx_ir.passes.common import InlinePass
 from q8tool.engine.graph import Graph, Node, in_order
 from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import InputError
-from q8tool.model.check import first_line
 from q8tool.model.composed import has_composed_operators, write_out
 from q8tool.model.foreign import has_foreign_operators, standardize_operators
+from q8tool.model.refusals import refusals_named
 
 __all__ = ["constants_of", "nodes_of", "read_graph"]
 
@@ -130,13 +130,8 @@ def _read_node(node: ir.Node, opsets: dict[str, int]) -> Node:
 
 
 def _serialized(node: ir.Node, name: str) -> onnx.NodeProto:
-    try:
+    with refusals_named(f"node '{name}'"):
         return ir.serde.serialize_node(node)
-    except ir.serde.SerdeError as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        raise InputError(f"node '{name}': is not valid ONNX: {first_line(cause)}") from error
 
 
 def _plain(attribute: ir.Attr) -> Any:

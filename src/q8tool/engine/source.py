@@ -114,7 +114,7 @@ class Source:
         if isinstance(self._model, ir.Model):
             return read_graph(self._model)
         if not isinstance(self._model, str | os.PathLike):
-            return read_graph(ir.from_proto(self._model))
+            return read_graph(io.from_proto(self._model))
         model = io.load(self._model)
         self._check_plans()
         if io.reads_other_files(model):

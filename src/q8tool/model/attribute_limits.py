@@ -3,28 +3,50 @@
 Damaged files hold such. Whoever is about to ask onnx looks at the attributes first.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import onnx
-from onnx import AttributeProto
+from onnx import AttributeProto, NodeProto
 
 from q8tool.model.limits import MOST_DIMENSIONS
 
-__all__ = ["has_absurd_attribute", "is_absurd_attribute"]
+__all__ = ["absurd_attribute", "has_absurd_attribute"]
 
 _AXES = frozenset({"axis", "axes", "batch_axis", "batch_dims", "new_axis", "perm", "time_axis"})
+# Where an axis, these count from the front only.
+_COUNTS = frozenset({"batch_dims"})
+_MOST_PARTS = 1 << 16
 
 
-def is_absurd_attribute(name: str, value: Any) -> bool:
-    """True for an axis that no tensor has, and for an equation (of Einsum) that is none."""
-    if name == "equation":
-        return isinstance(value, str) and not _is_equation(value)
-    if name not in _AXES:
-        return False
+def absurd_attribute(op_type: str, attributes: Mapping[str, Any], outputs: int) -> str | None:
+    """The name of an attribute that no node of so many outputs can have; None if all may be.
+
+    That is an axis that no tensor has, an equation (of Einsum) that is none, and fewer parts (of
+    Split) than there are outputs, or so many that nobody has as many.
+    """
+    for name, value in attributes.items():
+        if name == "equation":
+            is_absurd = isinstance(value, str) and not _is_equation(value)
+        elif name == "num_outputs":
+            is_absurd = op_type == "Split" and not _is_number_of_parts(value, outputs)
+        else:
+            is_absurd = name in _AXES and _is_no_axis(name, value)
+        if is_absurd:
+            return name
+    return None
+
+
+def _is_no_axis(name: str, value: Any) -> bool:
     axes = [value] if isinstance(value, int) else value
+    least = 0 if name in _COUNTS else -MOST_DIMENSIONS
     return isinstance(axes, list | tuple) and any(
-        isinstance(axis, int) and abs(axis) > MOST_DIMENSIONS for axis in axes
+        isinstance(axis, int) and not least <= axis <= MOST_DIMENSIONS for axis in axes
     )
+
+
+def _is_number_of_parts(value: Any, outputs: int) -> bool:
+    return isinstance(value, int) and outputs <= value <= _MOST_PARTS
 
 
 def _is_equation(text: str) -> bool:
@@ -42,12 +64,17 @@ def has_absurd_attribute(model: onnx.ModelProto) -> bool:
     """Whether a node has one: of the graph, of bodies in it, of the functions."""
     waiting = [*model.graph.node, *(node for f in model.functions for node in f.node)]
     while waiting:
-        for attribute in waiting.pop().attribute:
+        node = waiting.pop()
+        for attribute in node.attribute:
             for graph in (attribute.g, *attribute.graphs):
                 waiting.extend(graph.node)
-            if is_absurd_attribute(attribute.name, _value(attribute)):
-                return True
+        if absurd_attribute(node.op_type, _values(node), len(node.output)) is not None:
+            return True
     return False
+
+
+def _values(node: NodeProto) -> dict[str, Any]:
+    return {attribute.name: _value(attribute) for attribute in node.attribute}
 
 
 def _value(attribute: AttributeProto) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from q8tool.errors import InputError, UsageError
-from q8tool.model.check import first_line
+from q8tool.model.refusals import first_line
 
 __all__ = ["Checkpoint"]
 

@@ -15,6 +15,7 @@ from onnx.external_data_helper import ExternalDataInfo
 
 from q8tool.errors import InputError, Q8Error, UsageError
 from q8tool.model.files import temporary_beside, write_error
+from q8tool.model.limits import is_absurd
 
 __all__ = [
     "check_external_data",
@@ -110,6 +111,8 @@ def _check_reference(tensor: onnx.TensorProto, folder: Path, path: str | os.Path
 
 
 def _bytes_needed(tensor: onnx.TensorProto, where: str) -> int:
+    if is_absurd(tensor.dims):
+        raise InputError(f"{where} cannot have the shape {list(tensor.dims)}")
     try:
         bits = ir.DataType(tensor.data_type).bitwidth
     except (TypeError, ValueError) as error:  # texts, no type at all, a type of nobody's

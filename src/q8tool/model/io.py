@@ -8,8 +8,7 @@ import onnx
 import onnx_ir as ir
 
 from q8tool.errors import InputError, UnsupportedError
-from q8tool.model.attribute_limits import is_absurd_attribute
-from q8tool.model.check import first_line
+from q8tool.model.attribute_limits import absurd_attribute
 from q8tool.model.external import (
     check_external_data,
     save_with_data,
@@ -20,6 +19,7 @@ from q8tool.model.files import check_output, write_atomically
 from q8tool.model.graph import weight_bytes
 from q8tool.model.nesting import refuse_excess
 from q8tool.model.node_order import sort_nodes
+from q8tool.model.refusals import first_line, refusals_named
 from q8tool.model.shapes import absurd_value, fill_output_shapes
 from q8tool.model.streamed import write_streamed
 from q8tool.model.weights_on_disk import CutModel, cut_large_weights, restore_weights
@@ -70,6 +70,11 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     damaged, truncated or not ONNX, and for external data that is missing, short or elsewhere;
     UnsupportedError for a standard-domain operator that the standard does not know.
     """
+    with refusals_named(str(path)):
+        return _loaded(path)
+
+
+def _loaded(path: str | os.PathLike[str]) -> ir.Model:
     cut = _cut(Path(path))
     data = _bytes(path) if cut is None else cut.data
     # The checker reads the bytes themselves where it can: no third copy of the weights.
@@ -82,7 +87,7 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     has_external = check_external_data(proto, path)
     if not is_checked:
         _check_parsed(proto, path)
-    model = _deserialized(proto, path)
+    model = ir.from_proto(proto)
     value = absurd_value(model)
     if value is not None:
         raise InputError(f"{path}: value '{value.name}' cannot have the shape {value.shape}")
@@ -106,11 +111,13 @@ def _check_attributes(model: ir.Model, path: str | os.PathLike[str]) -> None:
         texts = (attr.value for attr in given if attr.type == _STRING)
         if any(isinstance(text, bytes) for text in (node.name, *texts)):
             raise InputError(f"{path}: is damaged: a text of node {node.name!r} is not UTF-8")
-        absurd = [attr.name for attr in given if is_absurd_attribute(attr.name, attr.value)]
-        if absurd:
+        absurd = absurd_attribute(
+            node.op_type, {attr.name: attr.value for attr in given}, len(node.outputs)
+        )
+        if absurd is not None:
             raise InputError(
-                f"{path}: node '{node.name}' ({node.op_type}): its attribute '{absurd[0]}' cannot "
-                f"be {node.attributes[absurd[0]].value!r}"
+                f"{path}: node '{node.name}' ({node.op_type}): its attribute '{absurd}' cannot "
+                f"be {node.attributes[absurd].value!r}"
             )
     for value in (*model.graph.inputs, *model.graph.outputs):
         if isinstance(value.type, ir.TensorType) and value.dtype == ir.DataType.UNDEFINED:
@@ -249,21 +256,19 @@ def _structure_error(path: str | os.PathLike[str], reason: str) -> InputError:
     return InputError(f"{path}: is not a valid ONNX model: {reason}")
 
 
-def _deserialized(proto: onnx.ModelProto, path: str | os.PathLike[str]) -> ir.Model:
-    try:
-        return ir.from_proto(proto)
-    except Exception as error:  # onnx-ir raises whatever a malformed field leads to
-        raise InputError(f"{path}: is not a valid ONNX model: {first_line(error)}") from error
-
-
 def from_proto(proto: onnx.ModelProto) -> ir.Model:
     """A graph of a model in memory. Raises InputError if its structure is not valid."""
-    return _deserialized(proto, "model")
+    with refusals_named("model"):
+        return ir.from_proto(proto)
 
 
 def to_proto(model: ir.Model) -> onnx.ModelProto:
-    """The model in memory, weights included where they are not external."""
-    return ir.to_proto(model)
+    """The model in memory, weights included where they are not external.
+
+    Raises InputError for what the format has no form for.
+    """
+    with refusals_named("model"):
+        return ir.to_proto(model)
 
 
 def file_bytes(model: ir.Model, path: str | os.PathLike[str]) -> int:

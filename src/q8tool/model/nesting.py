@@ -11,10 +11,15 @@ from onnx import AttributeProto, NodeProto
 
 from q8tool.errors import InputError
 
-__all__ = ["MOST_CALLED_NODES", "MOST_GRAPHS", "refuse_excess"]
+__all__ = ["MOST_CALLED_NODES", "MOST_GRAPHS", "MOST_LEVELS", "refuse_excess"]
 
 MOST_GRAPHS = 1024
 """Graphs inside nodes, all levels together; exported models have tens."""
+
+MOST_LEVELS = 2048
+"""How deep each of these lies, all together: whoever walks a graph walks all that lies inside of
+it, so that this is what a walk of every graph takes. Exported models nest two or three deep.
+"""
 
 MOST_CALLED_NODES = 100_000
 """Nodes when every call of a function is replaced by the function's nodes."""
@@ -28,27 +33,30 @@ def refuse_excess(proto: onnx.ModelProto, where: str) -> None:
 
     where   names the model in the message, usually its file
     """
-    graphs = 0
+    graphs = levels = 0
     called = [node for function in proto.functions for node in function.node]
-    for held in _held([*proto.graph.node, *called]):
+    for level, held in _held([*proto.graph.node, *called]):
         graphs += held
-        if graphs > MOST_GRAPHS:
+        levels += level * held
+        if graphs > MOST_GRAPHS or levels > MOST_LEVELS:
             raise InputError(
-                f"{where}: more than {MOST_GRAPHS} graphs lie inside its nodes",
+                f"{where}: {graphs} and more graphs lie inside its nodes, down to {level} deep",
                 "no such model was ever exported: the file is damaged, or made to harm",
             )
     if proto.functions:
         _refuse_calls(proto, where)
 
 
-def _held(nodes: list[NodeProto]) -> Iterator[int]:
-    """How many graphs each node holds directly, level by level; nodes without are left out."""
+def _held(nodes: list[NodeProto]) -> Iterator[tuple[int, int]]:
+    """Level by level, how many graphs each node holds directly; nodes without are left out."""
+    level = 0
     while nodes:
+        level += 1
         inner: list[NodeProto] = []
         for node in nodes:
             found = list(_graphs(node))
             if found:
-                yield len(found)
+                yield level, len(found)
                 inner.extend(item for graph in found for item in graph.node)
         nodes = inner
 

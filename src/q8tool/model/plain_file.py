@@ -108,8 +108,8 @@ def read_plain(path: Path) -> PlainModel | None:
     try:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _model(data, file)
-    except (_NotPlainError, ValueError):  # of an empty file, of text that is not UTF-8
-        return None
+    except (_NotPlainError, ValueError, OverflowError):
+        return None  # the last two: an empty file or no UTF-8; a number that its type cannot be
 
 
 # ---- messages ----
