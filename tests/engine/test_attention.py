@@ -133,6 +133,17 @@ def test_values_that_a_caller_watches_stay() -> None:
     np.testing.assert_allclose(results["y"], run(graph, **feeds)[0], rtol=0, atol=1e-5)
 
 
+def test_a_shape_behind_it_that_only_the_run_tells() -> None:
+    graph = model(
+        "g (float[1,2,5,4] q, float[1,2,4,5] k, float[1,2,5,4] v, float[2] f) => (float y) { "
+        "s = MatMul(q, k) p = Softmax(s) a = MatMul(p, v) i = Cast<to=7>(f) y = Reshape(a, i) }"
+    )
+    feeds = {"q": random(1, 2, 5, 4), "k": random(1, 2, 4, 5), "v": random(1, 2, 5, 4)}
+    feeds["f"] = f32([10, 4])
+    (want,) = run(graph, **feeds)
+    np.testing.assert_allclose(Session(graph).run(feeds)["y"], want, atol=1e-6)
+
+
 def test_keys_that_are_fewer_than_their_shape_says() -> None:
     """An exporter that traced one size writes it into a Reshape: other sizes are an error."""
     body = """q = Reshape(x, open) k = Reshape(x, fixed) kt = Transpose<perm=[0,2,1]>(k)

@@ -3,9 +3,11 @@
 All of it happens in the working folder, where `prepare` puts the sound files that commands need.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib
+import math
 import pkgutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 import q8tool
 from q8tool import Session
@@ -20,6 +23,7 @@ from q8tool.cli import main, report
 from q8tool.errors import InputError
 from tests.fuzz import seeds
 from tests.fuzz.mutate import Random, damaged_bytes, damaged_model, damaged_text
+from tests.fuzz.network_seeds import networks
 from tests.fuzz.operator_seeds import operators
 from tests.fuzz.worker import ALLOWED
 
@@ -92,6 +96,31 @@ def run_model(path: Path, random: Random) -> int:
     return 0
 
 
+def by_samples(*words: str) -> Run:
+    """A command that reads three samples of random numbers for each input."""
+
+    def run(path: Path, random: Random) -> int:
+        arrays = {}
+        for value in _inputs(path.read_bytes()):
+            dims = [dim.dim_value or 2 for dim in value.type.tensor_type.shape.dim]
+            if min(dims, default=0) < 0 or math.prod(dims) > 1e6:
+                return 0  # as above
+            arrays[value.name] = random.integers(0, 3, (3, *dims)).astype(np.float32)
+        np.savez("samples.npz", allow_pickle=False, **arrays)
+        return command(*words, "--data", "samples.npz")(path, random)
+
+    return run
+
+
+def _inputs(data: bytes) -> list[onnx.ValueInfoProto]:
+    """Of a damaged model, none where it is not to be read: the command says so itself."""
+    graph = onnx.GraphProto()
+    with contextlib.suppress(DecodeError):
+        graph = onnx.ModelProto.FromString(data).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in constants]
+
+
 def run_kept_plan(path: Path, random: Random) -> int:
     """A session finds a damaged plan in its cache; the answer is the same as ever."""
     data = path.read_bytes()
@@ -135,6 +164,15 @@ MODEL_RUNS: list[Run] = [
     command("explain", "FILE"),
     command("compare", "sound.onnx", "FILE"),
 ]
+TO_CODES = ("quantize", "--input", "FILE", "--output", "out.onnx", "--force", "--allow-slower")
+NETWORK_RUNS: list[Run] = [
+    by_samples(*TO_CODES),
+    by_samples(*TO_CODES, "--format", "qoperator", "--per-tensor"),
+    by_samples("calibrate", "--input", "FILE", "--output", "out.json", "--force"),
+    command(*TO_CODES),
+    command(*TO_CODES, "--mode", "weights"),
+    command(*TO_CODES, "--mode", "simulate"),
+]
 QUANTIZE = ("quantize", "--input", "sound.onnx", "--output", "out.onnx", "--force")
 FREEZE = ("freeze", "--input", "sound.onnx", "--output", "out.onnx", "--force")
 
@@ -142,6 +180,7 @@ TARGETS: dict[str, Target] = {
     "model": Target(
         seeds.models, damaged_model, any_of(run_model, run_model, *MODEL_RUNS)
     ),
+    "network": Target(networks, damaged_model, any_of(run_model, *NETWORK_RUNS)),
     "operator": Target(operators, damaged_model, any_of(run_model, run_model, *MODEL_RUNS)),
     "photo": Target(
         seeds.photos, damaged_bytes, command("label-image", "FILE", "--graph", "sound.onnx")

@@ -62,6 +62,8 @@ def moved_result(lowering: Lowering, name: str) -> tuple[list[Node], View]:
     while (node := lowering.sole_consumer(last)) is not None:
         if node.domain or node.op_type not in (*_SHAPES, "Transpose") or node.input(0) != last:
             break
+        if lowering.value(node.outputs[0]).fact.shape is None:
+            break
         chain.append(node)
         last = node.outputs[0]
     while True:
