@@ -198,3 +198,38 @@ def test_grid_sample_under_its_old_and_new_names(
     }
     attributes = {"mode": mode, "padding_mode": padding, "align_corners": aligned}
     same_as_onnxruntime("GridSample", inputs, opset, **attributes)
+
+
+@pytest.mark.parametrize(
+    ("op", "shapes", "attributes"),
+    [
+        ("Flatten", [(0, 4, 3)], {}),
+        ("Flatten", [(0,)], {}),
+        ("Conv", [(0, 2, 5, 6), (3, 2, 3, 3)], {}),
+        ("ConvTranspose", [(0, 2, 5, 6), (2, 3, 3, 3)], {"strides": [2, 2]}),
+        ("GlobalAveragePool", [(0, 2, 5, 6)], {}),
+        ("MaxPool", [(0, 2, 5, 6)], {"kernel_shape": [2, 2]}),
+        ("GridSample", [(1, 2, 4, 4), (1, 0, 3, 2)], {}),
+        ("Gemm", [(0, 4), (4, 3), (3,)], {}),
+    ],
+)
+def test_nothing_was_found(
+    op: str, shapes: list[tuple[int, ...]], attributes: dict[str, Any]
+) -> None:
+    inputs = {f"x{position}": np.zeros(shape, np.float32) for position, shape in enumerate(shapes)}
+    same_as_onnxruntime(op, inputs, 16, **attributes)
+
+
+def test_nothing_of_unknown_shape_is_refused() -> None:
+    inputs = {"x": np.zeros((0, 4), np.float32), "shape": np.asarray([3, 5])}
+    with pytest.raises(InputError, match="Reshape"):
+        on_host(node("Reshape", "x shape", "y"), inputs)
+
+
+def test_gather_nd_in_one_call() -> None:
+    x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    for indices in ([[0, 1], [1, -1]], [[[1]], [[0]]], np.zeros((0, 2), np.int64)):
+        inputs: dict[str, Array] = {"x": x, "i": np.asarray(indices, np.int64)}
+        same_as_onnxruntime("GatherND", inputs)
+    with pytest.raises(InputError, match="GatherND"):
+        on_host(node("GatherND", "x i", "y"), {"x": x, "i": np.asarray([[2]])})

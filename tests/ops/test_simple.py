@@ -43,6 +43,8 @@ CASES: list[tuple[str, list[Array], dict[str, Any]]] = [
     ("Where", [np.array([True, False]), numbers(1, 2), numbers(3, 4)], {}),
     ("Gather", [TABLE, numbers(1, -1)], {"axis": 1}),
     ("Gather", [TABLE, np.asarray(2, np.int64)], {}),
+    ("GatherND", [TABLE, numbers(0, 1, 2, 3).reshape(2, 1, 2)], {}),
+    ("GatherND", [TABLE, numbers(2, 0).reshape(2, 1)], {}),
     ("Unsqueeze", [TABLE, numbers(0, -1)], {}),
     ("Squeeze", [TABLE.reshape(1, 24, 1), numbers(0, 2)], {}),
     ("Concat", [TABLE, TABLE[:1]], {"axis": 0}),

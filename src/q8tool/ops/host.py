@@ -15,6 +15,7 @@ from q8tool.model.limits import most_bytes
 from q8tool.ops.budget import OverBudget, allowed_seconds, within
 from q8tool.ops.convolution import Conv, ConvInteger, QLinearConv
 from q8tool.ops.detection import GatherElements, NonMaxSuppression
+from q8tool.ops.empty import empty_results
 from q8tool.ops.histogram import Ends, Histogram
 from q8tool.ops.loop import Loop
 from q8tool.ops.normalization import BatchNormalization
@@ -105,6 +106,9 @@ class HostOperator:
                 f"{allowed_seconds(nbytes):.0f} s for the {nbytes} bytes that it reads"
             ) from None
         except Exception as error:
+            empty = empty_results(self._node, self._names, inputs, self._opsets)
+            if empty is not None:
+                return empty
             raise InputError(
                 f"node '{self._node.name}' ({self._node.op_type}) failed: {_first_line(error)}"
             ) from error

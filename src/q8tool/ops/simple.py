@@ -76,6 +76,12 @@ def _gather(attributes: Attributes, x: Array, indices: Array) -> Array | None:
     return np.take(x, indices, axis=axis)
 
 
+def _gather_nd(attributes: Attributes, x: Array, indices: Array) -> Array | None:
+    if attributes or indices.dtype != np.int64 or not 1 <= indices.shape[-1] <= x.ndim:
+        return None
+    return np.asarray(x[tuple(np.moveaxis(indices, -1, 0))])
+
+
 def _axes(attributes: Attributes, given: Array | None) -> tuple[int, ...]:
     return tuple(attributes["axes"] if given is None else (int(axis) for axis in given.ravel()))
 
@@ -134,6 +140,7 @@ _FUNCTIONS: dict[str, Callable[..., Array | None]] = {
     "ConstantOfShape": _filled,
     "Expand": _expand,
     "Gather": _gather,
+    "GatherND": _gather_nd,
     "Reshape": _reshape,
     "Shape": _shape,
     "Squeeze": _squeeze,
