@@ -340,7 +340,7 @@ static fetching fetching_of(const q8_gemm_job *job)
 static void run_tiles(const q8_gemm_job *job)
 {
     _Alignas(64) uint8_t copies[UNIT_ROWS * TILE_BYTES];
-    const ending end = ending_of(job);
+    const ending end = ending_of(job, kind_of(job));
     const size_t tiles = (job->m + TILE_ROWS - 1) / TILE_ROWS;
     unit_rows unit = {.rows = (job->m + tiles - 1) / tiles,
                       .copies = copies,
@@ -376,17 +376,12 @@ static void run_vectors(const q8_gemm_job *job)
 {
     const q8_gemm_table *vectors = &q8_gemm_avx512vnni; /* packs like this one */
     const size_t element_bytes = job->multiplier ? 1 : sizeof(int32_t);
-    const size_t share = job->taps * job->k * PANEL_COLUMNS / vectors->fetch_jobs;
     q8_gemm_job piece = *job;
-    for (size_t row = 0; row < job->m; row += vectors->mr) {
-        piece.m = job->m - row < vectors->mr ? job->m - row : vectors->mr;
+    for (size_t row = 0; row < job->m; row += piece.m, piece.next = NULL) {
+        piece.m = job->m - row < vectors->most_rows ? job->m - row : vectors->most_rows;
         piece.a = job->a + row;
         piece.c = (uint8_t *)job->c + row * job->c_step * element_bytes;
         piece.addend = job->addend ? job->addend + row * job->addend_step : NULL;
-        const size_t number = row / vectors->mr;
-        piece.next = NULL;
-        if (job->next && number < vectors->fetch_jobs)
-            piece.next = (const uint8_t *)job->next + number * share;
         vectors->tile(&piece);
     }
 }

@@ -21,6 +21,7 @@ typedef int32_t int32x8 __attribute__((vector_size(32)));
 #define VECTOR int32x8
 #define ROWS 6
 #define COLUMNS 2
+#define EACH_ROW X86_EACH_6
 #define COLUMN_LANES 8
 #define EACH_COLUMN X86_EACH_2
 #define EACH_COLUMN_IN_ROW X86_EACH_IN_ROW_2
@@ -39,7 +40,7 @@ typedef int32_t int32x8 __attribute__((vector_size(32)));
 X86_INLINE void tile_body(const q8_gemm_job *job, size_t rows, size_t columns)
 {
     int32x8 acc[ROWS][COLUMNS];
-    multiply_panel(job, acc, rows, columns, rows * columns <= 2 ? 4 : rows * columns <= 6 ? 2 : 1);
+    multiply_panel(job, 0, (const char *)job->next, acc, rows, columns, rows * columns <= 2 ? 4 : rows * columns <= 6 ? 2 : 1);
     store_tile(job, acc, rows, columns);
 }
 

@@ -48,6 +48,14 @@
         if ((count) > 6) DO(6); \
         if ((count) > 7) DO(7); \
     } while (0)
+#define X86_EACH_12(count, DO)     \
+    do {                           \
+        X86_EACH_8(count, DO);     \
+        if ((count) > 8) DO(8);    \
+        if ((count) > 9) DO(9);    \
+        if ((count) > 10) DO(10);  \
+        if ((count) > 11) DO(11);  \
+    } while (0)
 /* The same with a fixed first argument, to be used inside the DO of another. */
 #define X86_EACH_IN_ROW_2(count, DO, i) \
     do {                                \

@@ -13,7 +13,7 @@
 q8_tile_shape q8_tile_shape_of(const q8_gemm_table *gemm)
 {
     return (q8_tile_shape){gemm->mr, gemm->nr, gemm->kr, 64, gemm->wants_even_rows,
-                           gemm->most_rows};
+                           gemm->wants_even_rows ? gemm->most_rows : gemm->mr};
 }
 
 int q8_output_check(q8_plan *plan, const q8_output *output, const char *what)
