@@ -14,7 +14,7 @@ from q8tool.passes.clean_graph import clean_graph
 from q8tool.passes.insert_conversions import insert_conversions
 from q8tool.passes.insert_dynamic import insert_dynamic
 from q8tool.passes.strip import strip
-from tests.graphs import Array, f32, model, random, run, weight
+from tests.graphs import Array, f32, i64, model, random, run, weight
 
 PICTURE = "float[1,4,12,12]"
 MODELS = {
@@ -126,3 +126,15 @@ def test_shared_weights_stay() -> None:
     refit(source, quantized, twins, _samples(PICTURE), 1)
     check(quantized, "refitted")
     np.testing.assert_array_equal(weight(quantized, "w_q"), before)
+
+
+@pytest.mark.parametrize("is_static", [True, False])
+def test_products_of_nothing_stay(is_static: bool) -> None:
+    """A sound operator in front of one whose picture has no line left: 0 places have no mean."""
+    kind, text, weights = MODELS["conv"]
+    text = text.replace("y = Conv (b,", "e = Slice (b, none, none) y = Conv (e,")
+    weights = {**weights, "none": i64([0])}
+    source, quantized, twins = _eight_bit(text, weights, kind, is_static)
+    assert len(refit(source, quantized, twins, _samples(kind), 1)) == 1
+    check(quantized, "refitted")
+    assert run(quantized, **_samples(kind)[0])[0].size == 0

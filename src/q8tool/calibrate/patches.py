@@ -50,7 +50,8 @@ class Patches:
         found = planes.take(index, axis=1)  # (C, taps, places)
         if is_outside is not None:
             found[:, is_outside] = outside
-        return found.reshape(self.groups, -1, index.shape[1])
+        inputs = found.shape[0] // self.groups * found.shape[1]
+        return found.reshape(self.groups, inputs, index.shape[1])
 
     def extent(self, shape: tuple[int, ...]) -> tuple[list[int], list[int]]:
         """Padding before each dimension of a picture, and the number of results along it."""

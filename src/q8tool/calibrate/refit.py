@@ -84,7 +84,7 @@ def refit(
             fits = _started(real, looked, by_name, workers)
             for one in group:
                 operator = None if one is None else _eight_bit(one.twin, by_name)
-                if one is not None and operator is not None:
+                if one in fits and operator is not None:
                     means = _dequantized_means(one.patches, actual, operator)
                     fits.pop(one)().put_into(operator, means)
                     label = node_label(one.twin.node)
@@ -215,9 +215,11 @@ def _started(
     by_name: Mapping[str | None, ir.Value],
     workers: _Workers,
 ) -> dict[_Product, Callable[[], _Fit]]:
-    """The fits of some products, each with the columns of every sample."""
+    """The fits of some products, each with the columns of every sample, if there is one."""
     started = {}
     for one, columns in zip(products, looked, strict=True):
+        if not any(column.shape[2] for column in columns):
+            continue
         operator = _eight_bit(one.twin, by_name)
         assert operator is not None
         started[one] = workers.start(partial(_fitted, one, operator, columns))
