@@ -385,9 +385,12 @@ static void make_results(context *c, int64_t first, int64_t count, size_t channe
         .high = state->high,
         .y = results,
     };
-    kernels->f32.depthwise_lines(&job);
-    float *y = (float *)q8_write(c->run, q8_tensor_of(c->run, state->y)) + at +
+    const q8_tensor *written = q8_tensor_of(c->run, state->y);
+    float *y = (float *)q8_write(c->run, written) + at +
                (size_t)((c->picture * w->oh + first) * w->ow) * all;
+    if (written->bytes > Q8_MOST_CACHED_BYTES)
+        q8_fetch_rows(y, (size_t)(count * w->ow), channels * sizeof *y, all * sizeof *y);
+    kernels->f32.depthwise_lines(&job);
     q8_finish_job finish = {.rows = (size_t)(count * w->ow), .columns = channels, .x = results,
                             .x_step = GROUP, .y = y, .y_step = all, .y_group = GROUP};
     if (c->channel_finds[0]) {

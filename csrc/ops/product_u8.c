@@ -306,10 +306,26 @@ size_t q8_tile_bytes(const q8_gemm_table *gemm)
     return most_waiting_rows(gemm) * gemm->nr * sizeof(int32_t);
 }
 
+/* True if the floats that rows become, and what is added to them, are to be fetched before. */
+static bool fetches_results(const q8_panel *panel)
+{
+    const int64_t bytes = panel->product->rows * (int64_t)(panel->y_step * sizeof(float));
+    return panel->output->dtype == Q8_F32 && !panel->lines && bytes > Q8_MOST_CACHED_BYTES;
+}
+
+static void fetch_results(const q8_panel *panel, size_t first, size_t rows)
+{
+    const size_t at = first * panel->y_step, bytes = panel->columns * sizeof(float);
+    const size_t step = panel->y_step * sizeof(float);
+    q8_fetch_rows((const float *)panel->y + at, rows, bytes, step);
+    if (panel->residual)
+        q8_fetch_rows(panel->residual + at, rows, bytes, step);
+}
+
 void q8_panel_run(const q8_panel *panel, const q8_block *block)
 {
     const q8_gemm_table *gemm = panel->kernels->gemm;
-    const bool is_final = q8_panel_is_final(panel);
+    const bool is_final = q8_panel_is_final(panel), fetches = fetches_results(panel);
     const size_t row_bytes = panel->y_step * q8_element_bytes(panel->output->dtype);
     const size_t most = gemm->most_rows, jobs = (block->rows + most - 1) / most;
     const uint8_t *fetched = fetched_with(panel);
@@ -330,6 +346,8 @@ void q8_panel_run(const q8_panel *panel, const q8_block *block)
         job.addend = job.sum ? panel->addend + first * panel->y_step : NULL;
         job.c = is_final ? (uint8_t *)panel->y + first * row_bytes
                          : (uint8_t *)(panel->tile + waiting * gemm->nr);
+        if (fetches)
+            fetch_results(panel, first, job.m);
         gemm->tile(&job);
         waiting += is_final ? 0 : job.m;
         const size_t end = first + job.m;
