@@ -26,12 +26,15 @@ from q8tool.model.attribute_limits import absurd_attribute, has_absurd_attribute
         ("Split", {"num_outputs": 2}, 3, True),
         ("Split", {"num_outputs": 2**31}, 3, True),
         ("Split", {"num_outputs": [3]}, 3, True),
+        ("Scan", {"num_scan_inputs": 2}, 1, False),
+        ("Scan", {"num_scan_inputs": 3}, 1, True),
+        ("Scan", {"num_scan_inputs": 0}, 1, True),
     ],
 )
 def test_single_attributes(
     op_type: str, attributes: dict[str, Any], outputs: int, absurd: bool
 ) -> None:
-    found = absurd_attribute(op_type, attributes, outputs)
+    found = absurd_attribute(op_type, attributes, 2, outputs)
     assert found == (next(iter(attributes)) if absurd else None)
 
 

@@ -43,15 +43,13 @@ def inferred_by_onnx(
             schema, node.proto, types, data, opset_imports=imports
         )
         return {name: _described(proto) for name, proto in found.items()}
-    except (
-        shape_inference.InferenceError, onnx.checker.ValidationError, onnx.defs.SchemaError,
-        InputError, KeyError, RuntimeError, ValueError,
-    ):  # fmt: skip
+    except Exception:  # whatever onnx says against it, the run will say
         return {}
 
 
 def _refuse_absurd(node: Node) -> None:
-    name = absurd_attribute(node.op_type, node.attributes, len(node.outputs))
+    counts = len(node.inputs), len(node.outputs)
+    name = absurd_attribute(node.op_type, node.attributes, *counts)
     if name is not None:
         raise InputError(
             f"node '{node.name}' ({node.op_type}): its attribute '{name}' cannot be "

@@ -19,17 +19,22 @@ _COUNTS = frozenset({"batch_dims"})
 _MOST_PARTS = 1 << 16
 
 
-def absurd_attribute(op_type: str, attributes: Mapping[str, Any], outputs: int) -> str | None:
-    """The name of an attribute that no node of so many outputs can have; None if all may be.
+def absurd_attribute(
+    op_type: str, attributes: Mapping[str, Any], inputs: int, outputs: int
+) -> str | None:
+    """The name of an attribute that no node of so many inputs and outputs can have, or None.
 
-    That is an axis that no tensor has, an equation (of Einsum) that is none, and fewer parts (of
-    Split) than there are outputs, or so many that nobody has as many.
+    That is an axis that no tensor has, an equation (of Einsum) that is none, fewer parts (of Split)
+    than there are outputs or so many that nobody has as many, and other lists to go along (of Scan)
+    than there are inputs.
     """
     for name, value in attributes.items():
         if name == "equation":
             is_absurd = isinstance(value, str) and not _is_equation(value)
         elif name == "num_outputs":
-            is_absurd = op_type == "Split" and not _is_number_of_parts(value, outputs)
+            is_absurd = op_type == "Split" and not _is_between(outputs, value, _MOST_PARTS)
+        elif name == "num_scan_inputs":
+            is_absurd = op_type == "Scan" and not _is_between(1, value, inputs)
         else:
             is_absurd = name in _AXES and _is_no_axis(name, value)
         if is_absurd:
@@ -45,8 +50,8 @@ def _is_no_axis(name: str, value: Any) -> bool:
     )
 
 
-def _is_number_of_parts(value: Any, outputs: int) -> bool:
-    return isinstance(value, int) and outputs <= value <= _MOST_PARTS
+def _is_between(least: int, value: Any, most: int) -> bool:
+    return isinstance(value, int) and least <= value <= most
 
 
 def _is_equation(text: str) -> bool:
@@ -68,7 +73,8 @@ def has_absurd_attribute(model: onnx.ModelProto) -> bool:
         for attribute in node.attribute:
             for graph in (attribute.g, *attribute.graphs):
                 waiting.extend(graph.node)
-        if absurd_attribute(node.op_type, _values(node), len(node.output)) is not None:
+        counts = len(node.input), len(node.output)
+        if absurd_attribute(node.op_type, _values(node), *counts) is not None:
             return True
     return False
 

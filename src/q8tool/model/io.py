@@ -111,13 +111,12 @@ def _check_attributes(model: ir.Model, path: str | os.PathLike[str]) -> None:
         texts = (attr.value for attr in given if attr.type == _STRING)
         if any(isinstance(text, bytes) for text in (node.name, *texts)):
             raise InputError(f"{path}: is damaged: a text of node {node.name!r} is not UTF-8")
-        absurd = absurd_attribute(
-            node.op_type, {attr.name: attr.value for attr in given}, len(node.outputs)
-        )
+        values = {attr.name: attr.value for attr in given}
+        absurd = absurd_attribute(node.op_type, values, len(node.inputs), len(node.outputs))
         if absurd is not None:
             raise InputError(
                 f"{path}: node '{node.name}' ({node.op_type}): its attribute '{absurd}' cannot "
-                f"be {node.attributes[absurd].value!r}"
+                f"be {values[absurd]!r}"
             )
     for value in (*model.graph.inputs, *model.graph.outputs):
         if isinstance(value.type, ir.TensorType) and value.dtype == ir.DataType.UNDEFINED:

@@ -97,14 +97,12 @@ class HostOperator:
             self._evaluator = self._make(described)
             self._is_typed = True
         feeds = dict(zip(self._names, inputs, strict=True))
+        seconds = allowed_seconds(nbytes)
         try:
-            with np.errstate(all="ignore"), within(allowed_seconds(nbytes)):
+            with np.errstate(all="ignore"), within(seconds):
                 return list(self._evaluator.run(None, feeds))
         except OverBudget:
-            raise UnsupportedError(
-                f"node '{self._node.name}' ({self._node.op_type}) takes too long: more than "
-                f"{allowed_seconds(nbytes):.0f} s for the {nbytes} bytes that it reads"
-            ) from None
+            raise self._too_slow(seconds, nbytes) from None
         except Exception as error:
             empty = empty_results(self._node, self._names, inputs, self._opsets)
             if empty is not None:
@@ -156,14 +154,24 @@ class HostOperator:
         return helper.make_graph([self._node], "node", inputs, outputs)
 
     def _make(self, inputs: list[ValueInfoProto]) -> ReferenceEvaluator:
+        seconds = allowed_seconds(self._node_bytes)
         try:
-            return ReferenceEvaluator(
-                self._graph(inputs),
-                opsets=self._opsets,
-                new_ops=list(_OWN_OPERATORS),
-            )
+            with within(seconds):
+                return ReferenceEvaluator(
+                    self._graph(inputs),
+                    opsets=self._opsets,
+                    new_ops=list(_OWN_OPERATORS),
+                )
+        except OverBudget:
+            raise self._too_slow(seconds, self._node_bytes) from None
         except Exception as error:
             raise self._refusal(error) from error
+
+    def _too_slow(self, seconds: float, nbytes: int) -> UnsupportedError:
+        return UnsupportedError(
+            f"node '{self._node.name}' ({self._node.op_type}) takes too long: more than "
+            f"{seconds:.0f} s for the {nbytes} bytes that it reads"
+        )
 
     def _refusal(self, error: Exception) -> UnsupportedError:
         """What to say of a node for which onnx.reference has no operator."""
