@@ -1,6 +1,7 @@
 /* product_f32.c - the rows of a block in one panel of floats. */
 #include <string.h>
 
+#include "pack_floats.h"
 #include "product.h"
 
 size_t q8_panel_bytes_f32(size_t nr, size_t depth)
@@ -20,11 +21,24 @@ static void pack_columns(size_t nr, size_t n, size_t depth, const float *w, size
             panel[column] = w[column * column_step] * alpha;
 }
 
+/* Whole squares of so many columns and rows. */
+static void pack_squares(size_t nr, size_t columns, size_t rows, const float *w, size_t column_step,
+                         float alpha, float *panel)
+{
+    for (size_t column = 0; column < columns; column += Q8_SQUARE)
+        for (size_t row = 0; row < rows; row += Q8_SQUARE)
+            q8_pack_square(w + column * column_step + row, column_step, alpha,
+                           panel + row * nr + column, nr);
+}
+
 void q8_pack_panel_f32(size_t nr, size_t n, size_t depth, const float *w, size_t row_step,
                        size_t column_step, float alpha, float *panel)
 {
     const bool is_copy = column_step == 1 && alpha == 1.0f;
-    for (size_t column = 0; !is_copy && column < n; column += NEIGHBOURS)
+    const bool has_squares = !is_copy && row_step == 1 && depth % Q8_SQUARE == 0;
+    const size_t squared = has_squares ? n / Q8_SQUARE * Q8_SQUARE : 0;
+    pack_squares(nr, squared, depth, w, column_step, alpha, panel);
+    for (size_t column = squared; !is_copy && column < n; column += NEIGHBOURS)
         pack_columns(nr, n - column < NEIGHBOURS ? n - column : NEIGHBOURS, depth,
                      w + column * column_step, row_step, column_step, alpha, panel + column);
     for (size_t row = 0; row < depth; row++, panel += nr, w += row_step) {
