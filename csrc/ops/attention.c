@@ -256,7 +256,7 @@ static void run_attention(const q8_step *step, const q8_run *run, int64_t number
 {
     const attention_state *state = step->state;
     const q8_attention_shape *shape = &state->shape;
-    const q8_attention_part part = q8_attention_part_of(shape, number);
+    const q8_attention_part part = q8_attention_part_of(shape, run->threads, number);
     int32_t *zero_points = numbers_at(run, state->zero_points_at);
     float *multipliers = (float *)(void *)(run->scratch + state->multipliers_at);
     for (size_t j = 0; j < shape->nr; j++) {

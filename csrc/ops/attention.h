@@ -33,7 +33,8 @@ void q8_attention_cut(q8_attention_shape *shape, q8_tile_shape tile, size_t elem
 q8_step *q8_attention_append(q8_plan *plan, const q8_attention_shape *shape, size_t state_bytes,
                              void (*run)(const q8_step *, const q8_run *, int64_t),
                              const char *kernel);
-q8_attention_part q8_attention_part_of(const q8_attention_shape *shape, int64_t part);
+/* One of the parts that there are for so many threads. */
+q8_attention_part q8_attention_part_of(const q8_attention_shape *shape, int threads, int64_t part);
 /* The mask's row for a row of the part; NULL without a mask. */
 const float *q8_attention_mask_row(const q8_attention_shape *shape, const q8_run *run,
                                    const q8_attention_part *part, int64_t row);

@@ -117,7 +117,7 @@ static void run_attention(const q8_step *step, const q8_run *run, int64_t number
     const attention_state *state = step->state;
     const q8_attention_shape *shape = &state->shape;
     const q8_attention *a = &shape->a;
-    const q8_attention_part part = q8_attention_part_of(shape, number);
+    const q8_attention_part part = q8_attention_part_of(shape, run->threads, number);
     float *y = (float *)q8_write(run, q8_tensor_of(run, a->y.tensor)) + part.y;
     pack(shape, run, &part);
     for (int64_t first = 0; first < part.rows; first += shape->block_rows) {

@@ -124,6 +124,25 @@ void q8_attention_cut(q8_attention_shape *shape, q8_tile_shape tile, size_t elem
     shape->row_bytes = shape->scores.k * element_bytes;
 }
 
+/* Whether parts are whole heads, each of which is packed once: where threads get the same number of
+ * them, and one that was disturbed can leave some. */
+static bool has_whole_heads(const q8_attention_shape *shape, int threads)
+{
+    const int64_t heads = shape->a.batches * shape->a.heads;
+    return threads == 1 || (heads >= 2 * threads && heads % threads == 0);
+}
+
+static int64_t row_parts_for(const q8_attention_shape *shape, int threads)
+{
+    return has_whole_heads(shape, threads) ? 1 : shape->row_parts;
+}
+
+static int64_t parts_for(const q8_step *step, int threads)
+{
+    const q8_attention_shape *shape = step->state;
+    return shape->a.batches * shape->a.heads * row_parts_for(shape, threads);
+}
+
 q8_step *q8_attention_append(q8_plan *plan, const q8_attention_shape *shape, size_t state_bytes,
                              void (*run)(const q8_step *, const q8_run *, int64_t),
                              const char *kernel)
@@ -138,6 +157,7 @@ q8_step *q8_attention_append(q8_plan *plan, const q8_attention_shape *shape, siz
     if (!step)
         return NULL;
     *(q8_attention_shape *)step->state = *shape;
+    step->parts_for = parts_for;
     if (!q8_multiply(a->batches * a->heads, a->rows, &macs) ||
         !q8_multiply(macs, a->columns, &macs) ||
         !q8_multiply(macs, a->depth + a->value_depth, &macs))
@@ -153,12 +173,13 @@ static int64_t head_at(const q8_heads *h, int64_t batch, int64_t head, int64_t r
     return h->offset + batch * h->batch_stride + head * h->head_stride + row * h->row_stride;
 }
 
-q8_attention_part q8_attention_part_of(const q8_attention_shape *shape, int64_t part)
+q8_attention_part q8_attention_part_of(const q8_attention_shape *shape, int threads, int64_t part)
 {
     const q8_attention *a = &shape->a;
-    const int64_t batch = part / shape->row_parts / a->heads;
-    const int64_t head = part / shape->row_parts % a->heads;
-    const q8_range rows = q8_part_range(part % shape->row_parts, shape->rows_per_part, a->rows);
+    const int64_t row_parts = row_parts_for(shape, threads);
+    const int64_t batch = part / row_parts / a->heads, head = part / row_parts % a->heads;
+    const int64_t per_part = row_parts == 1 ? a->rows : shape->rows_per_part;
+    const q8_range rows = q8_part_range(part % row_parts, per_part, a->rows);
     return (q8_attention_part){
         .q = head_at(&a->q, batch, head, rows.first),
         .k = head_at(&a->k, batch, head, 0),
