@@ -288,6 +288,13 @@ typedef struct {
 } q8_resample;
 int q8_plan_add_resample(q8_plan *plan, const q8_resample *resample);
 
+/* GridSample of pictures, all f32: x [N, C, H, W] and grid [N, h, w, 2], places as x and y in -1..1,
+ * give y [N, C, h, w]: the nearest pixel, or a blend of the four around. -1 and 1 are the centres of
+ * the outer pixels if is_aligned, else their outer edges. padding: what lies outside. */
+enum { Q8_PAD_ZEROS = 0, Q8_PAD_BORDER = 1, Q8_PAD_REFLECTION = 2 };
+int q8_plan_add_grid_sample(q8_plan *plan, int x, int grid, int y, int is_nearest, int padding,
+                            int is_aligned);
+
 /* ---- float steps ---- */
 
 /* Float convolution; also every product with constant weights. Same geometry as q8_conv. */

@@ -280,6 +280,19 @@ static void add_running_sum(fuzz_case *c)
                             (int)fuzz_below(c, 2), (int)fuzz_below(c, 2));
 }
 
+static void add_grid_sample(fuzz_case *c)
+{
+    int64_t dims[4], at_dims[4], y_dims[4];
+    fuzz_shape(c, 4, dims);
+    for (int d = 0; d < 4; d++)
+        at_dims[d] = d == 0 ? dims[0] : d == 3 ? fuzz_bend64(c, 2) : fuzz_below(c, 12);
+    y_dims[0] = dims[0], y_dims[1] = dims[1], y_dims[2] = at_dims[1], y_dims[3] = at_dims[2];
+    int x = fuzz_new(c, Q8_F32, 4, dims), at = fuzz_new(c, Q8_F32, 4, at_dims);
+    q8_plan_add_grid_sample(c->plan, fuzz_id(c, x), fuzz_id(c, at),
+                            fuzz_id(c, fuzz_new(c, Q8_F32, 4, y_dims)), (int)fuzz_below(c, 2),
+                            fuzz_bend(c, (int32_t)fuzz_below(c, 3)), (int)fuzz_below(c, 2));
+}
+
 /* Sources of one axis of a picture; NULL if there are too many. */
 static int32_t *random_sources(fuzz_case *c, int64_t size, int64_t count)
 {
@@ -403,6 +416,7 @@ void fuzz_add_step(fuzz_case *c)
         add_fill,       add_gather,           add_resize,           add_softmax,
         add_arithmetic, add_resample,         add_choice,           add_choice,
         add_lookup,     add_lookup,           add_top,              add_running_sum,
+        add_grid_sample,
         add_layer_norm, add_reduction,        add_histogram};
     if (c->tensor_count <= FUZZ_MOST_TENSORS - 8)
         steps[fuzz_below(c, sizeof steps / sizeof steps[0])](c);

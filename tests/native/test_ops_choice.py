@@ -144,3 +144,22 @@ def test_running_sums_that_are_refused(text: str, sizes: tuple[int, int, int]) -
     x = np.zeros((3, 7, 5), np.float32)
     with pytest.raises(NativeError, match=text):
         run_one(add, [x], np.float32, x.shape)
+
+
+@pytest.mark.parametrize(
+    ("grid", "y", "padding"),
+    [
+        ((1, 2, 2, 3), (1, 3, 2, 2), "zeros"),
+        ((2, 2, 2, 2), (1, 3, 2, 2), "border"),
+        ((1, 2, 2, 2), (1, 3, 2, 3), "zeros"),
+        ((1, 2, 2, 2), (1, 2, 2, 2), "zeros"),
+        ((1, 2, 2, 2), (1, 3, 2, 2), "corners"),
+    ],
+)
+def test_samples_that_are_refused(grid: tuple[int, ...], y: tuple[int, ...], padding: str) -> None:
+    def add(plan: Plan, x: int, grid: int, y: int) -> None:
+        plan.grid_sample(x, grid, y, is_nearest=False, padding=padding, is_aligned=False)
+
+    arrays = [np.zeros((1, 3, 4, 5), np.float32), np.zeros(grid, np.float32)]
+    with pytest.raises(NativeError, match=r"shapes do not fit|has no Q8_PAD"):
+        run_one(add, arrays, np.float32, y)

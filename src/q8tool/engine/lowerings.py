@@ -41,6 +41,7 @@ _FAMILIES = {
     "quantize": "QuantizeLinear DequantizeLinear DynamicQuantizeLinear",
     "recurrent": "LSTM GRU RNN",
     "resize": "Resize Upsample",
+    "sampling": "GridSample",
     "sequence": "ReverseSequence",
     "top": "CumSum TopK",
 }

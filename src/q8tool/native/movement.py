@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from q8tool.native._q8 import ffi, lib
-from q8tool.native.arguments import Arguments
+from q8tool.native.arguments import Arguments, enum_code
 from q8tool.native.base import PlanBase
 
 __all__ = ["MovingPlan"]
@@ -118,6 +118,13 @@ class MovingPlan(PlanBase):
         descriptor.weights = arguments.pointer(weights, np.float32, indices.shape, "weights")
         descriptor.offset = arguments.pointer(offset, np.float32, [count], "offset")
         return self._add(lib.q8_plan_add_resample, descriptor, writes=[y])
+
+    def grid_sample(
+        self, x: int, grid: int, y: int, *, is_nearest: bool, padding: str, is_aligned: bool
+    ) -> range:
+        """Pictures [N, C, H, W] at places [N, h, w, 2]; padding "zeros", "border", "reflection"."""
+        how = (is_nearest, enum_code("PAD", padding), is_aligned)
+        return self._add(lib.q8_plan_add_grid_sample, x, grid, y, *how, writes=[y])
 
     def cast(self, x: int, y: int) -> range:
         """Values of x in the type of y, rounded as C does."""

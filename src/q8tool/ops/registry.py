@@ -162,9 +162,10 @@ _NAMES: dict[Quantization, str] = {
         "ReduceSum ReduceMax ReduceMin ReduceSumSquare ArgMax Cast "
         "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul "
         "ConvInteger MatMulInteger LSTM GRU RNN "
-        "CumSum ArgMin ReduceL1 ReduceL2 ReduceLogSum TopK GatherElements GatherND Scatter "
-        "ScatterElements ScatterND Where Trilu Equal Less LessOrEqual Greater GreaterOrEqual "
-        "And Or Xor Not IsNaN CastLike Mod BitwiseAnd BitwiseOr BitwiseXor BitwiseNot |"
+        "CumSum GridSample ArgMin ReduceL1 ReduceL2 ReduceLogSum TopK GatherElements GatherND "
+        "Scatter ScatterElements ScatterND Where Trilu Equal Less LessOrEqual Greater "
+        "GreaterOrEqual And Or Xor Not IsNaN CastLike Mod BitwiseAnd BitwiseOr BitwiseXor "
+        "BitwiseNot |"
     ),
 }
 
