@@ -106,7 +106,8 @@ static int add_panels(q8_plan *plan, const q8_conv *conv, const q8_window *windo
     state->is_gated = conv->gate != NULL;
     if (conv->gate)
         state->gate = *conv->gate;
-    state->product = (q8_product){.window = *window, .groups = conv->groups, .element_bytes = 1};
+    state->product = (q8_product){.window = *window, .groups = conv->groups, .element_bytes = 1,
+                                  .result_bytes = q8_element_bytes(numbers->output.dtype)};
     q8_product *product = &state->product;
     q8_product_cut(product, q8_tile_shape_of(gemm));
     product->copies_rows = product->gathers || state->is_gated;

@@ -139,18 +139,21 @@ static double excess(int64_t pieces, int64_t threads)
 
 /* Where rows are cut, every thread reads all weights, and whole tiles may leave one more to do than
  * others; where columns are, it reads of the picture what others have written, others read what it
- * writes, and rows that are copied are copied by all. In doubles: nothing overflows. */
+ * writes, which is four times as much where that is floats, and rows that are copied are copied by
+ * all. In doubles: nothing overflows. */
 static bool cuts_columns(const q8_product *product, int threads)
 {
     const q8_window *w = &product->window;
     const double element_bytes = (double)product->element_bytes, depth = (double)product->depth;
+    const double result_bytes = product->result_bytes ? (double)product->result_bytes : element_bytes;
     const double weights = (double)(product->panels * product->columns) * depth * element_bytes;
-    const double x = (double)(w->n * w->h * w->w * w->c), y = (double)product->rows * (double)w->oc;
+    const double x = (double)(w->n * w->h * w->w * w->c) * element_bytes;
+    const double y = (double)product->rows * (double)w->oc * result_bytes;
     const double copies =
-        product->copies_rows ? (double)product->rows * depth * COPY_BYTES : 0.0;
+        product->copies_rows ? (double)product->rows * depth * COPY_BYTES * element_bytes : 0.0;
     const int64_t tiles = q8_ceil_divide(product->rows, product->tile_rows);
     const double late = (double)product->ns * excess(tiles, threads);
-    return weights + late * BYTES_PER_NS > (x + y + copies) * element_bytes;
+    return weights + late * BYTES_PER_NS > x + y + copies;
 }
 
 /* Where there are few panels more than threads, and some would get two, all are cut into rows. Else

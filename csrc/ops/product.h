@@ -13,7 +13,7 @@
 typedef struct {
     q8_window window;
     int64_t groups;
-    size_t element_bytes;
+    size_t element_bytes, result_bytes; /* of A and B; of y, 0: the same */
     size_t depth;      /* elements that one output sums: kernel_h * kernel_w * c / groups */
     bool gathers;      /* rows are copied: taps is 1 and k the padded depth */
     bool has_lines;    /* a tap is a whole line of the kernel */
