@@ -16,6 +16,7 @@ from onnx.backend.base import Backend, BackendRep, Device, DeviceType, namedtupl
 
 from q8tool.engine.session import Session
 from q8tool.errors import UnsupportedError, UsageError
+from q8tool.model.sound_inference import guard_inference
 
 __all__ = [
     "Q8Backend",
@@ -97,6 +98,7 @@ class Q8Backend(Backend):
         graph = helper.make_graph([node], "node", values, outputs)
         opsets = [helper.make_opsetid(node.domain, version)]
         model = helper.make_model_gen_version(graph, opset_imports=opsets)
+        guard_inference()
         return Q8BackendRep(Session(onnx.shape_inference.infer_shapes(model))).run(list(given))
 
     @classmethod

@@ -11,6 +11,7 @@ from q8tool.engine.facts import Fact
 from q8tool.engine.graph import Node
 from q8tool.errors import InputError
 from q8tool.model.attribute_limits import absurd_attribute
+from q8tool.model.sound_inference import guard_inference
 
 __all__ = ["inferred_by_onnx"]
 
@@ -39,6 +40,7 @@ def inferred_by_onnx(
             if facts[name].is_small and _shapes_results(node, facts[name])
         }
         imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
+        guard_inference()
         found = shape_inference.infer_node_outputs(
             schema, node.proto, types, data, opset_imports=imports
         )

@@ -9,6 +9,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from q8tool.model.attribute_limits import has_absurd_attribute
 from q8tool.model.limits import is_absurd
+from q8tool.model.sound_inference import guard_inference
 
 __all__ = [
     "absurd_value",
@@ -66,6 +67,7 @@ def fill_output_shapes(proto: onnx.ModelProto) -> bool:
     bare = [value for value in proto.graph.output if not value.type.tensor_type.HasField("shape")]
     if not bare or has_absurd_attribute(proto):
         return False
+    guard_inference()
     try:
         inferred = onnx.shape_inference.infer_shapes(proto)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
@@ -87,6 +89,7 @@ def absurd_value(model: ir.Model) -> ir.Value | None:
 
 
 def _infer(model: ir.Model, *, through_values: bool) -> None:
+    guard_inference()
     ShapeInferencePass(check_type=False, strict_mode=False, data_prop=through_values)(model)
     for value in _computed(model):
         if _is_sequence(value) and not value.is_graph_output():

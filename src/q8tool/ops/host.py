@@ -12,6 +12,7 @@ from onnx.reference.op_run import OpRun
 
 from q8tool.errors import InputError, UnsupportedError
 from q8tool.model.limits import most_bytes
+from q8tool.model.sound_inference import guard_inference
 from q8tool.ops.budget import OverBudget, allowed_seconds, within
 from q8tool.ops.convolution import Conv, ConvInteger, QLinearConv
 from q8tool.ops.detection import GatherElements, NonMaxSuppression
@@ -135,6 +136,7 @@ class HostOperator:
             return
         graph = self._graph(inputs)
         imports = [helper.make_opsetid(*item) for item in self._opsets.items()]
+        guard_inference()
         try:
             model = helper.make_model(graph, opset_imports=imports)
             known = shape_inference.infer_shapes(model, data_prop=True).graph

@@ -109,6 +109,8 @@ class _Finder:
         bias = node.inputs[2] if len(node.inputs) > 2 else None
         if weights is None or weights.dtype != np.float32 or not np.isfinite(weights).all():
             return False
+        if weights.ndim < 2:
+            return False
         if bias is not None and not _is_row(bias, _outputs_of(node, weights.shape)):
             return False
         if node.op_type == "Gemm" and get_int(node, "transA", 0):
@@ -201,4 +203,4 @@ def _outputs_of(node: ir.Node, shape: tuple[int, ...]) -> int:
 
 def _is_row(value: ir.Value, channels: int) -> bool:
     array = constant(value)
-    return array is not None and array.size == array.shape[-1] == channels
+    return array is not None and array.size == channels and array.shape[-1:] == (channels,)
