@@ -1,4 +1,4 @@
-"""Inference with its rules of Slice and GatherND guarded: sound sizes as ever, others left open."""
+"""Inference with three of its rules guarded: sound sizes as ever, others left open."""
 
 from pathlib import Path
 
@@ -35,14 +35,30 @@ def test_sizes_below_zero_are_left_open(opset: int, tmp_path: Path) -> None:
     assert not answer.finding, answer.text
 
 
+@pytest.mark.parametrize("opset", [8, 13])
+def test_a_list_of_endless_sizes(opset: int, tmp_path: Path) -> None:
+    """2 ** 40 entries, each of which would be a dimension."""
+
+    def case() -> tuple[int, int]:
+        text = "g (float[2] x, int64[1099511627776] n) => (float y) { e = Expand(x, n) y = Abs(e) }"
+        graph = model(text, opset)
+        infer_shapes(graph)
+        assert graph.graph[0].outputs[0].shape is None
+        return 0, 0
+
+    answer = ask(case, tmp_path / "log")
+    assert not answer.finding, answer.text
+
+
 def test_sound_sizes_are_followed_through_lists_of_sizes() -> None:
     infer_shapes(model("g (float[2] x) => (float y) { y = Relu(x) }"))  # guards
     text = """g (float[1,6,4,5] x) => (float y) {
         one = Constant<value_ints=[1]>() four = Constant<value_ints=[4]>()
         a = Slice(x, one, four, one) n = Shape(x) m = Slice(n, one, four) b = ConstantOfShape(m)
-        c = GatherND(x, places) y = Relu(b) }"""
+        c = GatherND(x, places) d = Expand(x, n) e = Expand(d, n) y = Relu(b) }"""
     graph = proto(text, 13, places=i64([[0, 1], [0, 5]]))
     found = onnx.shape_inference.infer_shapes(graph, data_prop=True)
     assert dims(found, "a") == [1, 3, 4, 5]
     assert dims(found, "b") == [6, 4, 5]
     assert dims(found, "c") == [2, 4, 5]
+    assert dims(found, "e") == [1, 6, 4, 5]

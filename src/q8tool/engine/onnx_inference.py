@@ -11,6 +11,7 @@ from q8tool.engine.facts import Fact
 from q8tool.engine.graph import Node
 from q8tool.errors import InputError
 from q8tool.model.attribute_limits import absurd_attribute
+from q8tool.model.limits import is_absurd
 from q8tool.model.sound_inference import guard_inference
 
 __all__ = ["inferred_by_onnx"]
@@ -69,7 +70,8 @@ def _described(proto: onnx.TypeProto) -> Described:
     dims = proto.tensor_type.shape.dim
     if not all(dim.HasField("dim_value") for dim in dims):
         return dtype, None
-    return dtype, tuple(dim.dim_value for dim in dims)
+    shape = tuple(dim.dim_value for dim in dims)
+    return dtype, None if is_absurd(shape) else shape
 
 
 def _shapes_results(node: Node, fact: Fact) -> bool:

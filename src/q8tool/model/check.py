@@ -6,6 +6,7 @@ from onnx_ir.passes.common import CheckerPass
 from q8tool.errors import InputError
 from q8tool.model.refusals import refusals_named
 from q8tool.model.shapes import absurd_value
+from q8tool.model.sound_inference import guard_inference
 
 __all__ = ["check", "check_made"]
 
@@ -19,6 +20,7 @@ def check(model: ir.Model, where: str = "model") -> None:
     value = absurd_value(model)
     if value is not None:
         raise InputError(f"{where}: value '{value.name}' cannot have the shape {value.shape}")
+    guard_inference()
     with refusals_named(where):
         CheckerPass(full_check=True)(model)
 
