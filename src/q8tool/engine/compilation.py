@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["compiled"]
 
 # A program has so many stages at most; what is behind shapes that are unknown then is on the host.
-_MOST_STAGES = 8
+_MOST_STAGES = 32
 
 
 def compiled(

@@ -34,6 +34,13 @@ _HEAVY = frozenset({
 })  # fmt: skip
 # Conversions of codes belong to the nodes that read them: their steps are fused.
 _CONVERSIONS = frozenset({"DequantizeLinear", "DynamicQuantizeLinear"})
+# What sizes are computed from sizes by.
+_OF_SIZES = frozenset({
+    "Abs", "Add", "Cast", "Ceil", "Concat", "Div", "Equal", "Expand", "Floor", "Gather", "Identity",
+    "Max", "Min", "Mod", "Mul", "Neg", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceSum",
+    "Reshape", "Round", "Slice", "Split", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze",
+    "Where",
+})  # fmt: skip
 # Values of more numbers than that are no sizes.
 _MOST_SIZES = 64
 
@@ -166,7 +173,7 @@ def _deciding(late: Graph, facts: Mapping[str, Fact]) -> frozenset[str]:
             continue
         seen.add(name)
         maker = makers.get(name)
-        if maker is not None and maker.op_type not in ("Shape", "Size"):
+        if maker is not None and maker.op_type in _OF_SIZES and not maker.domain:
             pending += maker.reads
     return frozenset(sizes & seen)
 
