@@ -11,6 +11,7 @@ from q8tool.engine.affine import following_affine, scaled
 from q8tool.engine.epilogue import find_epilogue, find_residual
 from q8tool.engine.graph import Node
 from q8tool.engine.lowering import Lowering, LoweringFunction
+from q8tool.engine.phases import Phases, phases_of
 from q8tool.engine.products import (
     UNFIT_BIAS,
     bias_codes,
@@ -36,6 +37,7 @@ class _Convolution:
     axis      of w that counts output channels, for scales per channel
     repeats   how often the scales along that axis repeat among the output channels
     picture   brings x, channels last, to the picture that is convolved; given what is empty there
+    phases    of a ConvTranspose, whose results are still to be laid beside each other
     """
 
     node: Node
@@ -48,6 +50,7 @@ class _Convolution:
     picture: Callable[[Tensor, np.generic], Tensor]
     axis: int
     repeats: int = 1
+    phases: Phases | None = None
 
 
 def lower_conv(lowering: Lowering, node: Node) -> None:
@@ -77,7 +80,7 @@ def conv_picture(
 
 
 def lower_conv_transpose(lowering: Lowering, node: Node) -> None:
-    """A convolution with turned weights over a picture spread out by the stride."""
+    """A convolution of phases; or one with turned weights over a picture spread by the stride."""
     x, w, bias = _operands(lowering, node)
     groups = int(node.attributes.get("group", 1))
     y_size = lowering.output(node).shape[2:]
@@ -91,6 +94,10 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> None:
     ]
     dimensions = [*depth, *sides]
     pads = _transposed_pads(node, dimensions, x.shape[2:], y_size)
+    phases = None if depth or groups > 1 else phases_of(flat, (pads[-2], pads[-1]), y_size)
+    if phases is not None and not (w.quantized is not None and w.quantized.zero_point.any()):
+        _lower(lowering, _by_phases(node, x, w, bias, phases))
+        return
     turned = Window(flat.kernel, (1, 1), flat.dilation, (pads[-2], pads[-1], 0, 0))
     strides = [dimension.stride for dimension in dimensions]
 
@@ -111,6 +118,14 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> None:
         node, x, w, bias, turned, groups, arranged, picture, axis=1, repeats=groups
     )
     _lower(lowering, convolution)
+
+
+def _by_phases(node: Node, x: Value, w: Value, bias: Value | None, phases: Phases) -> _Convolution:
+    """A ConvTranspose of one group."""
+    return _Convolution(
+        node, x, w, bias, phases.window(), 1, phases.arranged, lambda x, _: as_picture(x), axis=1,
+        repeats=phases.count, phases=phases,
+    )  # fmt: skip
 
 
 def channels_last_weights(array: Array) -> Array:
@@ -197,19 +212,25 @@ def _lower_codes(lowering: Lowering, convolution: _Convolution, codes: Codes) ->
     repeats = convolution.repeats if constant.axis is not None else 1
     scale, zero_point = np.tile(constant.scale, repeats), np.tile(constant.zero_point, repeats)
     weights = code_weights(array, scale, zero_point)
-    bias = bias_codes(convolution.bias, codes.grid.scale, weights.scale)
+    phases = convolution.phases
+    count = 1 if phases is None else phases.count
+    bias = bias_codes(convolution.bias, codes.grid.scale, weights.scale[: len(array) // count])
+    bias = None if bias is None else np.tile(bias, count)
     epilogue, residual = find_epilogue(lowering, convolution.node.outputs[0]), None
-    joined = find_residual(lowering, epilogue)
+    joined = find_residual(lowering, epilogue) if phases is None else None
     if joined is not None:
         value, epilogue = joined
         residual = as_picture(lowering.form(value, Layout.CHANNELS_LAST))
     source = lowering.form(codes.source, Layout.CHANNELS_LAST)
     source = convolution.picture(source, np.uint8(codes.grid.zero_point))
-    y = as_picture(epilogue.result(Layout.CHANNELS_LAST))
+    result = as_picture(epilogue.result(Layout.CHANNELS_LAST))
+    y = result if phases is None else new_tensor(result.dtype, phases.shape(result))
     arguments = _window_arguments(window, convolution.groups)
     emit_code_product(
         lowering, source, codes.grid, weights, bias, epilogue, y, residual=residual, **arguments
     )
+    if phases is not None:
+        phases.lay_out(lowering, y, result)
 
 
 def _lower_float(lowering: Lowering, convolution: _Convolution) -> None:
@@ -225,17 +246,23 @@ def _lower_float(lowering: Lowering, convolution: _Convolution) -> None:
     source = lowering.form(convolution.x, Layout.CHANNELS_LAST)
     source = convolution.picture(source, np.float32(0))
     lowering.absorb(affine.nodes)
-    y = as_picture(epilogue.result(Layout.CHANNELS_LAST))
+    phases = convolution.phases
+    count = 1 if phases is None else phases.count
+    factor = None if affine.factor is None else np.tile(affine.factor, count)
+    result = as_picture(epilogue.result(Layout.CHANNELS_LAST))
+    y = result if phases is None else new_tensor(result.dtype, phases.shape(result))
     lowering.emit(
         "conv_f32",
         {"x": source},
         {"y": y},
-        weights=lambda: scaled(convolution.arranged(convolution.w.fact.array()), affine.factor),
-        bias=np.asarray(offset, np.float32),
+        weights=lambda: scaled(convolution.arranged(convolution.w.fact.array()), factor),
+        bias=np.tile(np.asarray(offset, np.float32), count),
         low=epilogue.low,
         high=epilogue.high,
         **_window_arguments(convolution.window, convolution.groups),
     )
+    if phases is not None:
+        phases.lay_out(lowering, y, result)
 
 
 def _spread(lowering: Lowering, x: Tensor, strides: list[int], empty: np.generic) -> Tensor:
