@@ -17,6 +17,9 @@ Array = NDArray[Any]
 
 # The first opset in which regions are moved by half a pixel.
 _FIRST_MOVED = 16
+# Of a region, in one direction; of the maximum, in both. A region as wide as its picture has one
+# for each pixel.
+_MOST_SAMPLES = 1 << 20
 
 
 class RoiAlign(ReferenceRoiAlign):
@@ -40,12 +43,15 @@ class RoiAlign(ReferenceRoiAlign):
         height, width = output_height or 1, output_width or 1
         ratio = sampling_ratio or 0
         scale = 1.0 if spatial_scale is None else spatial_scale
+        moved = how == "half_pixel"
+        ends = rois.astype(np.float64) * scale - (0.5 if moved else 0.0)
         if (mode or "avg").lower() != "avg":
+            for left, top, right, bottom in ends:
+                across = width * _samples(left, right, width, ratio, moved)
+                _refuse_excess(across * height * _samples(top, bottom, height, ratio, moved))
             words = (how, mode, height, width, ratio, scale)
             found = super()._run(X, rois, batch_indices, *words)  # type: ignore[no-untyped-call]
             return tuple(found)
-        moved = how == "half_pixel"
-        ends = rois.astype(np.float64) * scale - (0.5 if moved else 0.0)
         result = np.zeros((len(batch_indices), X.shape[1], height, width), X.dtype)
         for region, (picture, (left, top, right, bottom)) in enumerate(
             zip(batch_indices.tolist(), ends, strict=True)
@@ -65,8 +71,9 @@ def _weights(start: float, end: float, bins: int, size: int, ratio: int, moved: 
     ratio  samples of a bin, 0: as many as it has pixels. Samples more than one pixel outside
            count as 0.
     """
-    length = end - start if moved else max(end - start, 1.0)
-    samples = ratio if ratio > 0 else int(np.ceil(length / bins))
+    length = _length(start, end, moved)
+    samples = _samples(start, end, bins, ratio, moved)
+    _refuse_excess(bins * samples)
     weights = np.zeros((bins, size), np.float64)
     if samples < 1:
         return weights
@@ -80,3 +87,17 @@ def _weights(start: float, end: float, bins: int, size: int, ratio: int, moved: 
     np.add.at(weights, (rows, lower), (1.0 - share) * counted / samples)
     np.add.at(weights, (rows, np.minimum(lower + 1, size - 1)), share * counted / samples)
     return weights
+
+
+def _length(start: float, end: float, moved: bool) -> float:
+    return end - start if moved else max(end - start, 1.0)
+
+
+def _samples(start: float, end: float, bins: int, ratio: int, moved: bool) -> int:
+    """Of each bin; 0 of a region that ends before it starts."""
+    return ratio if ratio > 0 else max(int(np.ceil(_length(start, end, moved) / bins)), 0)
+
+
+def _refuse_excess(samples: int) -> None:
+    if samples > _MOST_SAMPLES:
+        raise ValueError(f"a region asks for {samples:.0e} samples")
