@@ -41,6 +41,8 @@ def test_clip_bounds_are_attributes_or_constant_inputs() -> None:
     graph = model(text, a=f32(0), b=f32(6)).graph
     assert registry.known_range(graph[0]) == (0.0, 6.0)
     assert registry.known_range(graph[1]) == (None, None)
+    open_ended = node("Clip", "x", "y", min=-np.inf, max=np.nan)
+    assert registry.known_range(ir_node(open_ended)) == (None, None)
 
 
 def test_elu_ends_at_minus_alpha() -> None:

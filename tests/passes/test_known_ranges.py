@@ -42,12 +42,16 @@ X = {"x": (-2.0, 3.0)}
         ("y = Exp(x)", None),
         ("c = Conv(x, w) y = Relu(c)", None),
         ("c = Conv(x, w) y = Clip(c, zero, six)", (0, 6)),
+        ("c = Conv(x, w) y = Clip(c, zero, endless)", None),
+        ("c = Conv(x, w) y = Clip(c, zero, most)", None),  # it is there against overflow
+        ("y = Clip(x, zero, most)", (0, 3)),
+        ("c = Conv(x, w) y = Clip(c, six, one)", (1, 1)),  # all is the upper end
         ("c = Conv(x, w) s = Sigmoid(c) y = Mul(c, s)", None),
     ],
 )
 def test_implied(body: str, expected: tuple[float, float] | None) -> None:
     found = ranges(
-        body, X, zero=f32(0), one=f32(1), six=f32(6), endless=f32(np.inf),
+        body, X, zero=f32(0), one=f32(1), six=f32(6), endless=f32(np.inf), most=f32(65504),
         ten=f32(10 * np.ones((1, 4, 8, 8))),
         pads=i64([0, 0, 1, 1, 0, 0, 1, 1]), w=random(4, 4, 1, 1), twice=f32([1, 1, 2, 2]),
     )  # fmt: skip

@@ -12,6 +12,7 @@ the engine. An operator without a row runs on the host, in float.
     none      stays float
 """
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -78,13 +79,18 @@ def rows() -> list[OpRow]:
 def known_range(node: "ir.Node") -> Bounds:
     """The lowest and highest value of the node's first output that the operator itself implies.
 
-    None for an end that depends on the data. Relu gives (0, None), Softmax (0, 1).
+    None for an end that depends on the data. Relu gives (0, None), Softmax (0, 1). Ends are finite.
     """
     found = row(node.domain, node.op_type)
     if found is None or found.output_range is None:
         return None, None
     bounds = found.output_range
-    return bounds(node) if callable(bounds) else bounds
+    low, high = bounds(node) if callable(bounds) else bounds
+    return _if_finite(low), _if_finite(high)
+
+
+def _if_finite(end: float | None) -> float | None:
+    return end if end is not None and math.isfinite(end) else None
 
 
 def leaves_range(node: "ir.Node") -> bool:
@@ -108,7 +114,9 @@ def _clip_range(node: "ir.Node") -> Bounds:
         value = node.inputs[position] if len(node.inputs) > position else None
         tensor = None if value is None else ir.convenience.get_const_tensor(value)
         ends.append(None if tensor is None or tensor.size != 1 else float(tensor.numpy().item()))
-    return ends[0], ends[1]
+    low, high = ends
+    # By the standard all is the upper end where the lower one is above it.
+    return (high if low is not None and high is not None and low > high else low), high
 
 
 def _elu_range(node: "ir.Node") -> Bounds:

@@ -23,6 +23,7 @@ from q8tool.ops.registry import known_range, leaves_range, row
 __all__ = ["known_ranges"]
 
 Range = tuple[float, float]
+_MOST_TELLING = 4096.0
 
 
 def known_ranges(model: ir.Model, given: Mapping[str, Range]) -> dict[str, Range]:
@@ -64,7 +65,7 @@ def _implied(node: ir.Node, ranges: Mapping[str, Range]) -> tuple[float | None, 
     found = row(node.domain, node.op_type)
     if found is None:
         return None, None
-    low, high = known_range(node)
+    low, high = (_if_telling(end) for end in known_range(node))
     through = _inherited(node, found.quantization, ranges)
     if node.op_type in ("Relu", "Clip") and node.inputs[0] is not None:
         through = ranges.get(node.inputs[0].name or "")
@@ -76,6 +77,11 @@ def _implied(node: ir.Node, ranges: Mapping[str, Range]) -> tuple[float | None, 
     if high is not None:
         bottom, top = min(bottom, high), min(top, high)
     return bottom, top
+
+
+def _if_telling(end: float | None) -> float | None:
+    """None for an end that keeps numbers from overflow: values are nowhere near it."""
+    return end if end is not None and abs(end) <= _MOST_TELLING else None
 
 
 def _inherited(node: ir.Node, kind: str, ranges: Mapping[str, Range]) -> Range | None:
