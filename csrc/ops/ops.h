@@ -43,15 +43,16 @@ static inline size_t q8_reserve(size_t *total, size_t bytes)
 /* A tensor of more bytes leaves the second cache before it is read. */
 #define Q8_MOST_CACHED_BYTES (1 << 20)
 
-/* Brings rows of so many bytes, `step` bytes apart, into the second cache, of what is about to be read
- * or written. What is written counts as much: a line that is elsewhere is read before it changes, and
- * of those that are far apart no processor guesses the next. */
+/* Brings rows of so many bytes, `step` bytes apart, into the second cache, of what is about to be
+ * read or written. What is written counts as much: a line that is elsewhere is read before it
+ * changes, and of those that are far apart no processor guesses the next. */
 static inline void q8_fetch_rows(const void *first, size_t rows, size_t bytes, size_t step)
 {
     const char *row = first;
     for (size_t i = 0; i < rows; i++, row += step)
         for (size_t at = 0; at < bytes; at += Q8_ALIGNMENT)
             __builtin_prefetch(row + at, 0, 2);
+    __asm__ volatile(""); /* GCC drops calls of what does nothing but fetch */
 }
 
 /* An index that walks dims in row-major order. */

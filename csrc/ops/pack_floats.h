@@ -36,7 +36,8 @@ static inline void q8_pack_square(const float *from, size_t from_step, float fac
     const float32x4x2_t ac = vzipq_f32(vld1q_f32(from), vld1q_f32(from + 2 * from_step));
     const float32x4x2_t bd =
         vzipq_f32(vld1q_f32(from + from_step), vld1q_f32(from + 3 * from_step));
-    const float32x4x2_t low = vzipq_f32(ac.val[0], bd.val[0]), high = vzipq_f32(ac.val[1], bd.val[1]);
+    const float32x4x2_t low = vzipq_f32(ac.val[0], bd.val[0]);
+    const float32x4x2_t high = vzipq_f32(ac.val[1], bd.val[1]);
     vst1q_f32(to, vmulq_n_f32(low.val[0], factor));
     vst1q_f32(to + to_step, vmulq_n_f32(low.val[1], factor));
     vst1q_f32(to + 2 * to_step, vmulq_n_f32(high.val[0], factor));

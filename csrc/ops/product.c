@@ -144,11 +144,11 @@ static double excess(int64_t pieces, int64_t threads)
 static bool cuts_columns(const q8_product *product, int threads)
 {
     const q8_window *w = &product->window;
+    const size_t result = product->result_bytes ? product->result_bytes : product->element_bytes;
     const double element_bytes = (double)product->element_bytes, depth = (double)product->depth;
-    const double result_bytes = product->result_bytes ? (double)product->result_bytes : element_bytes;
     const double weights = (double)(product->panels * product->columns) * depth * element_bytes;
     const double x = (double)(w->n * w->h * w->w * w->c) * element_bytes;
-    const double y = (double)product->rows * (double)w->oc * result_bytes;
+    const double y = (double)product->rows * (double)w->oc * (double)result;
     const double copies =
         product->copies_rows ? (double)product->rows * depth * COPY_BYTES * element_bytes : 0.0;
     const int64_t tiles = q8_ceil_divide(product->rows, product->tile_rows);
