@@ -97,9 +97,10 @@ X86_INLINE void run_tiles(const q8_gemm_job *job, size_t first, size_t rows, siz
     const size_t fetching = rows > MR ? TILES_OF_A_FETCH / 2 : TILES_OF_A_FETCH;
     const char *next = (const char *)job->next;
     const ending end = ending_of(job, kind);
-    for (; first + rows <= job->m; first += rows) {
+    const q8_gemm_job own = *job;
+    for (; first + rows <= own.m; first += rows) {
         int32x16 acc[ROWS][COLUMNS];
-        multiply_panel(job, first, first < fetching * rows ? next : NULL, acc, rows, columns, sets);
+        multiply_panel(&own, first, first < fetching * rows ? next : NULL, acc, rows, columns, sets);
         end_tile(&end, first, acc, rows, columns);
         next += next ? share : 0;
     }
