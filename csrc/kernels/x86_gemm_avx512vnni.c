@@ -47,7 +47,7 @@ X86_INLINE int32x16 multiply_add(int32x16 sum, int32x16 a, int32x16 b)
 #define KEEP X86_KEEP_512
 #include "x86_gemm_tile.inc"
 
-enum { MR = 6, TILES_OF_A_FETCH = FETCH_JOBS, MOST_ROWS = MR * TILES_OF_A_FETCH };
+enum { MR = 6, TILES_OF_A_FETCH = FETCH_JOBS, MOST_ROWS = 2 * MR * TILES_OF_A_FETCH };
 
 X86_INLINE void end_tile(const ending *end, size_t first, int32x16 acc[ROWS][COLUMNS], size_t rows,
                          size_t columns)
