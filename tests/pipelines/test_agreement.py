@@ -41,6 +41,17 @@ def test_models_that_give_lists() -> None:
             compare_on_random_input(halves(2, 2, 2), other)
 
 
+def test_what_a_model_draws_is_not_compared() -> None:
+    def noisy(factor: float) -> ir.Model:
+        text = """g (float[4,6] x) => (float[4,6] y, float[4,6] z) {
+            n = RandomNormalLike(x)  y = Add(x, n)  z = Mul(x, w) }"""
+        return model(text, 13, w=f32([factor]))
+
+    assert compare_on_random_input(noisy(2), noisy(2)) == {"z": 0}
+    with pytest.raises(Q8Error, match="'z' would differ"):
+        compare_on_random_input(noisy(2), noisy(3))
+
+
 def test_a_dimension_that_is_named_a_sum_has_that_size() -> None:
     graph = model(
         "g (float[B,P] x, float[B,T] m, float[B,U] n) => (float[B,Y] y) "

@@ -48,15 +48,23 @@ Array = npt.NDArray[np.generic]
 def compare_on_random_input(reference: ir.Model, model: ir.Model) -> dict[str, float]:
     """Run both on the same input; return output -> largest relative difference.
 
+    An output that the reference itself gives otherwise the next time, of random numbers that the
+    model draws, is left out.
+
     Raises InputError if the reference cannot be run, Q8Error if an output differs by more
     than TOLERANCE.
     """
-    _, feeds, expected = first_run(reference, Session(reference).run)
+    session = Session(reference)
+    _, feeds, expected = first_run(reference, session.run)
     actual = Session(model).run(feeds)
     differences = {}
     for name, wanted in expected.items():
-        differences[name] = _difference(wanted, actual[name])
-        if not differences[name] <= TOLERANCE:
+        difference = _difference(wanted, actual[name])
+        is_right = difference <= TOLERANCE
+        if not is_right and _difference(wanted, session.run(feeds)[name]) > 0:
+            continue
+        differences[name] = difference
+        if not is_right:
             raise Q8Error(
                 f"output '{name}' would differ from the original's by {differences[name]:.2g} "
                 "on random input, nothing was written",
