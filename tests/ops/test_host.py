@@ -233,3 +233,14 @@ def test_gather_nd_in_one_call() -> None:
         same_as_onnxruntime("GatherND", inputs)
     with pytest.raises(InputError, match="GatherND"):
         on_host(node("GatherND", "x i", "y"), {"x": x, "i": np.asarray([[2]])})
+
+
+def test_endless_lines_without_elements() -> None:
+    """numpy would multiply 2 ** 32 pairs of empty matrices; a few of them it does."""
+    product = HostOperator(
+        onnx.helper.make_node("MatMulInteger", ["a", "b"], ["y"]), "ab", {"": 13}
+    )
+    right = np.zeros((3, 2), np.uint8)
+    assert product.run([np.zeros((7, 2, 0, 3), np.uint8), right])[0].shape == (7, 2, 0, 2)
+    with pytest.raises(InputError, match="too large in its other dimensions"):
+        product.run([np.zeros((1 << 31, 2, 0, 3), np.uint8), right])

@@ -89,6 +89,11 @@ class HostOperator:
         than what it reads is worth (budget.py).
         """
         nbytes = self._node_bytes + sum(_nbytes(value) for value in inputs)
+        if any(_is_endless(value) for value in inputs):
+            raise InputError(
+                f"node '{self._node.name}' ({self._node.op_type}): an input without elements is "
+                "too large in its other dimensions"
+            )
         simple = self._simple_results(inputs)
         if simple is not None:
             return simple
@@ -187,6 +192,8 @@ class HostOperator:
         return UnsupportedError(f"{text} is not implemented", hint)
 
 
+# numpy multiplies matrices without elements one by one.
+_MOST_EMPTY_LINES = 1 << 26
 # More than one call of numpy for each of their elements, or of unknown size.
 _NOT_SIMPLE = frozenset({"ConstantOfShape", "Erf", "Expand"})
 
@@ -247,6 +254,13 @@ def _item_size(data_type: int) -> int:
         return helper.tensor_dtype_to_np_dtype(data_type).itemsize
     except (KeyError, TypeError):
         return 0
+
+
+def _is_endless(value: Any) -> bool:
+    """Whether an array of no element has so many lines that walking them takes seconds."""
+    if not isinstance(value, np.ndarray) or value.size:
+        return False
+    return bool(math.prod(max(size, 1) for size in value.shape) > _MOST_EMPTY_LINES)
 
 
 def _nbytes(value: Any) -> int:
