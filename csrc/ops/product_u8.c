@@ -284,21 +284,27 @@ q8_gemm_job q8_panel_job(const q8_panel *panel)
 }
 
 /* Of `rows` that are left, those of the next job: the last one is not to be a short one. */
-static size_t next_rows(const q8_gemm_table *gemm, size_t rows)
+static size_t next_rows(const q8_gemm_table *gemm, size_t rows, size_t most)
 {
-    const size_t most = gemm->most_rows;
     if (rows <= most)
         return rows;
     return rows < most + gemm->least_rows ? rows - gemm->least_rows : most;
 }
 
-/* So many rows of sums wait for each other, so that what is done to them begins less often. */
+/* So many rows of sums wait for each other, so that what is done to them begins less often; more of
+ * them leave the first cache, which is worth it only where short jobs are slow. */
 #define LEAST_WAITING_ROWS 48
 
 static size_t most_waiting_rows(const q8_gemm_table *gemm)
 {
-    const size_t most = gemm->most_rows;
-    return (LEAST_WAITING_ROWS + most - 1) / most * most;
+    const size_t step = gemm->wants_even_rows ? gemm->most_rows : gemm->mr;
+    return (LEAST_WAITING_ROWS + step - 1) / step * step;
+}
+
+static size_t most_rows(const q8_gemm_table *gemm, bool is_final)
+{
+    const size_t waiting = most_waiting_rows(gemm);
+    return is_final || gemm->most_rows < waiting ? gemm->most_rows : waiting;
 }
 
 size_t q8_tile_bytes(const q8_gemm_table *gemm)
@@ -327,7 +333,7 @@ void q8_panel_run(const q8_panel *panel, const q8_block *block)
     const q8_gemm_table *gemm = panel->kernels->gemm;
     const bool is_final = q8_panel_is_final(panel), fetches = fetches_results(panel);
     const size_t row_bytes = panel->y_step * q8_element_bytes(panel->output->dtype);
-    const size_t most = gemm->most_rows, jobs = (block->rows + most - 1) / most;
+    const size_t most = most_rows(gemm, is_final), jobs = (block->rows + most - 1) / most;
     const uint8_t *fetched = fetched_with(panel);
     q8_gemm_job job = q8_panel_job(panel);
     job.a_step = block->a_step;
@@ -340,7 +346,7 @@ void q8_panel_run(const q8_panel *panel, const q8_block *block)
             due -= jobs;
         }
         due += gemm->fetch_jobs;
-        job.m = next_rows(gemm, block->rows - first);
+        job.m = next_rows(gemm, block->rows - first, most);
         job.a = (const uint8_t *const *)(const void *)(block->a + first);
         job.wide = panel->wide ? panel->wide + first * job.wide_step : NULL;
         job.addend = job.sum ? panel->addend + first * panel->y_step : NULL;
