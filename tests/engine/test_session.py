@@ -1,6 +1,7 @@
 """What a caller sees of Session: inputs, outputs, errors, observed values, threads, host steps."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -126,6 +127,24 @@ def test_unknown_names_and_counts_are_refused() -> None:
 def test_a_missing_file_is_an_input_error() -> None:
     with pytest.raises(InputError):
         Session("no such file.onnx")
+
+
+def _type_of_weights(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].data_type = onnx.TensorProto.UNDEFINED
+
+
+def _size_of_an_attribute(model: onnx.ModelProto) -> None:
+    attribute = model.graph.node[0].attribute.add(name="t", type=onnx.AttributeProto.TENSOR)
+    attribute.t.data_type = onnx.TensorProto.FLOAT
+    attribute.t.dims.append(-3)
+
+
+@pytest.mark.parametrize("damage", [_type_of_weights, _size_of_an_attribute])
+def test_a_model_that_no_library_reads(damage: Callable[[onnx.ModelProto], None]) -> None:
+    made = proto("g (float[2] x) => (float[2] y) { y = Add(x, w) }", w=f32([1, 2]))
+    damage(made)
+    with pytest.raises(InputError, match=r"^model: is not valid ONNX: "):
+        Session(made)
 
 
 def test_an_initializer_that_is_an_input_may_be_fed() -> None:

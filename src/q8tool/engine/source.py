@@ -110,16 +110,18 @@ class Source:
 
         from q8tool.engine.read_graph import read_graph
         from q8tool.model import io
+        from q8tool.model.refusals import refusals_named
 
-        if isinstance(self._model, ir.Model):
-            return read_graph(self._model)
-        if not isinstance(self._model, str | os.PathLike):
-            return read_graph(io.from_proto(self._model))
-        model = io.load(self._model)
-        self._check_plans()
-        if io.reads_other_files(model):
-            self._plans = None
-        return read_graph(model)
+        where, model = "model", self._model
+        if isinstance(model, str | os.PathLike):
+            where, model = str(model), io.load(model)
+            self._check_plans()
+            if io.reads_other_files(model):
+                self._plans = None
+        elif not isinstance(model, ir.Model):
+            model = io.from_proto(model)
+        with refusals_named(where):
+            return read_graph(model)
 
     def _check_plans(self) -> None:
         """Of a file that is not what it was, no plans are kept."""
