@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -130,3 +131,21 @@ def test_sequences_are_no_tensors() -> None:
     infer_shapes(made)
     check(made, "model")
     assert static_shape(made.graph.node(1).outputs[0]) == (1, 2)
+
+
+LOOP = """Loop(times, yes, empty) <body = b (int64 i, bool going, seq(float[2]) so_far)
+    => (bool on, seq(float[2]) grown) { grown = SequenceInsert(so_far, x) on = Identity(going) }>"""
+CHOICE = """If(yes) <
+    then_branch = t () => (seq(float[2]) one) { one = SequenceInsert(empty, x) },
+    else_branch = e () => (seq(float[2]) two) { two = SequenceConstruct(x, x) }>"""
+
+
+@pytest.mark.parametrize("many", [LOOP, CHOICE])
+def test_a_sequence_from_a_body_stays_one(many: str) -> None:
+    graph = model(
+        f"""g (float[2] x, int64 times, bool yes) => (float[N] y) {{
+        empty = SequenceEmpty()  all = {many}  y = ConcatFromSequence<axis=0>(all) }}""",
+        17,
+    )
+    infer_shapes(graph)
+    onnx.checker.check_model(ir.to_proto(graph), full_check=True)

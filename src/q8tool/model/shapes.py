@@ -98,15 +98,29 @@ def _infer(model: ir.Model, *, through_values: bool) -> None:
 
 
 def _is_sequence(value: ir.Value) -> bool:
-    producer = value.producer()
+    producer, index = value.producer(), value.index()
     while producer is not None and producer.domain == "" and producer.op_type == "Identity":
         source = producer.inputs[0]
         if source is None:
             return False
-        if isinstance(source.type, ir.SequenceType | ir.OptionalType):
+        if _has_sequence_type(source):
             return True
-        producer = source.producer()
-    return producer is not None and producer.domain == "" and producer.op_type in _SEQUENCE_OPS
+        producer, index = source.producer(), source.index()
+    if producer is None or producer.domain:
+        return False
+    return producer.op_type in _SEQUENCE_OPS or _leaves_body(producer, index or 0)
+
+
+def _leaves_body(node: ir.Node, index: int) -> bool:
+    """True if a body of the node says that this output is a sequence."""
+    before = 1 if node.op_type == "Loop" else 0  # its body begins with whether to go on
+    bodies = [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
+    places = [body.outputs[index + before :] for body in bodies]
+    return any(bool(rest) and _has_sequence_type(rest[0]) for rest in places)
+
+
+def _has_sequence_type(value: ir.Value) -> bool:
+    return isinstance(value.type, ir.SequenceType | ir.OptionalType)
 
 
 def _is_long(shape: ir.Shape | None) -> bool:
