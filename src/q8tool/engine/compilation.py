@@ -58,14 +58,13 @@ def compiled(
     Raises UnsupportedError for an operator that nobody implements.
     """
     refused: dict[Node, str] = {}
-    facts = known_facts(graph, fed, known or {})
-    while (chosen := with_chosen_branches(graph, facts)) is not None:
-        graph = chosen
-        facts = known_facts(graph, fed, known or {})
-    cut = cut_at_unknown_shapes(graph, facts, fed) if stages > 1 else None
+    whole, facts = _described(graph, fed, known or {}, waits=stages > 1)
+    cut = cut_at_unknown_shapes(whole, facts, fed) if stages > 1 else None
     if cut is not None:
-        return _staged(graph, cut, fed, wanted, isa, known or {}, stages)
-    graph, facts = widened(graph, facts, wanted, COMPUTING, MOVING)
+        return _staged(whole, cut, fed, wanted, isa, known or {}, stages)
+    if stages > 1 and any(fact.shape is None for fact in facts.values()):
+        whole, facts = _described(graph, fed, known or {}, waits=False)
+    graph, facts = widened(whole, facts, wanted, COMPUTING, MOVING)
     while True:
         try:
             return _compiled(graph, fed, facts, wanted, isa, refused, journal)
@@ -79,6 +78,17 @@ def compiled(
                 node = refusal.node
                 raise InputError(f"node '{node.name}' ({node.op_type}): {refusal}") from refusal
             refused[refusal.node] = str(refusal)
+
+
+def _described(
+    graph: Graph, fed: Signature, known: Mapping[str, NDArray[Any]], *, waits: bool
+) -> tuple[Graph, dict[str, Fact]]:
+    """The graph with the branches that are taken, and what is known of its values."""
+    facts = known_facts(graph, fed, known, waits=waits)
+    while (chosen := with_chosen_branches(graph, facts)) is not None:
+        graph = chosen
+        facts = known_facts(graph, fed, known, waits=waits)
+    return graph, facts
 
 
 def _staged(

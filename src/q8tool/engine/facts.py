@@ -94,12 +94,15 @@ def known_facts(
     graph: Graph,
     fed: Mapping[str, tuple[np.dtype[Any] | None, tuple[int, ...] | None]],
     known: Mapping[str, Array],
+    *,
+    waits: bool = False,
 ) -> dict[str, Fact]:
     """Facts of every value of the graph, by name.
 
     fed  type and shape of each input that the caller feeds, None for sequences and the like;
          constants of the same name give way
     known  values of some of those inputs, which become constants
+    waits  nothing is found out about what lies behind shapes that only the run tells
     """
     facts = {name: Fact(dtype, shape) for name, (dtype, shape) in fed.items()}
     for name, array in known.items():
@@ -109,7 +112,12 @@ def known_facts(
         if name not in facts:
             facts[name] = Fact(*graph.constant_types[name], read)
     most = most_bytes(sum(_size(fact.dtype, fact.shape) for fact in facts.values()))
+    unknown: set[str] = set()
     for node in graph.nodes:
+        if waits and not unknown.isdisjoint(node.reads):
+            unknown.update(filter(None, node.outputs))
+            facts.update((name, Fact(None, None)) for name in node.outputs if name)
+            continue
         folded = _folded(graph, node, facts, makers)
         results = _results(graph, node, folded, facts)
         for name, fact in zip(node.outputs, results, strict=True):
@@ -118,6 +126,8 @@ def known_facts(
                 facts[name] = fact
                 if folded is not None:
                     makers[name] = folded
+                elif fact.shape is None:
+                    unknown.update(filter(None, node.outputs))
     return facts
 
 
