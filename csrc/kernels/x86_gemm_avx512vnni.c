@@ -88,7 +88,7 @@ X86_INLINE void end_tile(const ending *end, size_t first, int32x16 acc[ROWS][COL
 }
 
 /* Rows `first` on of the job, as many tiles of `rows` as there are. Together they fetch one panel of
- * what comes next, if they are as many as a job may have. */
+ * what comes next, if they are enough. */
 X86_INLINE void run_tiles(const q8_gemm_job *job, size_t first, size_t rows, size_t columns,
                           ending_kind kind)
 {
@@ -97,12 +97,14 @@ X86_INLINE void run_tiles(const q8_gemm_job *job, size_t first, size_t rows, siz
     const size_t fetching = rows > MR ? TILES_OF_A_FETCH / 2 : TILES_OF_A_FETCH;
     const char *next = (const char *)job->next;
     const ending end = ending_of(job, kind);
-    const q8_gemm_job own = *job;
+    const q8_gemm_job own = *job; /* stores of codes might change it */
     for (; first + rows <= own.m; first += rows) {
         int32x16 acc[ROWS][COLUMNS];
-        multiply_panel(&own, first, first < fetching * rows ? next : NULL, acc, rows, columns, sets);
+        const bool fetches = next && first < fetching * rows;
+        multiply_panel(&own, first, fetches ? next : NULL, acc, rows, columns, sets);
         end_tile(&end, first, acc, rows, columns);
-        next += next ? share : 0;
+        if (fetches)
+            next += share;
     }
 }
 
