@@ -59,17 +59,8 @@ X86_INLINE void multiply_pair(int32x8 sum[ROWS][COLUMNS], const uint16_t *wide, 
                               const char *b, size_t rows, size_t columns)
 {
     __m256i right[COLUMNS];
-#define LOAD_RIGHT(j)                                                \
-    do {                                                             \
-        right[j] = _mm256_load_si256((const __m256i *)(b + j * 32)); \
-        X86_KEEP_256(right[j]);                                      \
-    } while (0)
-#define ADD_PRODUCT(i, j)                                                       \
-    do {                                                                        \
-        __m256i product = _mm256_madd_epi16(left, right[j]);                    \
-        sum[i][j] = (int32x8)_mm256_add_epi32((__m256i)sum[i][j], product);     \
-        X86_KEEP_256(sum[i][j]);                                                \
-    } while (0)
+#define LOAD_RIGHT(j) X86_LOAD_256(right[j], b + (j) * 32)
+#define ADD_PRODUCT(i, j) X86_ADD_PAIRS_256(sum[i][j], left, right[j])
 #define ADD_ROW(i)                                                                        \
     do {                                                                                  \
         const uint16_t *pair = wide + (i) * wide_step;                                    \

@@ -18,6 +18,19 @@
 #define X86_KEEP_256(x) __asm__("" : "+x"(x))
 #define X86_KEEP_512(x) __asm__("" : "+v"(x))
 
+#define X86_LOAD_256(to, from)                              \
+    do {                                                    \
+        to = _mm256_load_si256((const __m256i *)(from));    \
+        X86_KEEP_256(to);                                   \
+    } while (0)
+/* Adds the products of 16 pairs of 16-bit integers, two to each of 8 sums. */
+#define X86_ADD_PAIRS_256(sum, left, right)                               \
+    do {                                                                  \
+        __m256i product = _mm256_madd_epi16(left, right);                 \
+        sum = (int32x8)_mm256_add_epi32((__m256i)(sum), product);         \
+        X86_KEEP_256(sum);                                                \
+    } while (0)
+
 /* DO(0) .. DO(count - 1), for a constant count up to the number in the name. GCC unrolls loops
  * after it has decided which arrays live in registers, so an array of accumulators that a loop
  * indexes stays in memory; an array indexed by constants does not. */

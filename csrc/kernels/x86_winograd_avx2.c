@@ -79,17 +79,8 @@ X86_INLINE void multiply_pair(int32x8 sum[ROWS][2], const int16_t *const row[ROW
                               const char *u, size_t rows)
 {
     __m256i right[2];
-#define LOAD_RIGHT(j)                                                \
-    do {                                                             \
-        right[j] = _mm256_load_si256((const __m256i *)(u + (j) * 32)); \
-        X86_KEEP_256(right[j]);                                      \
-    } while (0)
-#define ADD_PRODUCT(i, j)                                                   \
-    do {                                                                    \
-        __m256i product = _mm256_madd_epi16(left, right[j]);                \
-        sum[i][j] = (int32x8)_mm256_add_epi32((__m256i)sum[i][j], product); \
-        X86_KEEP_256(sum[i][j]);                                            \
-    } while (0)
+#define LOAD_RIGHT(j) X86_LOAD_256(right[j], u + (j) * 32)
+#define ADD_PRODUCT(i, j) X86_ADD_PAIRS_256(sum[i][j], left, right[j])
 #define ADD_ROW(i)                                                                            \
     do {                                                                                      \
         __m256i left = _mm256_set1_epi32(*(const x86_unaligned_int32 *)(row[i] + at));          \
