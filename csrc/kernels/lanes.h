@@ -7,7 +7,11 @@
 #ifndef Q8_LANES_H
 #define Q8_LANES_H
 
+#ifdef Q8_BODIES_ONCE /* with a sanitizer's checks in each copy, a file takes minutes to compile */
+#define LANE_INLINE static inline __attribute__((unused))
+#else
 #define LANE_INLINE static inline __attribute__((always_inline))
+#endif
 
 /* BLOCK(i, count) for i = 0, LANES, ... below n: count is LANES, at the end less. */
 #define EACH_BLOCK(n, BLOCK)                 \

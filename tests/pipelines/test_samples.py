@@ -1,5 +1,6 @@
 """Samples: a photo is decoded once, unless too many are in memory."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,11 @@ import pytest
 from PIL import Image
 
 from q8tool.engine.tensor_info import TensorInfo
+from q8tool.errors import InputError
 from q8tool.image.load import load_photo
 from q8tool.image.spec import Spec
 from q8tool.pipelines import samples
-from q8tool.pipelines.samples import PhotoSamples
+from q8tool.pipelines.samples import PhotoSamples, load_arrays
 
 
 @pytest.mark.parametrize(("most", "decoded"), [(1 << 20, 3), (2 * 8 * 8 * 3, 4)])
@@ -37,3 +39,17 @@ def test_photos_are_decoded_once(
             [0, 0, 200], [1, 2, 200], [2, 4, 200],
         ]  # fmt: skip
     assert len(seen) == decoded
+
+
+def test_what_is_no_array_in_an_archive_is_passed_over(tmp_path: Path) -> None:
+    """Notes beside the arrays; a damaged header makes an array one of them."""
+    path = tmp_path / "d.npz"
+    np.savez(path, x=np.ones((2, 3), np.float32))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("notes.txt", "two samples")
+        archive.writestr("z.npy", b"\0NUMPY")
+    info = TensorInfo("x", np.dtype(np.float32), (1, 3))
+    (first, _) = load_arrays(path, [info]).at(range(2))
+    np.testing.assert_array_equal(first.feeds["x"], np.ones((1, 3)))
+    with pytest.raises(InputError, match="no array for input 'z'"):
+        load_arrays(path, [info, info._replace(name="z")])

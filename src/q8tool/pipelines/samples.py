@@ -178,7 +178,9 @@ def _arrays_of(path: Path) -> dict[str, NDArray[Any]]:
         content = np.load(stream, allow_pickle=False)
         if isinstance(content, np.ndarray):
             return {path.stem: content}
-        return {name: content[name] for name in content.files}
+        found = {name: content[name] for name in content.files}
+    # What else is in the archive comes as bytes.
+    return {name: array for name, array in found.items() if isinstance(array, np.ndarray)}
 
 
 def _rows(path: Path, info: TensorInfo, found: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
