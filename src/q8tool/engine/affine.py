@@ -61,6 +61,8 @@ def batch_norm_affine(lowering: Lowering, node: Node) -> tuple[Floats, Floats] |
     values = [lowering.value(name) for name in node.inputs[1:5] if name]
     if len(values) != 4 or not all(value.is_constant and value.is_float for value in values):
         return None
+    if values[0].rank != 1 or len({value.shape for value in values}) != 1:
+        return None
     scale, bias, mean, variance = (value.fact.array() for value in values)
     epsilon = node.attributes.get("epsilon", 1e-5)
     factor = scale / np.sqrt(variance.astype(np.float64) + epsilon)
@@ -80,7 +82,8 @@ def _affine_of(
     if node.domain or node.op_type not in ("BatchNormalization", "Add", "Mul"):
         return None
     if node.op_type == "BatchNormalization":
-        return batch_norm_affine(lowering, node) if node.input(0) == name and axis == 1 else None
+        found = batch_norm_affine(lowering, node) if node.input(0) == name and axis == 1 else None
+        return found if found is not None and found[0].size == channels else None
     other = lowering.value(node.inputs[1] if node.inputs[0] == name else node.inputs[0])
     x = lowering.value(name)
     if not other.is_constant or lowering.output(node).shape != x.shape:

@@ -104,7 +104,8 @@ def _loaded(path: str | os.PathLike[str]) -> ir.Model:
 
 def _check_attributes(model: ir.Model, path: str | os.PathLike[str]) -> None:
     """Texts are UTF-8, which protobuf's parser does not insist on; attributes are not absurd."""
-    if any(isinstance(text, bytes) for text in model.metadata_props.values()):
+    metadata = model.metadata_props
+    if any(isinstance(text, bytes) for text in (*metadata.keys(), *metadata.values())):
         raise InputError(f"{path}: is damaged: a text of its metadata is not UTF-8")
     for node in _all_nodes(model):
         given = node.attributes.values()

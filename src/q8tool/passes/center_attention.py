@@ -100,7 +100,9 @@ def _attention(model: ir.Model, product: ir.Node) -> _Attention | None:
     after = _chain_after(product.outputs[0])
     result = after[-1].outputs[0] if after else product.outputs[0]
     reader = _reader_of(result)
-    if source is None or bias is None or reader is None or source.dtype != ir.DataType.FLOAT:
+    if source is None or bias is None or reader is None:
+        return None
+    if any(value.dtype != ir.DataType.FLOAT for value in (source, product.outputs[0])):
         return None
     channels = _channels(model, (source, before, values), (product.outputs[0], after, result))
     if channels is None or len(channels) != _inputs_of(reader[0][0]):
