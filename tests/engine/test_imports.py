@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 from q8tool.engine.lowerings import _FAMILIES, LOWERINGS
+from tests.build import Case, node, quantized_model
 from tests.engine.test_plan_cache import convolution
 
 CODE = """
@@ -44,3 +46,22 @@ def test_a_session_imports_what_its_model_needs(tmp_path: Path) -> None:
         name.split("_", 1)[1] for name in at_end if name.startswith("q8tool.engine.lower_")
     }
     assert lowerings == {"conv", "quantize"}
+
+
+def test_no_bias_asks_for_onnx(tmp_path: Path) -> None:
+    """Importing it takes longer than compiling most models."""
+    weights = np.arange(8, dtype=np.float32).reshape(4, 2, 1, 1)
+    x = np.ones((1, 2, 3, 3), np.float32)
+    bias = np.asarray([1000, -7, 0, 3], np.int32)
+    nodes = [
+        node("DequantizeLinear", "b b_scale b_zero", "bias", axis=0),
+        node("Conv", "x w bias", "y"),
+    ]
+    scales = {"b_scale": np.full(4, 0.01, np.float32), "b_zero": np.zeros(4, np.int32)}
+    case = Case("bias", nodes, {"x": x}, {"w": weights, "b": bias, **scales}, {"w": 0})
+    path = tmp_path / "model.onnx"
+    onnx.save(quantized_model(case, "uint8"), path)
+    environment = {**os.environ, "Q8_CACHE": "off"}
+    command = [sys.executable, "-c", CODE, str(path)]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "onnx" not in answer.stdout.split()

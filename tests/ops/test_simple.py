@@ -21,6 +21,9 @@ ROW = np.concatenate(
     [np.linspace(-90, 90, 2001), np.linspace(-1, 1, 501), [0.0, -0.0, 1e-38, -1e-30]]
 ).astype(np.float32)
 TABLE = row(5, 3, 4, 2)
+CODES = np.random.default_rng(6).integers(0, 256, (3, 4, 2), np.uint8)
+SCALES = np.asarray([0.1, 3.7, 1e-8, 2e20], np.float32)
+BIAS = np.asarray([-(2**31), 2**31 - 1, 16777217, -3], np.int32)
 
 
 def numbers(*values: int) -> Array:
@@ -51,6 +54,9 @@ CASES: list[tuple[str, list[Array], dict[str, Any]]] = [
     ("Reshape", [TABLE, numbers(0, -1)], {}),
     ("Expand", [TABLE[:, :1], numbers(2, 1, 4, 1)], {}),
     ("ConstantOfShape", [numbers(2, 3)], {}),
+    ("DequantizeLinear", [CODES, np.asarray(0.1, np.float32), np.asarray(7, np.uint8)], {}),
+    ("DequantizeLinear", [CODES, SCALES], {"axis": -2}),
+    ("DequantizeLinear", [BIAS, SCALES, np.zeros(4, np.int32)], {"axis": 0}),
     ("Shape", [TABLE], {}),
     ("Shape", [np.asarray(1, np.float32)], {}),
 ]
@@ -61,7 +67,8 @@ def test_same_bytes(op_type: str, inputs: list[Array], attributes: dict[str, Any
     (found,) = simple_results(op_type, attributes, inputs) or []
     feeds: dict[str, Array] = {f"x{i}": value for i, value in enumerate(inputs)}
     single = node(op_type, " ".join(feeds), "y", **attributes)
-    model = model_of([single], {"x0": feeds.pop("x0")}, feeds, ["y"])
+    opset = 19 if op_type == "DequantizeLinear" else 17  # the first that onnx.reference has
+    model = model_of([single], {"x0": feeds.pop("x0")}, feeds, ["y"], opset)
     with np.errstate(all="ignore"):
         results: Any = ReferenceEvaluator(model).run(None, {"x0": inputs[0]})
     expected = np.asarray(results[0])
@@ -88,6 +95,9 @@ def test_every_simple_operator_has_a_case() -> None:
         ("Reshape", [TABLE, numbers(5)]),
         ("Concat", [TABLE, TABLE]),
         ("ConstantOfShape", [numbers(-1)]),
+        ("DequantizeLinear", [CODES, np.asarray(0.5, np.float16)]),
+        ("DequantizeLinear", [CODES[:, :3], SCALES]),
+        ("DequantizeLinear", [CODES[:, :1], SCALES]),
     ],
 )
 def test_others_are_for_others(op_type: str, inputs: list[Array]) -> None:

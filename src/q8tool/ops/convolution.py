@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
 
 from q8tool.numerics.rounding import requantize
+from q8tool.ops.codes import code_type
 from q8tool.ops.padding import same_pads
-from q8tool.ops.quantization import code_type
 
 __all__ = ["Conv", "ConvInteger", "QLinearConv", "convolve"]
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
 
 from q8tool.numerics.rounding import requantize
-from q8tool.ops.quantization import code_type
+from q8tool.ops.codes import code_type
 
 __all__ = ["MatMulInteger", "QLinearMatMul"]
 

@@ -4,7 +4,7 @@ The rules are those of docs/numerics.md, through `numerics`. What those rules do
 scales, four-bit and float8 codes, half precision) goes to onnx.reference.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,47 +13,16 @@ from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_dequantize_linear import DequantizeLinear_25
 from onnx.reference.ops.op_quantize_linear import QuantizeLinear_25
 
-from q8tool.numerics.qparams import CodeType, QuantParams
-from q8tool.numerics.rounding import dequantize, quantize
+from q8tool.numerics.qparams import QuantParams
+from q8tool.numerics.rounding import quantize
+from q8tool.ops.codes import dequantized, tensor_params
 
-__all__ = [
-    "DequantizeLinear",
-    "DynamicQuantizeLinear",
-    "QuantizeLinear",
-    "code_type",
-    "tensor_params",
-]
+__all__ = ["DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"]
 
 Array = NDArray[Any]
 # The implementations that all versions of onnx.reference share, as plain functions.
 _reference_quantize: Any = vars(QuantizeLinear_25.__base__)["_run"]
 _reference_dequantize: Any = vars(DequantizeLinear_25.__base__)["_run"]
-_CODE_TYPES = frozenset({"uint8", "int8", "uint16", "int16", "int32"})
-
-
-def tensor_params(
-    scale: Array, zero_point: Array | None, dtype: np.dtype[Any], axis: int | None, rank: int
-) -> QuantParams | None:
-    """Scale and zero point inputs of a node as QuantParams; None if `numerics` has no rule.
-
-    axis counts only where scale has more than one entry; it may be negative.
-    """
-    if dtype.name not in _CODE_TYPES or scale.dtype != np.float32 or scale.ndim > 1:
-        return None
-    if scale.size == 1:
-        scale, axis = scale.reshape(()), None
-    if zero_point is None:
-        zero_point = np.zeros(scale.shape, np.int32)
-    codes = zero_point.astype(np.int32)
-    codes = np.broadcast_to(codes.reshape(()) if codes.size == 1 else codes, scale.shape)
-    if axis is not None:
-        axis = axis + rank if axis < 0 else axis
-    return QuantParams(scale, codes, code_type(dtype), axis)
-
-
-def code_type(dtype: np.dtype[Any]) -> CodeType:
-    """The name of an integer type that codes may have."""
-    return cast(CodeType, dtype.name)
 
 
 class QuantizeLinear(OpRun):
@@ -82,14 +51,11 @@ class DequantizeLinear(OpRun):
     def _run(
         self, codes: Array, scale: Array, zero_point: Array | None = None, **attributes: Any
     ) -> tuple[Array, ...]:
-        params = tensor_params(
-            scale, zero_point, codes.dtype, attributes.get("axis", 1), codes.ndim
-        )
-        plain_type = attributes.get("output_dtype") in (None, 0, 1)
-        if params is None or not plain_type or attributes.get("block_size"):
+        result = dequantized(codes, scale, zero_point, attributes)
+        if result is None:
             inputs = (codes, scale) if zero_point is None else (codes, scale, zero_point)
             return tuple(_reference_dequantize(self, *inputs, **attributes))
-        return (dequantize(codes, params),)
+        return (result,)
 
 
 class DynamicQuantizeLinear(OpRun):

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from q8tool.ops.codes import dequantized
+
 __all__ = ["SIMPLE", "simple_results"]
 
 Array = NDArray[Any]
@@ -24,7 +26,7 @@ def simple_results(op_type: str, attributes: Attributes, inputs: Inputs) -> list
     inputs  in the node's order, None for those left out
     """
     function = _FUNCTIONS.get(op_type)
-    if function is None or not all(_is_usual(value) for value in inputs):
+    if function is None or not (op_type in _OF_CODES or all(map(_is_usual, inputs))):
         return None
     try:
         with np.errstate(all="ignore"):
@@ -124,6 +126,18 @@ def _filled(attributes: Attributes, shape: Array) -> Array:
     return np.full(tuple(shape), value[0], value.dtype)
 
 
+def _dequantized(
+    attributes: Attributes,
+    codes: Array | None,
+    scale: Array | None,
+    zero_point: Array | None = None,
+) -> Array | None:
+    if codes is None or scale is None:
+        return None
+    result = dequantized(codes, scale, zero_point, attributes)
+    return None if result is None or result.shape != codes.shape else result
+
+
 _FUNCTIONS: dict[str, Callable[..., Array | None]] = {
     "Add": _binary(np.add),
     "Sub": _binary(np.subtract),
@@ -138,6 +152,7 @@ _FUNCTIONS: dict[str, Callable[..., Array | None]] = {
     "Tanh": _unary(np.tanh),
     "Concat": _concat,
     "ConstantOfShape": _filled,
+    "DequantizeLinear": _dequantized,
     "Expand": _expand,
     "Gather": _gather,
     "GatherND": _gather_nd,
@@ -147,6 +162,8 @@ _FUNCTIONS: dict[str, Callable[..., Array | None]] = {
     "Unsqueeze": _unsqueeze,
     "Where": _where,
 }
+
+_OF_CODES = frozenset({"DequantizeLinear"})
 
 SIMPLE = frozenset(_FUNCTIONS)
 """Operators of the standard domain that may be simple."""
