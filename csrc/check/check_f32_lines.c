@@ -56,6 +56,8 @@ static void check_lines_case(const q8_f32_table *f32, size_t channels)
     job.w = draw_floats("w", (job.kernel * job.kernel - 1) * job.w_step + channels, 1);
     job.bias = draw_floats("bias", channels, 1);
     job.y = empty_floats("y", (job.lines * job.pixels - 1) * GROUP + channels);
+    job.next = job.y;
+    job.next_step = GROUP * sizeof *job.y;
     CHECK_CALL(f32->depthwise_lines(&job));
     for (size_t i = 0; i < job.lines * job.pixels; i++) {
         const size_t l = i / job.pixels, p = i % job.pixels;

@@ -113,6 +113,8 @@ static void same_lines(const q8_f32_table *f32)
     const size_t pixels = job.lines * job.pixels;
     const two_results y = draw_results(pixels * GROUP);
     job.y = y.own;
+    job.next = y.own;
+    job.next_step = GROUP * sizeof *job.y;
     CHECK_CALL(f32->depthwise_lines(&job));
     job.y = y.portable;
     CHECK_CALL(q8_f32_scalar.depthwise_lines(&job));

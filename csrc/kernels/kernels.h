@@ -326,6 +326,8 @@ typedef struct {
     const float *bias;         /* [channels] */
     float low, high;
     float *y;
+    const void *next;          /* where y's pixels go from there, next_step bytes apart: fetched */
+    size_t next_step;
 } q8_depthwise_lines_f32_job;
 
 typedef struct {

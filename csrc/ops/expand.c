@@ -371,6 +371,8 @@ static void make_results(context *c, int64_t first, int64_t count, size_t channe
     const int64_t seen = (count - 1) * w->stride_h + w->kernel_h;
     for (int64_t i = 0, line = first * w->stride_h - w->pad_top; i < seen; i++, line++)
         x[i] = lines + (size_t)place_of(state, line) * c->line;
+    float *y = (float *)q8_write(c->run, q8_tensor_of(c->run, state->y)) + at +
+               (size_t)((c->picture * w->oh + first) * w->ow) * all;
     const q8_depthwise_lines_f32_job job = {
         .lines = (size_t)count,
         .pixels = (size_t)w->ow,
@@ -384,12 +386,9 @@ static void make_results(context *c, int64_t first, int64_t count, size_t channe
         .low = state->low,
         .high = state->high,
         .y = results,
+        .next = y,
+        .next_step = all * sizeof *y,
     };
-    const q8_tensor *written = q8_tensor_of(c->run, state->y);
-    float *y = (float *)q8_write(c->run, written) + at +
-               (size_t)((c->picture * w->oh + first) * w->ow) * all;
-    if (written->bytes > Q8_MOST_CACHED_BYTES)
-        q8_fetch_rows(y, (size_t)(count * w->ow), channels * sizeof *y, all * sizeof *y);
     kernels->f32.depthwise_lines(&job);
     q8_finish_job finish = {.rows = (size_t)(count * w->ow), .columns = channels, .x = results,
                             .x_step = GROUP, .y = y, .y_step = all, .y_group = GROUP};
