@@ -104,3 +104,18 @@ def test_only_what_is_there_is_multiplied() -> None:
     session = Session(model, strict=True)
     np.testing.assert_array_equal(session.run({"x": x})["y"], np.full((1, 5, 64, 64), 8))
     assert sum(step.macs for step in session.explain()) == x.size * 5 * 16 * 16
+
+
+def test_no_picture_is_spread_that_is_too_large_for_a_value() -> None:
+    """A kernel with gaps: 64 channels of 0.9 GB for a result of 16 MB."""
+    x = np.random.default_rng(4).standard_normal((1, 64, 6, 6), dtype=np.float32)
+    w = np.random.default_rng(5).standard_normal((64, 1, 3, 3), dtype=np.float32)
+    model = model_of(
+        [node("ConvTranspose", "x w", "y", strides=[7, 20000])], {"x": x}, {"w": w}, ["y"]
+    )
+    session = Session(model)
+    (want,) = run_onnxruntime(model, {"x": x})
+    np.testing.assert_allclose(session.run({"x": x})["y"], want, rtol=1e-4, atol=1e-4)
+    (step,) = session.explain()
+    assert step.kernel == "host"
+    assert "bytes at once" in step.reason

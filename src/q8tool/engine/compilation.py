@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from q8tool.engine.assemble import RefusedStep, assembled
 from q8tool.engine.branches import with_chosen_branches
 from q8tool.engine.expanding import expanded
-from q8tool.engine.facts import Fact, known_facts
+from q8tool.engine.facts import Fact, allowed_bytes, known_facts
 from q8tool.engine.fusion import fused
 from q8tool.engine.graph import Graph, Node
-from q8tool.engine.lowering import RefusedNode
+from q8tool.engine.lowering import Lowering, RefusedNode
 from q8tool.engine.lowerings import COMPUTING, MOVING, new_lowering
 from q8tool.engine.program import HostSegment, NativeSegment, Program, Runnable, Signature
 from q8tool.engine.schedule import Segment, segments, without_unread
 from q8tool.engine.squeezing import squeezed
 from q8tool.engine.staged_program import StagedProgram
 from q8tool.engine.staging import Cut, cut_at_unknown_shapes
-from q8tool.engine.tensors import HostStep, Storage, Tensor
+from q8tool.engine.tensors import HostStep, NativeStep, Storage, Tensor
 from q8tool.engine.widen import widened
 from q8tool.errors import InputError
 
@@ -131,6 +131,7 @@ def _compiled(
     lowering = new_lowering(graph, facts, wanted, refused)
     inputs = {name: lowering.outer_form(lowering.value(name)) for name in fed}
     lowering.run()
+    _refuse_huge_steps(lowering, allowed_bytes(facts[name] for name in (*fed, *graph.constants)))
     results = {name: lowering.result(name) for name in wanted}
     steps = fused(without_unread(list(lowering.steps), results.values()), results.values())
     steps = squeezed(expanded(steps, results.values()), results.values())
@@ -153,6 +154,19 @@ def _compiled(
     if kept is not None:
         kept.finish(program)
     return program
+
+
+def _refuse_huge_steps(lowering: Lowering, most: int) -> None:
+    """Raises RefusedNode for a step on the way that takes what no value may.
+
+    A picture that a ConvTranspose spreads has the channels of what it reads and the size of what it
+    writes.
+    """
+    for step in lowering.steps:
+        if isinstance(step, NativeStep) and step.nodes:
+            size = max((tensor.storage.bytes or 0 for tensor in step.outputs), default=0)
+            if size > most:
+                raise RefusedNode(step.nodes[0], f"it would need {size:,} bytes at once")
 
 
 def _shared_storages(ordered: Sequence[Segment], ends: Sequence[Tensor]) -> set[Storage]:

@@ -7,7 +7,7 @@ behind DequantizeLinear are not expanded for nothing, while shape arithmetic fol
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from q8tool.model.limits import most_bytes
 from q8tool.numerics import ends, histogram
 from q8tool.ops.registry import OWN_DOMAIN, RANDOM_OPS
 
-__all__ = ["Fact", "known_facts"]
+__all__ = ["Fact", "allowed_bytes", "known_facts"]
 
 Array = NDArray[Any]
 Described = tuple[np.dtype[Any] | None, tuple[int, ...] | None]
@@ -111,7 +111,7 @@ def known_facts(
     for name, read in graph.constants.items():
         if name not in facts:
             facts[name] = Fact(*graph.constant_types[name], read)
-    most = most_bytes(sum(_size(fact.dtype, fact.shape) for fact in facts.values()))
+    most = allowed_bytes(facts.values())
     unknown: set[str] = set()
     for node in graph.nodes:
         if waits and not unknown.isdisjoint(node.reads):
@@ -129,6 +129,14 @@ def known_facts(
                 elif fact.shape is None:
                     unknown.update(filter(None, node.outputs))
     return facts
+
+
+def allowed_bytes(given: Iterable[Fact]) -> int:
+    """How large one value, or what one step writes, may be: see model/limits.
+
+    given  of what the caller feeds and the constants
+    """
+    return most_bytes(sum(_size(fact.dtype, fact.shape) for fact in given))
 
 
 def _refuse_huge(node: Node, name: str, fact: Fact, most: int) -> None:

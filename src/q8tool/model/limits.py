@@ -11,7 +11,7 @@ MOST_ELEMENTS = 2**40
 # numpy 1 has no more; numpy 2 has 64.
 MOST_DIMENSIONS = 32
 # What a file may ask for, however small it is.
-FREE_BYTES = 128_000_000
+FREE_BYTES = 64_000_000
 # A picture of three channels becomes hundreds of channels at most; who has large pictures has a
 # model that computes much of them.
 _GROWTH = 100

@@ -40,7 +40,7 @@ _TRIED = (*(OpenSizes(1, others) for others in _TRIED_SIZES), OpenSizes(4, 64))
 _PART, _SUMS = 16, (17, 32)
 _MOST_SUMS = 8
 # Bytes of an input that is made up: what a model makes of them takes many times as much.
-_MOST_MADE_UP = FREE_BYTES // 2
+_MOST_MADE_UP = FREE_BYTES
 
 Array = npt.NDArray[np.generic]
 
