@@ -24,11 +24,19 @@ from q8tool.native import Plan
 if TYPE_CHECKING:
     from q8tool.ops.host import HostOperator
 
-__all__ = ["HostSegment", "NativeSegment", "Program", "Runnable", "Signature"]
+__all__ = ["HostSegment", "NativeSegment", "Program", "Runnable", "Signature", "signature_of"]
 
 Array = NDArray[Any]
 # Types and shapes of the inputs; None for sequences and the like.
 Signature = Mapping[str, tuple[np.dtype[Any] | None, tuple[int, ...] | None]]
+
+
+def signature_of(values: Mapping[str, Array]) -> Signature:
+    """Of what is fed; not every value is an array."""
+    return {
+        name: (value.dtype, value.shape) if isinstance(value, np.ndarray) else (None, None)
+        for name, value in values.items()
+    }
 
 
 @dataclass(eq=False)

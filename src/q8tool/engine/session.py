@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from q8tool.engine.explain import StepInfo
-from q8tool.engine.program import Runnable
+from q8tool.engine.program import Runnable, signature_of
 from q8tool.engine.source import Source
 from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import UnsupportedError, UsageError
@@ -148,7 +148,7 @@ class Session:
 
         is_example  their values mean nothing
         """
-        fed = {name: _type_and_shape(array) for name, array in arrays.items()}
+        fed = signature_of(arrays)
         known = {} if is_example else self._parameters(arrays)
         values = tuple((name, array.tobytes()) for name, array in known.items())
         signature = (tuple(fed.items()), values)
@@ -213,10 +213,6 @@ class Session:
             )
             for info in self.inputs
         }
-
-
-def _type_and_shape(array: Array) -> tuple[np.dtype[Any] | None, tuple[int, ...] | None]:
-    return (array.dtype, array.shape) if isinstance(array, np.ndarray) else (None, None)
 
 
 def _names(infos: Sequence[TensorInfo]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from q8tool.engine.explain import StepInfo
-from q8tool.engine.program import Runnable, Signature
+from q8tool.engine.program import Runnable, Signature, signature_of
 
 __all__ = ["StagedProgram"]
 
@@ -76,7 +76,7 @@ class StagedProgram(Runnable):
 
     def _second(self, values: Mapping[str, Array]) -> Runnable:
         """The second stage for what the first gave."""
-        fed = {name: _type_and_shape(array) for name, array in values.items()}
+        fed = signature_of(values)
         with self._lock:
             deciding = self._deciding if self._built < _BUILT_FOR_VALUES else []
             known = {name: np.array(values[name]) for name in deciding}
@@ -89,10 +89,6 @@ class StagedProgram(Runnable):
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
             return program
-
-
-def _type_and_shape(array: Array) -> tuple[np.dtype[Any] | None, tuple[int, ...] | None]:
-    return (array.dtype, array.shape) if isinstance(array, np.ndarray) else (None, None)
 
 
 def _contiguous(array: Array) -> Array:
