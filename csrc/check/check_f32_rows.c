@@ -69,8 +69,8 @@ static const unary_row unary_rows[] = {
 
 static double clamp(double x, double low, double high)
 {
-    x = x > low ? x : low; /* NaN gives low */
-    return x < high ? x : high;
+    x = low > x ? low : x; /* NaN stays */
+    return high < x ? high : x;
 }
 
 static double exact_unary(q8_unary_op op, double x, double alpha, double beta)

@@ -14,9 +14,10 @@
 #include "lanes.h"
 
 /* maxnm takes the number of a number and a quiet NaN: NaN gives low. */
+/* NaN stays NaN. */
 Q8_BODY float32x4_t clamp_four(float32x4_t value, float low, float high)
 {
-    return vminnmq_f32(vmaxnmq_f32(value, vdupq_n_f32(low)), vdupq_n_f32(high));
+    return vminq_f32(vmaxq_f32(value, vdupq_n_f32(low)), vdupq_n_f32(high));
 }
 
 /* A comparison agrees with the reference about NaN and the sign of zero, maxnm does not. */
@@ -214,8 +215,8 @@ static void average_pool(const q8_conv_f32_job *job)
 
 #define LANES_OF_NEON
 #include "lanes128.inc"
-#include "lane_lines.inc"
 #include "lane_math.inc"
+#include "lane_lines.inc"
 #include "lane_curves.inc"
 #include "lane_rows.inc"
 #include "lane_finish.inc"

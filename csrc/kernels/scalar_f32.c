@@ -10,10 +10,11 @@
 
 enum { MR = 4, NR = 8 };
 
+/* NaN stays NaN. */
 static float clamp(float value, float low, float high)
 {
-    value = value > low ? value : low; /* value first: NaN gives low, as in requant.h */
-    return value < high ? value : high;
+    value = low > value ? low : value;
+    return high < value ? high : value;
 }
 
 static void gemm_tile(const q8_gemm_f32_job *job)
@@ -69,8 +70,8 @@ static void average_pool(const q8_conv_f32_job *job)
 }
 
 #include "lanes128.inc"
-#include "lane_lines.inc"
 #include "lane_math.inc"
+#include "lane_lines.inc"
 #include "lane_curves.inc"
 #include "lane_rows.inc"
 #include "lane_finish.inc"

@@ -15,6 +15,7 @@
 Q8_TARGET("avx2,fma")
 
 #include "x86_lanes256.inc"
+#include "lane_math.inc"
 
 #define COLUMNS 2
 #define EACH_COLUMN X86_EACH_2
@@ -23,7 +24,6 @@ Q8_TARGET("avx2,fma")
 #include "x86_f32_gemm.inc"
 #include "x86_f32_conv.inc"
 #include "lane_lines.inc"
-#include "lane_math.inc"
 #include "lane_curves.inc"
 #include "lane_rows.inc"
 #include "lane_finish.inc"

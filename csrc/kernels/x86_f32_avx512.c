@@ -15,6 +15,7 @@
 Q8_TARGET("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")
 
 #include "x86_lanes512.inc"
+#include "lane_math.inc"
 
 #define COLUMNS 4
 #define EACH_COLUMN X86_EACH_4
@@ -23,7 +24,6 @@ Q8_TARGET("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")
 #include "x86_f32_gemm.inc"
 #include "x86_f32_conv.inc"
 #include "lane_lines.inc"
-#include "lane_math.inc"
 #include "lane_curves.inc"
 #include "lane_rows.inc"
 #include "lane_finish.inc"
