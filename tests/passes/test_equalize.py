@@ -35,6 +35,9 @@ MODELS = {
     "gemm": (ROWS, "a = Gemm <transB=1, alpha=0.5> (x, w1, b) r = Relu (a) "
              "y = Gemm <transB=1> (r, w2)",
              {"w1": _uneven(4, 3), "b": _uneven(4), "w2": random(5, 4)}),
+    "gemm with a bias of one row": (
+        ROWS, "a = Gemm <transB=1> (x, w1, b) y = Gemm <transB=1> (a, w2)",
+        {"w1": _uneven(4, 3), "b": _uneven(1, 4, axis=1), "w2": random(5, 4)}),
     "matmul": (ROWS, "a = MatMul (x, w1) y = MatMul (a, w2)",
                {"w1": _uneven(3, 4, axis=1), "w2": random(4, 5)}),
     "norm": (("float[5,4]", "float[n,m]"), "a = LayerNormalization (x, s, b) y = MatMul (a, w2)",
@@ -136,3 +139,71 @@ def test_graph_ends_pin() -> None:
         w2=random(5, 4, 1, 1),
     )
     assert scale_groups(graph) == []
+
+
+# A head that runs on three levels of a pyramid, as detectors have it.
+HEAD = " ".join(
+    f"p{i} = MaxPool <kernel_shape=[{i},{i}]> (x) a{i} = Conv (p{i}, w1, b) r{i} = Relu (a{i}) "
+    f"c{i} = Conv (r{i}, w2) y{i} = Conv (c{i}, w3)"
+    for i in (1, 2, 3)
+)
+
+
+def _head(more: str = "", **outputs: str) -> ir.Model:
+    results = ", ".join(f"float[1,{m},h{name},w{name}] {name}" for name, m in outputs.items())
+    found = proto(
+        f"g (float[1,3,6,6] x) => ({results}) {{ {HEAD} {more} }}",
+        17,
+        w1=_uneven(4, 3, 1, 1),
+        b=_uneven(4),
+        w2=_uneven(4, 4, 1, 1, seed=1),
+        w3=random(5, 4, 1, 1, seed=2),
+    )
+    return ir.from_proto(onnx.shape_inference.infer_shapes(found))
+
+
+def _weights(graph: ir.Model) -> dict[str, set[str]]:
+    """Of every Conv the name of its weights, by the name of its result without the level."""
+    found: dict[str, set[str]] = {}
+    for node in graph.graph:
+        if node.op_type == "Conv":
+            weights = node.inputs[1]
+            assert weights is not None
+            found.setdefault((node.outputs[0].name or "")[0], set()).add(weights.name or "")
+    return found
+
+
+def test_shared_weights_stay_shared() -> None:
+    """A head of a detector: one factor for all levels, the same answers, no copy of any weight."""
+    graph = _head(y1="5", y2="5", y3="5")
+    before, x = graph.clone(), _sample(graph)
+    changed = {change.node for change in equalize(graph, _statistics(graph, x))}
+    assert changed >= {"r1", "r2", "r3", "c1", "c2", "c3"}
+    assert_same(before, graph, 1e-5, x=x)
+    assert all(len(names) == 1 for names in _weights(graph).values())
+
+
+def test_weights_that_others_use_are_left_alone() -> None:
+    """One of the levels is an output: neither its weights nor their twins are scaled."""
+    graph = _head(c1="4", y2="5", y3="5")
+    before, x = graph.clone(), _sample(graph)
+    changed = {change.node for change in equalize(graph, _statistics(graph, x))}
+    assert changed == {"a1", "a2", "a3", "r1", "r2", "r3"}
+    assert_same(before, graph, 1e-5, x=x)
+    assert all(len(names) == 1 for names in _weights(graph).values())
+
+
+def test_layers_that_repeat() -> None:
+    """The same weights one after the other: by one factor along rows and columns, or not at all."""
+    graph = model(
+        "g (float[5,3] x) => (float[n,m] y) "
+        "{ a = MatMul (x, w1) c = MatMul (a, w2) d = MatMul (c, w2) y = MatMul (d, w3) }",
+        17,
+        w1=_uneven(3, 4, axis=1),
+        w2=_uneven(4, 4, axis=1, seed=1),
+        w3=random(4, 5),
+    )
+    before, x = graph.clone(), _sample(graph)
+    assert equalize(graph, _statistics(graph, x))
+    assert_same(before, graph, 1e-5, x=x)
+    assert graph.graph[1].inputs[1] is graph.graph[2].inputs[1]

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from q8tool.model.change import Change
 from q8tool.model.graph import Names, constant, get_int, make_initializer
-from q8tool.passes.scale_groups import ScaleGroup, scale_groups
+from q8tool.passes.scale_groups import ScaleGroup, scale_groups, tied_groups
 
 __all__ = ["ChannelStatistics", "equalize", "equalized_values"]
 
@@ -68,31 +68,46 @@ def equalize(model: ir.Model, statistics: Mapping[str, ChannelStatistics]) -> li
     """Rescales the channels of every group where that lowers the noise, in place.
 
     statistics  by value name, of what becomes codes; a group that is read where it has none is
-                left alone
-    Each change names a value whose channels are scaled now.
+                left alone, and those that share weights with it
+    Weights that operators share stay shared. Each change names a value whose channels are scaled
+    now.
     """
     names = Names(model.graph)
     changes = []
-    for group in scale_groups(model):
-        read = [node.inputs[0] for node in group.consumers]
+    for tied in tied_groups(scale_groups(model)):
+        read = [node.inputs[0] for group in tied for node in group.consumers]
         if all(value is not None and value.name in statistics for value in read):
-            factors = _factors(group, statistics)
+            factors = _factors(tied, statistics)
             if factors is not None:
-                _apply(model.graph, names, group, factors)
+                _apply(model.graph, names, tied, factors)
                 what = f"channels times 1 to {factors.max():.3g}"
-                changes += [Change("equalize", value.name or "", what) for value in group.values]
+                values = [value.name or "" for group in tied for value in group.values]
+                changes += [Change("equalize", name, what) for name in values]
     return changes
 
 
-def _factors(group: ScaleGroup, statistics: Mapping[str, ChannelStatistics]) -> Values | None:
-    """The factors with the least noise; None where 1 is about as good."""
-    found = [statistics[v.name or ""] for v in group.values if v.name in statistics]
-    is_behind_clip = any(_producer_type(value) == "Clip" for value in group.values)
-    if is_behind_clip and min(one.count for one in found) < FEWEST_VALUES:
+def _factors(
+    tied: Sequence[ScaleGroup], statistics: Mapping[str, ChannelStatistics]
+) -> Values | None:
+    """The factors with the least noise in all groups; None where 1 is about as good."""
+    found = [
+        [statistics[v.name or ""] for v in group.values if v.name in statistics] for group in tied
+    ]
+    every = [one for members in found for one in members]
+    is_behind_clip = any(
+        _producer_type(value) == "Clip" for group in tied for value in group.values
+    )
+    if is_behind_clip and min(one.count for one in every) < FEWEST_VALUES:
         return None
-    shares = _shares(found, is_behind_clip)
-    consumers = [_Consumer.of(node, statistics) for node in group.consumers]
-    noises = [_noise(found, consumers, shares**-strength) for strength in STRENGTHS]
+    shares = _shares(every, is_behind_clip)
+    readers = [[_Consumer.of(node, statistics) for node in group.consumers] for group in tied]
+    noises = [
+        sum(
+            _noise(members, consumers, shares**-strength)
+            for members, consumers in zip(found, readers, strict=True)
+        )
+        for strength in STRENGTHS
+    ]
     best = int(np.argmin(noises))
     limit = WORTHWHILE_BEHIND_CLIP if is_behind_clip else WORTHWHILE
     return shares ** -STRENGTHS[best] if noises[best] < limit * noises[0] else None
@@ -190,27 +205,27 @@ def _by_row(node: ir.Node) -> NDArray[np.float32]:
     return (weights if is_turned else weights.T)[None, :, :, None]
 
 
-def _apply(graph: ir.Graph, names: Names, group: ScaleGroup, factors: Values) -> None:
-    for node in group.producers:
-        for index in (1, 2):
+def _apply(graph: ir.Graph, names: Names, tied: Sequence[ScaleGroup], factors: Values) -> None:
+    producers = [node for group in tied for node in group.producers]
+    for index in (1, 2):
+        made: dict[ir.Value, ir.Value] = {}
+        for node in producers:
             array = constant(node.inputs[index]) if index < len(node.inputs) else None
             if array is not None:
                 shape = [1] * array.ndim
-                shape[_row_axis(node, array.ndim)] = -1
-                _replace(graph, names, node, index, array * factors.reshape(shape))
-    for node in group.consumers:
+                shape[_row_axis(node) if index == 1 else -1] = -1
+                _replace(graph, names, node, index, array * factors.reshape(shape), made)
+    made = {}
+    for node in (node for group in tied for node in group.consumers):
         array = constant(node.inputs[1])
         assert array is not None
-        _replace(graph, names, node, 1, array / _per_weight(node, array.shape, factors))
+        _replace(graph, names, node, 1, array / _per_weight(node, array.shape, factors), made)
 
 
-def _row_axis(node: ir.Node, rank: int) -> int:
-    """The axis of output channels, in the weights or in a bias."""
-    is_first = node.op_type == "Conv" or (
-        node.op_type == "Gemm" and bool(get_int(node, "transB", 0)) and rank == 2
-    )
-    # A Gemm's bias may be (1, outputs).
-    return 0 if is_first and not (node.op_type == "Gemm" and rank == 1) else rank - 1
+def _row_axis(node: ir.Node) -> int:
+    """The axis of the weights along which outputs lie."""
+    is_turned = node.op_type == "Gemm" and get_int(node, "transB", 0)
+    return 0 if node.op_type == "Conv" or is_turned else -1
 
 
 def _per_weight(node: ir.Node, shape: tuple[int, ...], factors: Values) -> Values:
@@ -223,8 +238,18 @@ def _per_weight(node: ir.Node, shape: tuple[int, ...], factors: Values) -> Value
     return factors[None, :] if is_turned else factors[:, None]
 
 
-def _replace(graph: ir.Graph, names: Names, node: ir.Node, index: int, array: Values) -> None:
+def _replace(
+    graph: ir.Graph,
+    names: Names,
+    node: ir.Node,
+    index: int,
+    array: Values,
+    made: dict[ir.Value, ir.Value],
+) -> None:
+    """Give a node other weights; made: those that nodes before it got, by what they had."""
     old = node.inputs[index]
-    base = (old.name if old is not None else None) or f"{node.name}_{index}"
-    new = make_initializer(graph, names.new(f"{base}_scaled"), array.astype(np.float32))
-    node.replace_input_with(index, new)
+    assert old is not None
+    if old not in made:
+        name = names.new(f"{old.name or f'{node.name}_{index}'}_scaled")
+        made[old] = make_initializer(graph, name, array.astype(np.float32))
+    node.replace_input_with(index, made[old])

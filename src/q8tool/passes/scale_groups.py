@@ -6,10 +6,13 @@
 A factor passes through what is positively homogeneous in each channel (Relu, pooling) and through a
 Clip from 0 up, as long as nothing reaches its upper end that did not before. Add makes one group of
 all it joins. Whatever else reads or makes a value, and the graph's own inputs and outputs, pins it.
+Groups are tied where operators share their weights, as the heads of a detector do for its levels:
+under one factor the weights stay shared.
 Source: Nagel et al., Data-Free Quantization, ICCV 2019 (arXiv:1906.04721), section 4.1.
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +20,7 @@ import onnx_ir as ir
 
 from q8tool.model.graph import constant, get_int
 
-__all__ = ["ScaleGroup", "scale_groups"]
+__all__ = ["ScaleGroup", "scale_groups", "tied_groups"]
 
 _HOMOGENEOUS = frozenset(
     {
@@ -49,6 +52,53 @@ def scale_groups(model: ir.Model) -> list[ScaleGroup]:
     for node in model.graph:
         finder.visit(node)
     return finder.groups()
+
+
+def tied_groups(groups: Sequence[ScaleGroup]) -> list[list[ScaleGroup]]:
+    """The groups by which factor they share: those that scale the same weights, in graph order.
+
+    Left out is what scales weights that somebody uses otherwise. Biases and norms tie nothing: a
+    copy of one is small.
+    """
+    tied = {index: [index] for index in range(len(groups))}
+    uses: dict[tuple[ir.Value, bool], list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        for weights, _, is_read in _scaled_weights(group):
+            uses[weights, is_read].append(index)
+    for indices in uses.values():
+        together = sorted({member for index in indices for member in tied[index]})
+        tied.update(dict.fromkeys(together, together))
+    distinct = [together for index, together in tied.items() if together[0] == index]
+    found = [[groups[member] for member in together] for together in distinct]
+    return [together for together in found if _keeps_shared(together)]
+
+
+def _scaled_weights(group: ScaleGroup) -> Iterator[tuple[ir.Value, ir.Node, bool]]:
+    """Weights that the group's factors scale, whose, and whether along what they read."""
+    for nodes, is_read in ((group.producers, False), (group.consumers, True)):
+        for node in nodes:
+            weights, array = node.inputs[1], constant(node.inputs[1])
+            if weights is not None and array is not None and array.ndim > 1:
+                yield weights, node, is_read
+
+
+def _keeps_shared(tied: Sequence[ScaleGroup]) -> bool:
+    """Whether every user of the weights that would be scaled is scaled with them, alike."""
+    users: dict[tuple[ir.Value, bool], set[ir.Node]] = defaultdict(set)
+    for group in tied:
+        for weights, node, is_read in _scaled_weights(group):
+            users[weights, is_read].add(node)
+    return all(
+        not weights.is_graph_output()
+        and all(usage.node in nodes and usage.idx == 1 for usage in weights.uses())
+        and len({_layout(node) for node in nodes}) == 1
+        for (weights, _), nodes in users.items()
+    )
+
+
+def _layout(node: ir.Node) -> tuple[str, int, int]:
+    """What decides which axes of the weights are outputs and inputs."""
+    return node.op_type, get_int(node, "group", 1), get_int(node, "transB", 0)
 
 
 class _Finder:
