@@ -204,6 +204,7 @@ int q8_plan_add_dynamic_quantize(q8_plan *plan, int x, int range, int factor, in
 /* y[i] = table[x[i]]; x and y u8, 256 entries: requantize and every unary function. */
 int q8_plan_add_table(q8_plan *plan, int x, int y, const uint8_t *table);
 
+/* Q8_MIN and Q8_MAX give the second where one is NaN. */
 typedef enum {
     Q8_ADD = 0, Q8_SUB = 1, Q8_MUL = 2, Q8_DIV = 3, Q8_MIN = 4, Q8_MAX = 5, Q8_POW = 6
 } q8_binary_op;
@@ -321,7 +322,7 @@ int q8_plan_find_channels(q8_plan *plan, int y, int least, int greatest, int sum
 int q8_plan_add_matmul_f32(q8_plan *plan, int a, int b, int y, float alpha);
 
 typedef enum {
-    Q8_UNARY_CLAMP = 0,       /* min(max(x, alpha), beta): Relu, Clip */
+    Q8_UNARY_CLAMP = 0,       /* min(max(x, alpha), beta), NaN stays: Relu, Clip */
     Q8_UNARY_SIGMOID = 1, Q8_UNARY_TANH = 2, Q8_UNARY_EXP = 3, Q8_UNARY_LOG = 4,
     Q8_UNARY_SQRT = 5, Q8_UNARY_NEG = 6, Q8_UNARY_ABS = 7, Q8_UNARY_ERF = 8,
     Q8_UNARY_RECIPROCAL = 9, Q8_UNARY_LEAKY_RELU = 10, /* alpha: slope below 0 */

@@ -52,3 +52,9 @@ def test_not_a_number(name: str, isa: str) -> None:
     assert np.isnan(want).any()
     got = Session(model, strict=True).run({"x": x})["y"]
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_not_above_a_threshold_is_zero(isa: str) -> None:
+    model = model_of([node("ThresholdedRelu", "x", "y")], {"x": ROWS}, {}, ["y"])
+    (want,) = run_onnxruntime(model, {"x": ROWS})
+    np.testing.assert_array_equal(Session(model, strict=True).run({"x": ROWS})["y"], want)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from q8tool.engine.graph import Node
-from q8tool.engine.lowering import Lowering, constant_tensor
+from q8tool.engine.lowering import Lowering, constant_tensor, number_beside
 from q8tool.engine.tensors import Layout, Tensor, new_tensor
 from q8tool.engine.values import Declined, Value
 
@@ -63,7 +63,9 @@ def quantize_in_parts(lowering: Lowering, node: Node) -> None:
         shift = _as_float(lowering, offset).view(parts.scales)
         values = _binary(lowering, "add", values, shift)
     limits = np.iinfo(y.dtype)
-    clamped = _unary(lowering, "clamp", values, float(limits.min), float(limits.max))
+    # Not a clamp, which keeps NaN: a maximum gives the second, so that NaN gets the lowest code.
+    values = _binary(lowering, "max", values, number_beside(values, limits.min))
+    clamped = _binary(lowering, "min", values, number_beside(values, limits.max))
     codes = lowering.new_form(y, _layout(y))
     lowering.emit("cast", {"x": clamped.view(y.shape)}, {"y": codes})
 
@@ -113,7 +115,7 @@ def _binary(lowering: Lowering, op: str, a: Tensor, b: Tensor) -> Tensor:
     return result
 
 
-def _unary(lowering: Lowering, op: str, x: Tensor, alpha: float = 0.0, beta: float = 0.0) -> Tensor:
+def _unary(lowering: Lowering, op: str, x: Tensor) -> Tensor:
     result = new_tensor(np.float32, x.shape)
-    lowering.emit("unary_f32", {"x": x}, {"y": result}, op=op, alpha=alpha, beta=beta)
+    lowering.emit("unary_f32", {"x": x}, {"y": result}, op=op, alpha=0.0, beta=0.0)
     return result

@@ -18,7 +18,13 @@ from q8tool.engine.finishing import finished_by_producer
 from q8tool.engine.graph import Node
 from q8tool.engine.known_functions import known_function
 from q8tool.engine.lower_arithmetic import lower_arithmetic, lower_sign_arithmetic
-from q8tool.engine.lowering import Lowering, LoweringFunction, constant_tensor, scalar
+from q8tool.engine.lowering import (
+    Lowering,
+    LoweringFunction,
+    constant_tensor,
+    number_beside,
+    scalar,
+)
 from q8tool.engine.strided import broadcast_form
 from q8tool.engine.tensors import Layout, Tensor, new_tensor, physical_axis, physical_shape
 from q8tool.engine.values import Codes, Declined, Value
@@ -223,13 +229,8 @@ class _FloatSteps(NamedTuple):
 
     def binary(self, op: str, a: Tensor, b: float) -> Tensor:
         y = new_tensor(np.float32, a.shape)
-        self.lowering.emit("binary_f32", {"a": a, "b": _number(a, b)}, {"y": y}, op=op)
+        self.lowering.emit("binary_f32", {"a": a, "b": number_beside(a, b)}, {"y": y}, op=op)
         return y
-
-
-def _number(like: Tensor, value: float) -> Tensor:
-    """One number that broadcasts against a tensor."""
-    return constant_tensor(np.full([1] * len(like.shape), value, np.float32))
 
 
 # The last step of each, as its operator and operands.
@@ -239,12 +240,12 @@ _Step = tuple[str, Tensor, Tensor]
 def _selu(steps: _FloatSteps, x: Tensor, node: Node) -> _Step:
     alpha = float(node.attributes.get("alpha", 1.67326319217681884765625))
     gamma = float(node.attributes.get("gamma", 1.05070102214813232421875))
-    return "mul", steps.unary("elu", x, alpha), _number(x, gamma)
+    return "mul", steps.unary("elu", x, alpha), number_beside(x, gamma)
 
 
 def _celu(steps: _FloatSteps, x: Tensor, node: Node) -> _Step:
     alpha = float(node.attributes.get("alpha", 1.0))
-    return "mul", steps.unary("elu", steps.binary("div", x, alpha), 1.0), _number(x, alpha)
+    return "mul", steps.unary("elu", steps.binary("div", x, alpha), 1.0), number_beside(x, alpha)
 
 
 def _mish(steps: _FloatSteps, x: Tensor, node: Node) -> _Step:
@@ -256,13 +257,14 @@ def _softsign(steps: _FloatSteps, x: Tensor, node: Node) -> _Step:
 
 
 def _sign(steps: _FloatSteps, x: Tensor, node: Node) -> _Step:
-    return "mul", steps.step(x, -1.0), _number(x, 1.0)
+    return "mul", steps.step(x, -1.0), number_beside(x, 1.0)
 
 
 def _thresholded_relu(steps: _FloatSteps, x: Tensor, node: Node) -> _Step:
     alpha = float(node.attributes.get("alpha", 1.0))
-    above = steps.unary("clamp", x, alpha, np.inf)
-    return "mul", above, steps.step(steps.binary("sub", x, alpha), 0.0)
+    above = steps.binary("max", x, alpha)  # NaN, too, is not above
+    excess = steps.binary("max", steps.binary("sub", x, alpha), 0.0)
+    return "mul", above, steps.step(excess, 0.0)
 
 
 _COMPOSED = {
@@ -366,7 +368,7 @@ def _emit_chain(lowering: Lowering, node: Node) -> None:
         lowering.emit("binary_f32", {"a": result, "b": other}, {"y": target}, op=op)
         result = target
     if is_mean:
-        count, mean = _number(result, len(tensors)), lowering.new_form(y, layout)
+        count, mean = number_beside(result, len(tensors)), lowering.new_form(y, layout)
         lowering.emit("binary_f32", {"a": result, "b": count}, {"y": mean}, op="div")
 
 

@@ -29,7 +29,14 @@ from q8tool.engine.tensors import (
 )
 from q8tool.engine.values import CodeParams, Codes, Declined, Value, stored_codes
 
-__all__ = ["Lowering", "LoweringFunction", "RefusedNode", "scalar"]
+__all__ = [
+    "Lowering",
+    "LoweringFunction",
+    "RefusedNode",
+    "constant_tensor",
+    "number_beside",
+    "scalar",
+]
 
 # Kinds of numpy types that plans have; V are those of ml_dtypes.
 _NATIVE_KINDS = "biufV"
@@ -444,6 +451,11 @@ def constant_tensor(array: NDArray[Any]) -> Tensor:
     """A tensor of known content."""
     array = np.ascontiguousarray(array).reshape(array.shape)
     return Tensor(Storage(array.nbytes), array.dtype, array.shape, array)
+
+
+def number_beside(tensor: Tensor, value: float) -> Tensor:
+    """One float of as many dimensions as a tensor has: it broadcasts against it."""
+    return constant_tensor(np.full([1] * len(tensor.shape), value, np.float32))
 
 
 def _host_layout(value: Value) -> Layout:
