@@ -83,6 +83,8 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> None:
     """A convolution of phases; or one with turned weights over a picture spread by the stride."""
     x, w, bias = _operands(lowering, node)
     groups = int(node.attributes.get("group", 1))
+    if w.shape[0] != x.shape[1] or w.shape[0] % groups:
+        raise Declined("its weights do not fit its input")
     y_size = lowering.output(node).shape[2:]
     if x.rank == 5:
         flat, line = volume_windows(node, x.shape, w.shape[2:])
