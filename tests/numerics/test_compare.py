@@ -47,6 +47,11 @@ def test_relative_difference(expected: Array, actual: Array, difference: float) 
         (f32([0, 0]), f32([0, 0]), math.inf),
         (f32([1, 2]), f32([np.nan, 2]), -math.inf),
         (f32([1, 2]), f32([np.inf, 2]), -math.inf),
+        (f32([np.inf, 2]), f32([1, 2]), -math.inf),
+        (f32([np.inf, 2]), f32([-np.inf, 2]), -math.inf),
+        (f32([-np.inf, 3, 4]), f32([-np.inf, 3, 4.5]), 20.0),
+        (f32([np.nan, 3, 4]), f32([np.nan, 3, 4.5]), 20.0),
+        (f32([np.nan, 3, 4]), f32([1, 3, 4.5]), 20.0),
     ],
 )
 def test_sqnr(reference: Array, other: Array, decibels: float) -> None:

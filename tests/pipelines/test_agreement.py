@@ -75,3 +75,11 @@ def test_a_mask_as_long_as_a_cache_and_what_is_new(new: int | str) -> None:
     assert sizes.named is not None
     assert sizes.named[0] == "T"
     assert feeds["mask"].shape[1] == feeds["past"].shape[2] + feeds["x"].shape[2]
+
+
+def test_sound_that_becomes_frames() -> None:
+    """Frames of 800 values, 20 of which are a second."""
+    text = "g (float[1,S] wave) => (float[1,T,800] y) { y = Reshape(wave, frames) }"
+    graph = model(text, 17, frames=i64([1, -1, 800]))
+    _, _, answers = first_run(graph, Session(graph).run)
+    assert answers["y"].shape == (1, 20, 800)

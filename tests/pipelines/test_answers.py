@@ -181,3 +181,12 @@ def test_models_that_choose_otherwise_are_compared_by_their_outputs() -> None:
     assert (found.equal, found.sqnr_db) == (1.0, np.inf)
     turned = compared(model(other, 13, four=i64([4])), detector(0), [scores])
     assert (turned.equal, turned.sqnr_db) == (1.0, np.inf)
+
+
+def test_what_the_float_model_leaves_without_a_number_says_nothing() -> None:
+    """The square root of what is below zero: only the other value is compared."""
+    text = "g (float[1,2] x) => (float[1,2] y) { s = Add(x, k)  y = Sqrt(s) }"
+    exact, other = model(text, 13, k=f32(0)), model(text, 13, k=f32(4.41))
+    found = compared(exact, other, [[-1.0, 4.0]])
+    assert found.sqnr_db == pytest.approx(20 * np.log10(2 / (np.sqrt(8.41) - 2)), abs=1e-3)
+    assert compared(exact, other, [[-1.0, -1.0]]).sqnr_db is None

@@ -22,12 +22,18 @@ _PIECE = 1 << 20
 def sqnr_db(reference: NDArray[Any], other: NDArray[Any]) -> float:
     """Signal to quantization noise in decibels: 10 log10(sum reference^2 / sum difference^2).
 
-    inf if both are equal, -inf if the reference is all zeros and the other is not. NaN counts as
-    the worst: -inf.
+    inf if both are equal, -inf if the reference is all zeros and the other is not. NaN of the other
+    counts as the worst: -inf; so does an infinity that only one has. What is NaN in the reference,
+    where nothing would be right, and infinities that both have, such as masked scores, say nothing.
     """
     signal = noise = 0.0
     for wanted, got in _pieces(reference, other):
-        signal += float(np.sum(np.square(wanted)))
+        power = float(np.sum(np.square(wanted)))
+        if not np.isfinite(power):
+            told = ~(np.isnan(wanted) | (np.isinf(wanted) & (wanted == got)))
+            wanted, got = wanted[told], got[told]
+            power = float(np.sum(np.square(wanted)))
+        signal += power
         with np.errstate(invalid="ignore"):  # inf - inf is NaN, and counts as such
             noise += float(np.sum(np.square(wanted - got)))
     if noise == 0.0:

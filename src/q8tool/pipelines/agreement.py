@@ -32,8 +32,9 @@ class OpenSizes:
 
 # What open dimensions are tried with, until the model runs. Some were left open by an exporter that
 # had traced the model with one size all the same. The first are not always a batch: of nodes of a
-# graph, which edges name by number, there must be more than one.
-_TRIED_SIZES = (64, 16, 224, 1, 256, 640, 320, 416, 512, 384)
+# graph, which edges name by number, there must be more than one. Sound comes by the second, mostly
+# of 16,000 values; what turns it into frames needs many.
+_TRIED_SIZES = (64, 16, 224, 1, 256, 640, 320, 416, 512, 384, 16_000)
 _TRIED = (*(OpenSizes(1, others) for others in _TRIED_SIZES), OpenSizes(4, 64))
 # Then each open dimension as the sum of others: a mask over what a cache holds and what is new,
 # which is one token or as many as another open dimension has.

@@ -307,7 +307,7 @@ def _random_samples(
 
 
 def _noise(pairs: Sequence[tuple[Answer, Answer]]) -> float | None:
-    """SQNR of all float outputs of (float, eight-bit) answers; None without any.
+    """SQNR of all float outputs of (float, eight-bit) answers; None without any that are numbers.
 
     Outputs whose shape follows from values, such as boxes that were found, may differ in it: they
     say nothing here.
@@ -319,7 +319,7 @@ def _noise(pairs: Sequence[tuple[Answer, Answer]]) -> float | None:
         if reference[name].dtype.kind == "f" and reference[name].size
         if reference[name].shape == answer[name].shape
     ]
-    if not outputs:
+    if not any(np.isfinite(reference).any() for reference, _ in outputs):
         return None
     wanted = np.concatenate([reference.ravel() for reference, _ in outputs])
     actual = np.concatenate([answer.ravel() for _, answer in outputs])
