@@ -95,6 +95,24 @@ def test_a_model_that_takes_bytes_and_one_that_takes_floats(
     assert "100.0% of 4 samples" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("io", ["float", "u8"])
+def test_weights_that_are_inputs_too(io: str, folder: Path) -> None:
+    """Files before 2019 list every weight among the inputs."""
+    graph = model(TEXT, 8, w=random(8, 3, 3, 3), k=random(8, 4))
+    graph.graph.inputs.extend(graph.graph.initializers.values())
+    graph.metadata_props["q8tool.preprocess"] = json.dumps(
+        {"size": [8, 8], "mean": [0, 0, 0], "std": [255, 255, 255]}
+    )
+    saved(graph, folder / "m.onnx")
+    samples: list[object] = ["--data", "d.npz"]
+    if io == "u8":
+        photos = [photo(folder / f"{i}.png", (40 * i, 9, 255 - i)) for i in range(6)]
+        samples = [word for path in photos for word in ("--images", path)]
+    quantized(folder, *samples, "--io", io)
+    assert typed(folder, "compare", "m.onnx", "q.onnx", *samples) == 0
+    assert typed(folder, "verify", "q.onnx", "--float", "m.onnx", *samples) == 0
+
+
 def test_models_that_do_not_go_together(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved(model("g (float[2] x) => (float[2] z) { z = Relu(x) }"), folder / "z.onnx")
     assert typed(folder, "compare", "m.onnx", "z.onnx") == 5

@@ -80,6 +80,11 @@ class Graph:
     opsets: dict[str, int]
     metadata_props: Mapping[str, str]
 
+    @property
+    def fed(self) -> list[TensorInfo]:
+        """The inputs that must be fed: those without a default."""
+        return [info for info in self.inputs if info.name not in self.optional]
+
 
 def in_order(nodes: list[Node], known: Iterable[str]) -> list[Node]:
     """The nodes so that each comes after those that compute what it reads.

@@ -154,7 +154,7 @@ def samples_for(
     model: ir.Model, images: Sequence[Path], data: Path | None, options: SpecOptions
 ) -> Samples | None:
     """Photos or arrays as this model takes them, floats or bytes; None if none are given."""
-    inputs = read_graph(model).inputs
+    inputs = read_graph(model).fed
     if data is not None:
         return load_arrays(data, inputs)
     if not images:

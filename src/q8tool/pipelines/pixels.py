@@ -27,7 +27,7 @@ def take_pixels(
     How photos became the input is said by flags, by the model, or tried out on the images; from now
     on the model says: size and nothing else. Raises UsageError if nothing says it.
     """
-    info = image_input(read_graph(model).inputs)
+    info = image_input(read_graph(model).fed)
     if images:
         spec = choose_spec(model, info, options, find_photos(images)).spec
     else:
@@ -42,7 +42,7 @@ def take_pixels(
 
 def fold_in(model: ir.Model, spec: Spec) -> tuple[list[Change], Ranges]:
     """The same, where it is known how photos became the input."""
-    info = image_input(read_graph(model).inputs)
+    info = image_input(read_graph(model).fed)
     axis = 1 if spec.layout == "NCHW" else 3
     found = fold_pixels(model, info.name, spec.mean, spec.std, axis)
     raw = replace(spec, mean=(0.0,) * len(spec.mean), std=(1.0,) * len(spec.std))
