@@ -5,7 +5,7 @@ import onnx_ir as ir
 import pytest
 
 from q8tool import Session
-from q8tool.errors import Q8Error
+from q8tool.errors import InputError, Q8Error
 from q8tool.pipelines.agreement import (
     OpenSizes,
     compare_on_random_input,
@@ -27,6 +27,14 @@ def test_feeds_are_seeded_and_dimensions_of_one_name_agree() -> None:
     assert feeds["u"].dtype == np.uint8
     again = random_feeds(graph, OpenSizes(1, 5))
     assert all(np.array_equal(feeds[name], again[name]) for name in feeds)
+
+
+def test_large_inputs_are_made_up_for_those_who_have_weights() -> None:
+    text = "g (float[3000,500] x, float[1000,1000] z) => (float[3000,500] y) { y = Add(x, w) }"
+    with pytest.raises(InputError, match=r"'z' of shape \[1000, 1000\] would take 4,000,000"):
+        random_feeds(model(text, w=f32(np.ones((100, 100)))))
+    feeds = random_feeds(model(text, w=f32(np.ones((1000, 100)))))
+    assert feeds["z"].shape == (1000, 1000)
 
 
 def test_models_that_give_lists() -> None:

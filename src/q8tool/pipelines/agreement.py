@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from q8tool.engine.session import Session
 from q8tool.errors import InputError, Q8Error
+from q8tool.model.graph import weight_bytes
 from q8tool.model.limits import FREE_BYTES
 from q8tool.model.shapes import dimension_names
 from q8tool.numerics.compare import relative_difference
@@ -40,8 +41,10 @@ _TRIED = (*(OpenSizes(1, others) for others in _TRIED_SIZES), OpenSizes(4, 64))
 # which is one token or as many as another open dimension has.
 _PART, _SUMS = 16, (17, 32)
 _MOST_SUMS = 8
-# Bytes of an input that is made up: what a model makes of them takes many times as much.
-_MOST_MADE_UP = FREE_BYTES
+# Bytes of inputs that are made up: what a model makes of them takes many times as much. Who takes
+# large ones has weights, so many times fewer at most.
+_MOST_MADE_UP = FREE_BYTES // 8
+_TIMES_WEIGHTS = 16
 
 Array = npt.NDArray[np.generic]
 
@@ -140,6 +143,7 @@ def random_feeds(model: ir.Model, sizes: OpenSizes = _TRIED[0], seed: int = 0) -
     """
     generator = np.random.default_rng(seed)
     known = _sizes_by_name(model, sizes)
+    left = _MOST_MADE_UP + _TIMES_WEIGHTS * _known_bytes(model)
     feeds = {}
     for value in model.graph.inputs:
         if value.is_initializer():
@@ -149,13 +153,24 @@ def random_feeds(model: ir.Model, sizes: OpenSizes = _TRIED[0], seed: int = 0) -
             for dim in value.shape or ()
         ]
         size = math.prod(dims) * np.dtype(np.float32).itemsize
-        if size > _MOST_MADE_UP:
+        left -= size
+        if left < 0:
             raise InputError(
                 f"input '{value.name}' of shape {dims} would take {size:,} bytes, too many to try "
                 "the model with"
             )
         feeds[value.name or ""] = _random(generator, value.dtype or ir.DataType.FLOAT, dims)
     return feeds
+
+
+def _known_bytes(model: ir.Model) -> int:
+    """Bytes of weights, which some exporters write as nodes."""
+    values = [
+        node.attributes["value"].as_tensor().nbytes
+        for node in model.graph
+        if node.op_type == "Constant" and "value" in node.attributes
+    ]
+    return weight_bytes(model) + sum(values)
 
 
 def _sizes_by_name(model: ir.Model, sizes: OpenSizes) -> dict[str, int]:
