@@ -1,12 +1,15 @@
-"""Normalization of whole channels: InstanceNormalization, GroupNormalization.
+"""Normalization of whole channels: InstanceNormalization, GroupNormalization; LRN of neighbours.
 
-Both are rows of one memory block: normalize each row, then a factor and an offset per channel.
+The first two are rows of one memory block: normalize each row, then a factor and an offset per
+channel. LRN (local response normalization) is a pooling along the channels.
 """
+
+import math
 
 import numpy as np
 
 from q8tool.engine.graph import Node
-from q8tool.engine.lowering import Lowering, LoweringFunction, constant_tensor
+from q8tool.engine.lowering import Lowering, LoweringFunction, constant_tensor, number_beside
 from q8tool.engine.tensors import Layout, Tensor, new_tensor
 from q8tool.engine.values import Declined, Value
 
@@ -21,6 +24,27 @@ def lower_instance_norm(lowering: Lowering, node: Node) -> None:
 def lower_group_norm(lowering: Lowering, node: Node) -> None:
     """Every group of channels of every sample is a row."""
     _lower(lowering, node, rows_per_sample=int(node.attributes["num_groups"]))
+
+
+def lower_local_response_norm(lowering: Lowering, node: Node) -> None:
+    """x / (bias + alpha * mean of the squares of neighbouring channels) ** beta."""
+    x, size = lowering.input(node, 0), int(node.attributes["size"])
+    if not x.is_float or x.rank < 2 or not 0 < size <= 2 * x.shape[1]:
+        raise Declined("its input is not float32, or has fewer channels than a window reaches over")
+    dims = (*x.shape[:2], 1, math.prod(x.shape[2:]))
+    source = lowering.form(x, Layout.PLAIN).view(dims)
+    squares, means, bases, factors = (new_tensor(np.float32, dims) for _ in range(4))
+    lowering.emit("binary_f32", {"a": source, "b": source}, {"y": squares}, op="mul")
+    lowering.emit(
+        "pool", {"x": squares}, {"y": means}, kind="average", kernel=(size, 1),
+        pads=((size - 1) // 2, 0, size // 2, 0), count_include_pad=True,
+    )  # fmt: skip
+    alpha, bias = (float(node.attributes.get(*given)) for given in (("alpha", 1e-4), ("bias", 1.0)))
+    lowering.emit("unary_f32", {"x": means}, {"y": bases}, op="affine", alpha=alpha, beta=bias)
+    power = number_beside(bases, -float(node.attributes.get("beta", 0.75)))
+    lowering.emit("binary_f32", {"a": bases, "b": power}, {"y": factors}, op="pow")
+    target = lowering.new_form(lowering.output(node), Layout.PLAIN).view(dims)
+    lowering.emit("binary_f32", {"a": source, "b": factors}, {"y": target}, op="mul")
 
 
 def _lower(lowering: Lowering, node: Node, *, rows_per_sample: int) -> None:
@@ -57,4 +81,5 @@ def _per_channel(lowering: Lowering, value: Value, x: Value) -> Tensor:
 LOWERINGS: dict[str, LoweringFunction] = {
     "InstanceNormalization": lower_instance_norm,
     "GroupNormalization": lower_group_norm,
+    "LRN": lower_local_response_norm,
 }

@@ -36,7 +36,7 @@ _FAMILIES = {
         "Reshape Flatten Squeeze Unsqueeze Identity Dropout Transpose Slice Split Pad Expand Tile "
         "Gather DepthToSpace SpaceToDepth"
     ),
-    "normalization": "InstanceNormalization GroupNormalization",
+    "normalization": "InstanceNormalization GroupNormalization LRN",
     "pool": "MaxPool GlobalMaxPool AveragePool GlobalAveragePool",
     "quantize": "QuantizeLinear DequantizeLinear DynamicQuantizeLinear",
     "recurrent": "LSTM GRU RNN",

@@ -13,14 +13,16 @@ from onnx.reference.op_run import OpRun
 from q8tool.errors import InputError, UnsupportedError
 from q8tool.model.limits import most_bytes
 from q8tool.model.sound_inference import guard_inference
+from q8tool.ops.along_axis import Hardmax, LogSoftmax, Softmax
 from q8tool.ops.budget import OverBudget, allowed_seconds, within
 from q8tool.ops.convolution import Conv, ConvInteger, QLinearConv
 from q8tool.ops.detection import GatherElements, NonMaxSuppression
 from q8tool.ops.empty import empty_results
 from q8tool.ops.histogram import Ends, Histogram
 from q8tool.ops.loop import Loop
-from q8tool.ops.normalization import BatchNormalization
+from q8tool.ops.normalization import LRN, BatchNormalization, LpNormalization
 from q8tool.ops.optional import Optional
+from q8tool.ops.pooling import GlobalLpPool, LpPool, MaxRoiPool
 from q8tool.ops.products import MatMulInteger, QLinearMatMul
 from q8tool.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
 from q8tool.ops.recurrent import GRU, LSTM, RNN
@@ -30,6 +32,7 @@ from q8tool.ops.sampling import GridSample
 from q8tool.ops.scatter import Scatter, ScatterElements, ScatterND
 from q8tool.ops.simple import SIMPLE, simple_results
 from q8tool.ops.spectrum import STFT
+from q8tool.ops.unique import Unique
 
 __all__ = ["HostOperator", "shared_operator"]
 
@@ -42,11 +45,18 @@ _OWN_OPERATORS: list[type[OpRun]] = [
     Ends,
     GRU,
     GatherElements,
+    GlobalLpPool,
     GridSample,
+    Hardmax,
     Histogram,
+    LRN,
     LSTM,
+    LogSoftmax,
     Loop,
+    LpNormalization,
+    LpPool,
     MatMulInteger,
+    MaxRoiPool,
     NonMaxSuppression,
     Optional,
     QLinearConv,
@@ -59,6 +69,8 @@ _OWN_OPERATORS: list[type[OpRun]] = [
     Scatter,
     ScatterElements,
     ScatterND,
+    Softmax,
+    Unique,
 ]
 
 
