@@ -375,7 +375,7 @@ def _without(node: Node, shape: Shape, axes: set[int]) -> Shape:
 
 _RULES: dict[str, Callable[[Node, Inputs], list[Typed]]] = {
     **dict.fromkeys(
-        ("BatchNormalization", "Dropout", "Identity", "InstanceNormalization",
+        ("BatchNormalization", "Dropout", "Identity", "InstanceNormalization", "LRN",
          "LayerNormalization"), _like_first,
     ),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Min", "Max", "Sum", "Mean"), _broadcast),

@@ -166,7 +166,7 @@ _NAMES: dict[Quantization, str] = {
     "pool": "AveragePool GlobalAveragePool ReduceMean |",
     "none": (
         "Div Pow Min Max Sum Mean Softmax LogSoftmax LayerNormalization BatchNormalization "
-        "InstanceNormalization GroupNormalization "
+        "InstanceNormalization GroupNormalization LRN "
         "ReduceSum ReduceMax ReduceMin ReduceSumSquare ArgMax Cast "
         "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul "
         "ConvInteger MatMulInteger LSTM GRU RNN "
