@@ -68,6 +68,7 @@ CASES: list[Any] = [
       for opset in (8, 11, 13) for axis in ({}, {"axis": 0}, {"axis": 1}, {"axis": 2})),
     *(("LRN", 13, [floats(*shape)], {"size": size, "alpha": 0.5, "beta": 0.6, "bias": 1.2})
       for shape in ((2, 7, 5, 4), (1, 9, 3, 3), (3, 4, 6, 2)) for size in (1, 3, 5)),
+    ("LRN", 13, [floats(2, 7, 5, 4)], {"size": 3, "alpha": 0.1, "beta": 2.0, "bias": 0.0}),
     *(("LpNormalization", 1, [floats(2, 3, 5)], {"axis": axis, "p": p})
       for axis in (1, -1) for p in (1, 2)),
     *(("LpPool", 11, [floats(2, 3, 7, 6)],

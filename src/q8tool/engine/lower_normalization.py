@@ -5,6 +5,7 @@ channel. LRN (local response normalization) is a pooling along the channels.
 """
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -41,10 +42,23 @@ def lower_local_response_norm(lowering: Lowering, node: Node) -> None:
     )  # fmt: skip
     alpha, bias = (float(node.attributes.get(*given)) for given in (("alpha", 1e-4), ("bias", 1.0)))
     lowering.emit("unary_f32", {"x": means}, {"y": bases}, op="affine", alpha=alpha, beta=bias)
-    power = number_beside(bases, -float(node.attributes.get("beta", 0.75)))
-    lowering.emit("binary_f32", {"a": bases, "b": power}, {"y": factors}, op="pow")
+    power = -float(node.attributes.get("beta", 0.75))
+    if alpha >= 0 and bias > 0:
+        _power_of_positive(lowering, bases, power, factors)
+    else:
+        exponent = number_beside(bases, power)
+        lowering.emit("binary_f32", {"a": bases, "b": exponent}, {"y": factors}, op="pow")
     target = lowering.new_form(lowering.output(node), Layout.PLAIN).view(dims)
     lowering.emit("binary_f32", {"a": source, "b": factors}, {"y": target}, op="mul")
+
+
+def _power_of_positive(lowering: Lowering, x: Tensor, power: float, y: Tensor) -> None:
+    """exp(power * log x): a tenth of the time of numbers of either sign."""
+    logarithms, exponents = (new_tensor(np.float32, x.shape) for _ in range(2))
+    emit = partial(lowering.emit, "unary_f32")
+    emit({"x": x}, {"y": logarithms}, op="log", alpha=0.0, beta=0.0)
+    emit({"x": logarithms}, {"y": exponents}, op="affine", alpha=power, beta=0.0)
+    emit({"x": exponents}, {"y": y}, op="exp", alpha=0.0, beta=0.0)
 
 
 def _lower(lowering: Lowering, node: Node, *, rows_per_sample: int) -> None:
