@@ -85,3 +85,9 @@ def test_nearest_moves_any_type(dtype: Any) -> None:
     model = resize(x, inputs, mode="nearest")
     (expected,) = ReferenceEvaluator(model).run(None, {"x": x})
     np.testing.assert_array_equal(Session(model, 1, strict=True).run({"x": x})["y"], expected)
+
+
+def test_what_shrinks_goes_first() -> None:
+    """27 MB; 230 on the way, which no value may have, in the order of the dimensions."""
+    check(numbers(2, 3, 40, 60), {"sizes": np.array([800, 3, 400, 7])},
+          coordinate_transformation_mode="asymmetric", nearest_mode="floor")  # fmt: skip

@@ -138,7 +138,8 @@ def _emit(
 def _lower_axes(
     lowering: Lowering, node: Node, x: Value, y: Value, changed: dict[int, AxisRule]
 ) -> None:
-    """One axis after the other: entries picked, or floats weighted."""
+    """One axis after the other, what shrinks first: entries picked, or floats weighted."""
+    changed = dict(sorted(changed.items(), key=lambda item: item[1].out / item[1].size))
     is_picked = all(
         rule.mode == "nearest" and rule.coordinates != "tf_crop_and_resize"
         for rule in changed.values()
