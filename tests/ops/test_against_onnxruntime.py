@@ -82,6 +82,8 @@ CASES: list[Any] = [
      {"pooled_shape": [3, 2]}),
     ("MaxRoiPool", 1, [floats(2, 3, 16, 9), np.hstack([PICTURES, 2 * REGIONS])],
      {"pooled_shape": [2, 3], "spatial_scale": 0.5}),
+    ("MaxRoiPool", 1, [floats(2, 3, 9, 8), np.hstack([PICTURES, REGIONS - 4])],
+     {"pooled_shape": [3, 2]}),
     ("MeanVarianceNormalization", 13, [floats(2, 3, 5, 4)], {"axes": [1, 2]}),
     ("MelWeightMatrix", 17, [number(5), number(64), number(16000), number(60, "float32"),
                              number(7600, "float32")], {}),

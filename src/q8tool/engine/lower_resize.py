@@ -139,7 +139,7 @@ def _lower_axes(
     lowering: Lowering, node: Node, x: Value, y: Value, changed: dict[int, AxisRule]
 ) -> None:
     """One axis after the other, what shrinks first: entries picked, or floats weighted."""
-    changed = dict(sorted(changed.items(), key=lambda item: item[1].out / item[1].size))
+    changed = dict(sorted(changed.items(), key=lambda item: item[1].out / max(item[1].size, 1)))
     is_picked = all(
         rule.mode == "nearest" and rule.coordinates != "tf_crop_and_resize"
         for rule in changed.values()

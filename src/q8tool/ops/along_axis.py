@@ -4,6 +4,7 @@ Before opset 13 they look along all axes from one on, the second unless told; on
 that one alone.
 """
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,9 @@ class _AlongAxis(OpRun):
         rows = x.reshape(int(np.prod(dims)), -1)
         return (np.asarray(self._along(rows, 1), x.dtype).reshape(x.shape),)
 
+    @abstractmethod
     def _along(self, x: Array, axis: int) -> Array:
-        raise NotImplementedError
+        """The result along one axis of x, in its shape."""
 
 
 class Softmax(_AlongAxis):

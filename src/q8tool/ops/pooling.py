@@ -43,15 +43,17 @@ class LpPool(OpRun):
         strides: Sequence[int] | None = None,
     ) -> tuple[Array, ...]:
         rank, power = len(kernel_shape), p or 2
-        dilations, strides = dilations or [1] * rank, strides or [1] * rank
-        sides = [
-            _Side(
-                x.shape[2 + d], kernel_shape[d], strides[d], dilations[d],
-                _pads(auto_pad, pads, d, x.shape[2 + d], kernel_shape, strides, dilations),
-                is_ceiled=bool(ceil_mode),
-            )
-            for d in range(rank)
-        ]  # fmt: skip
+        ones = [1] * rank
+        given = pads if pads and auto_pad != "VALID" else [0] * (2 * rank)
+        sides = []
+        for window in zip(
+            x.shape[2:], kernel_shape, strides or ones, dilations or ones,
+            zip(given[:rank], given[rank:], strict=True), strict=True,
+        ):  # fmt: skip
+            size, kernel, stride, dilation, around = window
+            if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+                around = same_pads(auto_pad, size, kernel, stride, dilation)
+            sides.append(_Side(size, kernel, stride, dilation, around, is_ceiled=bool(ceil_mode)))
         margins = [(0, 0), (0, 0), *(side.margin for side in sides)]
         powers: Array = np.pad(np.abs(x) ** power, margins)
         sums: Array = np.zeros((*x.shape[:2], *(side.results for side in sides)), powers.dtype)
@@ -83,20 +85,6 @@ class _Side:
         return slice(first, first + (self.results - 1) * self._stride + 1, self._stride)
 
 
-def _pads(
-    auto_pad: str | None,
-    pads: Sequence[int] | None,
-    d: int,
-    size: int,
-    kernel: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-) -> tuple[int, int]:
-    if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-        return same_pads(auto_pad, size, kernel[d], strides[d], dilations[d])
-    return (pads[d], pads[len(kernel) + d]) if pads and auto_pad != "VALID" else (0, 0)
-
-
 class MaxRoiPool(OpRun):
     """X (N, C, H, W), rois (R, 5) of picture x1 y1 x2 y2 -> (R, C, height, width) of maxima.
 
@@ -114,7 +102,7 @@ class MaxRoiPool(OpRun):
         scale = 1.0 if spatial_scale is None else spatial_scale
         result = np.zeros((len(rois), x.shape[1], *pooled_shape), x.dtype)
         for region, (picture, *corners) in enumerate(rois.tolist()):
-            left, top, right, bottom = (int(np.floor(abs(c * scale) + 0.5)) for c in corners)
+            left, top, right, bottom = (_rounded(corner * scale) for corner in corners)
             rows = _bins(top, bottom, pooled_shape[0], x.shape[2])
             columns = _bins(left, right, pooled_shape[1], x.shape[3])
             for (i, lines), (j, pixels) in itertools.product(enumerate(rows), enumerate(columns)):
@@ -122,6 +110,11 @@ class MaxRoiPool(OpRun):
                 if held.size:
                     result[region, :, i, j] = held.max(axis=(1, 2))
         return (result,)
+
+
+def _rounded(number: float) -> int:
+    """To the nearest, halves away from 0."""
+    return int(np.copysign(np.floor(abs(number) + 0.5), number))
 
 
 def _bins(first: int, last: int, count: int, size: int) -> list[slice]:
