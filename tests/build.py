@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 from onnx import NodeProto, helper, numpy_helper
+
+from tests.exact_products import exact_products
 
 Array = npt.NDArray[Any]
 
@@ -133,10 +136,24 @@ def _conversions(
 
 
 def run_onnxruntime(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> list[Array]:
-    """Outputs in onnxruntime with its own graph changes switched off."""
+    """Outputs in onnxruntime, its own graph changes switched off and products exact."""
+    return list(exact_onnxruntime(model).run(None, dict(feeds)))
+
+
+def exact_onnxruntime(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """A session that runs the model as it is, on one thread; products of codes are exact."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-    return list(session.run(None, dict(feeds)))
+    return onnxruntime.InferenceSession(exact_products(model).SerializeToString(), options)
+
+
+def optimized(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """What onnxruntime's optimizer makes of the model: with nodes of its own domain."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(path)
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(model.SerializeToString(), options)
+    return onnx.load(path)

@@ -9,6 +9,8 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 
+from tests.exact_products import exact_products, has_products
+
 Array = npt.NDArray[Any]
 
 HEAD = '<ir_version: 8, opset_import: ["": {opset}]>\n'
@@ -75,13 +77,15 @@ def random(*shape: int, seed: int = 0, low: float | None = None) -> Array:
 
 
 def run(graph: ir.Model | onnx.ModelProto | Path, **feeds: Array) -> list[Array]:
-    """Outputs in onnxruntime, its own graph changes switched off."""
+    """Outputs in onnxruntime, its own graph changes switched off and products exact."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     if isinstance(graph, ir.Model):
         graph = ir.to_proto(graph)
-    source = str(graph) if isinstance(graph, Path) else graph.SerializeToString()
+    if isinstance(graph, Path) and has_products(onnx.load(graph, load_external_data=False)):
+        graph = onnx.load(graph)
+    source = str(graph) if isinstance(graph, Path) else exact_products(graph).SerializeToString()
     session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     return list(session.run(None, feeds))
 

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from q8tool import Session
+from tests.build import run_onnxruntime
 from tests.conftest import available_isas
 
 Array = npt.NDArray[Any]
@@ -41,12 +41,7 @@ def one_node(op_type: str, inputs: dict[str, Array], fed: list[str], **attribute
 
 
 def same_as_onnxruntime(model: onnx.ModelProto, feeds: dict[str, Array]) -> None:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    reference = onnxruntime.InferenceSession(model.SerializeToString(), options)
-    expected = reference.run(None, feeds)
+    expected = run_onnxruntime(model, feeds)
     for isa in available_isas():
         for threads in (1, 2, 3):
             session = Session(model, threads, isa, strict=True)

@@ -14,12 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import numpy_helper
 
 from q8tool import Session
-from tests.build import Array, run_onnxruntime
+from tests.build import Array, optimized, run_onnxruntime
 from tests.engine.foreign_models import MODELS, dynamic, static
 
 pytestmark = pytest.mark.usefixtures("quiet_quantizers")
@@ -103,16 +102,6 @@ def test_weights_of_four_bits(name: str, opset: int, types: str) -> None:
         np.testing.assert_allclose(ours(written, feeds)[0], expected, rtol=0, atol=step)
 
 
-def optimized(model: onnx.ModelProto, feeds: Mapping[str, Array], path: Path) -> onnx.ModelProto:
-    """What onnxruntime's optimizer makes of the model: with nodes of its own domain."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(path)
-    options.log_severity_level = 4
-    onnxruntime.InferenceSession(model.SerializeToString(), options)
-    return onnx.load(path)
-
-
 @pytest.mark.parametrize("types", ["U8U8", "U8S8"])
 @pytest.mark.parametrize("name", MODELS)
 def test_dynamic(name: str, types: str, tmp_path: Path) -> None:
@@ -123,7 +112,7 @@ def test_dynamic(name: str, types: str, tmp_path: Path) -> None:
             model, types, per_channel=per_channel, reduce_range=reduce_range,
             extra_options={"MatMulConstBOnly": constant},
         )  # fmt: skip
-        short = optimized(written, feeds, tmp_path / "short.onnx")
+        short = optimized(written, tmp_path / "short.onnx")
         for form in (written, short):
             expected = run_onnxruntime(form, feeds)[0]
             step = (expected.max() - expected.min()) / 255
@@ -138,7 +127,7 @@ def test_optimized(name: str, form: str, tmp_path: Path) -> None:
     codes = form != "float"
     if codes:
         model = static(model, feeds, *form.split())
-    short = optimized(model, feeds, tmp_path / "short.onnx")
+    short = optimized(model, tmp_path / "short.onnx")
     expected = run_onnxruntime(short, feeds)[0]
     step = 2.001 * scale_of(model, "y_scale") if codes else 1e-5
     if any(node.op_type == "MatMulNBits" for node in short.graph.node):

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
 from q8tool import Session
 from q8tool.model.check import check
 from q8tool.model.foreign import DOMAIN, has_foreign_operators, standardize_operators
+from tests.build import run_onnxruntime
 from tests.graphs import Array, f32, i8, i32, u8
 
 
@@ -84,7 +84,7 @@ def test_same_answers(model: onnx.ModelProto) -> None:
         shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         if value.name not in feeds or list(feeds[value.name].shape) != shape:
             feeds[value.name] = codes(*shape, seed=5)
-    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds)[0]
+    expected = run_onnxruntime(model, feeds)[0]
     standard = ir.from_proto(model)
     assert has_foreign_operators(standard)
     assert len(standardize_operators(standard)) == 1

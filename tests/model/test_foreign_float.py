@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
 from q8tool import Session
 from q8tool.model.check import check
 from q8tool.model.foreign import DOMAIN, has_foreign_operators, standardize_operators
+from tests.build import run_onnxruntime
 from tests.graphs import Array, f32, i8, i32, random, u8
 
 X = random(2, 5, 8)
@@ -128,7 +128,7 @@ def test_same_answers(name: str, opset: int) -> None:
     op, feeds, weights, order, *options = CASES[name]
     used = {key: array for key, array in weights.items() if key in order.split()}
     model = model_of(op, feeds, used, order, opset, **(options[0] if options else {}))
-    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds)
+    expected = run_onnxruntime(model, feeds)
     standard = ir.from_proto(model)
     assert len(standardize_operators(standard)) == 1
     assert not has_foreign_operators(standard)
@@ -157,7 +157,7 @@ def test_recurrent_weights() -> None:
         "x w r - - - - - ws zero rs zero", 13, rank=4, hidden_size=hidden,
         direction="bidirectional",
     )  # fmt: skip
-    (expected,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": X})
+    (expected,) = run_onnxruntime(model, {"x": X})
     result = Session(model).run({"x": X})["y"]
     np.testing.assert_allclose(result, expected, atol=0.02)
 
