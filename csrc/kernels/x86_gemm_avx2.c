@@ -3,11 +3,12 @@
  * vpmaddubsw would saturate at full range, so both sides are widened to 16 bits and multiplied by
  * vpmaddwd, which adds two products to an int32 exactly. Weights are widened when they are packed
  * (weight_bytes = 2), codes into a small buffer from which pairs are then broadcast.
- * 6 x 16: 12 of 16 registers accumulate, 2 hold a step of B. */
+ * 6 x 16: 12 of 16 registers accumulate, 2 hold a step of B. A job is some tiles below each other. */
 #include "kernels.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#include <stdbool.h>
 
 #include "requant.h"
 #include "target.h"
@@ -22,14 +23,13 @@ typedef int32_t int32x8 __attribute__((vector_size(32)));
 #include "x86_lanes256.inc"
 #include "x86_gemm_store256.inc"
 
-#define JOB q8_gemm_job
 #define ROWS 6
 #define COLUMNS 2
 #define COLUMN_LANES 8
 enum { PAIR_BYTES = COLUMNS * 32, WIDE_CODES = 256, LINE_BYTES = 64 };
 /* A full tile fetches a line with every so many pairs; a small one would wait for what it fetches. */
-enum { PAIRS_OF_A_LINE = 2, FETCH_JOBS = PAIRS_OF_A_LINE * PAIR_BYTES / LINE_BYTES };
-enum { LEAST_FETCHING_ROWS = 3 };
+enum { PAIRS_OF_A_LINE = 2, TILES_OF_A_FETCH = PAIRS_OF_A_LINE * PAIR_BYTES / LINE_BYTES };
+enum { LEAST_FETCHING_ROWS = 3, MOST_ROWS = 16 * ROWS };
 
 /* count codes, a multiple of 2, to 16 bits. */
 X86_INLINE void widen_codes(const uint8_t *from, size_t count, uint16_t *to)
@@ -54,89 +54,183 @@ X86_INLINE void widen_codes(const uint8_t *from, size_t count, uint16_t *to)
         *(x86_unaligned_int32 *)(to + i) = from[i] | from[i + 1] << 16;
 }
 
+/* Two codes of a row, in every lane, times a step of B. */
+X86_INLINE void multiply_row(int32x8 sum[COLUMNS], const uint16_t *pair, const __m256i right[COLUMNS],
+                             size_t columns)
+{
+    __m256i left = _mm256_set1_epi32(*(const x86_unaligned_int32 *)pair);
+#define ADD_PRODUCT(j) X86_ADD_PAIRS_256(sum[j], left, right[j])
+    X86_EACH_2(columns, ADD_PRODUCT);
+#undef ADD_PRODUCT
+}
+
 /* The next two codes of each row times a step of B. */
 X86_INLINE void multiply_pair(int32x8 sum[ROWS][COLUMNS], const uint16_t *wide, size_t wide_step,
                               const char *b, size_t rows, size_t columns)
 {
     __m256i right[COLUMNS];
 #define LOAD_RIGHT(j) X86_LOAD_256(right[j], b + (j) * 32)
-#define ADD_PRODUCT(i, j) X86_ADD_PAIRS_256(sum[i][j], left, right[j])
-#define ADD_ROW(i)                                                                        \
-    do {                                                                                  \
-        const uint16_t *pair = wide + (i) * wide_step;                                    \
-        __m256i left = _mm256_set1_epi32(*(const x86_unaligned_int32 *)pair);             \
-        X86_EACH_IN_ROW_2(columns, ADD_PRODUCT, i);                                       \
-    } while (0)
+#define ADD_ROW(i) multiply_row(sum[i], wide + (i) * wide_step, right, columns)
     X86_EACH_2(columns, LOAD_RIGHT);
     X86_EACH_6(rows, ADD_ROW);
 #undef LOAD_RIGHT
-#undef ADD_PRODUCT
 #undef ADD_ROW
 }
 
-/* Rows of some codes times as many steps of B. fetches: a line of next with every turn. */
+/* All rows and columns, turns >= 1 of two pairs each. In assembler, because twelve sums, two vectors of
+ * B, the codes of a row and a product are all registers there are: GCC keeps some sums in memory, or
+ * where rows are. next: NULL, or a line of it is fetched every turn. */
+X86_INLINE void multiply_turns(int32x8 sum[ROWS][COLUMNS], const uint16_t *wide, size_t step_bytes,
+                               const char *b, size_t turns, const char *next)
+{
+#define ROW(codes, first, second)                \
+    "vpbroadcastd " codes ", %%ymm14\n\t"        \
+    "vpmaddwd %%ymm12, %%ymm14, %%ymm15\n\t"     \
+    "vpmaddwd %%ymm13, %%ymm14, %%ymm14\n\t"     \
+    "vpaddd %%ymm15, " first ", " first "\n\t"   \
+    "vpaddd %%ymm14, " second ", " second "\n\t"
+#define PAIR(at, b0, b1)                          \
+    "vmovdqa " b0 "(%%rdx), %%ymm12\n\t"          \
+    "vmovdqa " b1 "(%%rdx), %%ymm13\n\t"          \
+    ROW(at "(%%rax)", "%0", "%1")                 \
+    ROW(at "(%%rax,%[step])", "%2", "%3")         \
+    ROW(at "(%%rax,%[step],2)", "%4", "%5")       \
+    ROW(at "(%%rdi)", "%6", "%7")                 \
+    ROW(at "(%%rdi,%[step])", "%8", "%9")         \
+    ROW(at "(%%rdi,%[step],2)", "%10", "%11")
+#define LOOP(fetch)                                                                             \
+    __asm__ volatile(                                                                           \
+        "mov %[wide], %%rax\n\t"                                                                \
+        "lea (%[step],%[step],2), %%rdi\n\t"                                                    \
+        "add %%rax, %%rdi\n\t"                                                                  \
+        "mov %[b], %%rdx\n\t"                                                                   \
+        "mov %[turns], %%rsi\n\t"                                                               \
+        "mov %[next], %%r8\n"                                                                   \
+        "1:\n\t" fetch                                                                          \
+        PAIR("", "", "32")                                                                      \
+        PAIR("4", "64", "96")                                                                   \
+        "add $8, %%rax\n\t"                                                                     \
+        "add $8, %%rdi\n\t"                                                                     \
+        "sub $-128, %%rdx\n\t"                                                                  \
+        "dec %%rsi\n\t"                                                                         \
+        "jnz 1b"                                                                                \
+        : "+x"(sum[0][0]), "+x"(sum[0][1]), "+x"(sum[1][0]), "+x"(sum[1][1]), "+x"(sum[2][0]),   \
+          "+x"(sum[2][1]), "+x"(sum[3][0]), "+x"(sum[3][1]), "+x"(sum[4][0]), "+x"(sum[4][1]),   \
+          "+x"(sum[5][0]), "+x"(sum[5][1])                                                       \
+        : [wide] "r"(wide), [step] "r"(step_bytes), [b] "r"(b), [turns] "r"(turns),              \
+          [next] "r"(next)                                                                      \
+        : "rax", "rdx", "rsi", "rdi", "r8", "xmm12", "xmm13", "xmm14", "xmm15", "cc", "memory")
+    if (next)
+        LOOP("prefetcht1 (%%r8)\n\t" "add $64, %%r8\n\t");
+    else
+        LOOP("");
+#undef ROW
+#undef PAIR
+#undef LOOP
+}
+
+/* Rows of some codes times as many steps of B. next: NULL, or a line of it is fetched every turn. */
 X86_INLINE void multiply_wide(int32x8 sum[ROWS][COLUMNS], const uint16_t *wide, size_t wide_step,
                               size_t count, const char *b, const char *next, size_t rows,
-                              size_t columns, int fetches)
+                              size_t columns)
 {
     const uint16_t *end = wide + count;
-    for (; fetches && wide + 4 <= end; wide += 4, b += 2 * PAIR_BYTES, next += LINE_BYTES) {
-        __builtin_prefetch(next, 0, 2);
-        multiply_pair(sum, wide, wide_step, b, rows, columns);
-        multiply_pair(sum, wide + 2, wide_step, b + PAIR_BYTES, rows, columns);
+    if (rows == ROWS && columns == COLUMNS && count >= 4) {
+        multiply_turns(sum, wide, wide_step * sizeof *wide, b, count / 4, next);
+        wide += count / 4 * 4;
+        b += count / 4 * 2 * PAIR_BYTES;
+    } else {
+        for (; next && wide + 4 <= end; wide += 4, b += 2 * PAIR_BYTES, next += LINE_BYTES) {
+            __builtin_prefetch(next, 0, 2);
+            multiply_pair(sum, wide, wide_step, b, rows, columns);
+            multiply_pair(sum, wide + 2, wide_step, b + PAIR_BYTES, rows, columns);
+        }
     }
     for (; wide < end; wide += 2, b += PAIR_BYTES)
         multiply_pair(sum, wide, wide_step, b, rows, columns);
 }
 
-X86_INLINE void multiply_taps(const q8_gemm_job *job, int32x8 sum[ROWS][COLUMNS], size_t rows,
-                              size_t columns, int fetches)
+X86_INLINE void multiply_taps(const q8_gemm_job *job, size_t first, const char *next,
+                              int32x8 sum[ROWS][COLUMNS], size_t rows, size_t columns)
 {
-    const char *next = (const char *)job->next;
     uint16_t wide[ROWS][WIDE_CODES];
     const char *b = (const char *)job->b;
     for (size_t tap = 0; tap < job->taps; tap++) {
-        const uint8_t *const *row = job->a + tap * job->a_step;
-        for (size_t first = 0; first < job->k; first += WIDE_CODES) {
-            const size_t rest = job->k - first, count = rest < WIDE_CODES ? rest : WIDE_CODES;
+        const uint8_t *const *row = job->a + tap * job->a_step + first;
+        for (size_t start = 0; start < job->k; start += WIDE_CODES) {
+            const size_t rest = job->k - start, count = rest < WIDE_CODES ? rest : WIDE_CODES;
             for (size_t i = 0; i < rows; i++)
-                widen_codes(row[i] + first, count, wide[i]);
-            multiply_wide(sum, wide[0], WIDE_CODES, count, b, next, rows, columns, fetches);
+                widen_codes(row[i] + start, count, wide[i]);
+            multiply_wide(sum, wide[0], WIDE_CODES, count, b, next, rows, columns);
             b += count / 2 * PAIR_BYTES;
-            if (fetches)
-                next += count / 4 * LINE_BYTES;
+            next = next ? next + count / 4 * LINE_BYTES : NULL;
         }
     }
 }
 
-X86_INLINE void multiply_panel(const q8_gemm_job *job, int32x8 sum[ROWS][COLUMNS], size_t rows,
-                               size_t columns)
+/* Rows first on. next: NULL, or what is fetched by and by. */
+X86_INLINE void multiply_panel(const q8_gemm_job *job, size_t first, const char *next,
+                               int32x8 sum[ROWS][COLUMNS], size_t rows, size_t columns)
 {
 #define START(i, j) sum[i][j] = (int32x8)_mm256_loadu_si256((const __m256i *)(job->bias + j * 8))
 #define START_ROW(i) X86_EACH_IN_ROW_2(columns, START, i)
     X86_EACH_6(rows, START_ROW);
 #undef START
 #undef START_ROW
-    const int fetches = rows >= LEAST_FETCHING_ROWS && job->next;
-    const size_t depth = job->taps * job->k;
-    if (job->wide && fetches)
-        multiply_wide(sum, job->wide, job->wide_step, depth, job->b, job->next, rows, columns, 1);
-    else if (job->wide)
-        multiply_wide(sum, job->wide, job->wide_step, depth, job->b, NULL, rows, columns, 0);
-    else if (fetches)
-        multiply_taps(job, sum, rows, columns, 1);
+    if (job->wide)
+        multiply_wide(sum, job->wide + first * job->wide_step, job->wide_step, job->taps * job->k,
+                      job->b, next, rows, columns);
     else
-        multiply_taps(job, sum, rows, columns, 0);
+        multiply_taps(job, first, next, sum, rows, columns);
 }
 
-X86_INLINE void tile_body(const q8_gemm_job *job, size_t rows, size_t columns)
+/* Rows first on of the job, as many tiles of `rows` as there are. The first ones fetch a panel of what
+ * comes next. */
+X86_INLINE void run_tiles(const q8_gemm_job *job, size_t first, size_t rows, size_t columns)
 {
-    int32x8 acc[ROWS][COLUMNS];
-    multiply_panel(job, acc, rows, columns);
-    store_tile(job, acc, rows, columns);
+    const q8_gemm_job own = *job; /* stores of codes might change it */
+    const ending end = ending_of(job);
+    const size_t share = own.taps * own.k / 4 * LINE_BYTES;
+    const size_t fetching = rows < LEAST_FETCHING_ROWS ? 0 : TILES_OF_A_FETCH * rows;
+    const char *next = (const char *)own.next;
+    for (; first + rows <= own.m; first += rows) {
+        int32x8 acc[ROWS][COLUMNS];
+        size_t row = first;
+        __asm__("" : "+r"(row)); /* else a pointer to every row of every ending is carried along */
+        next = next && row < fetching ? next : NULL;
+        multiply_panel(&own, row, next, acc, rows, columns);
+        end_tile(&end, row, acc, rows, columns);
+        next = next ? next + share : NULL;
+    }
 }
 
-#include "x86_gemm_tiles.inc"
+#define PART(rows, columns)                                                     \
+    static void part_##rows##x##columns(const q8_gemm_job *job, size_t first)   \
+    {                                                                           \
+        run_tiles(job, first, rows, columns);                                   \
+    }
+#define PARTS(rows) PART(rows, 1) PART(rows, 2)
+#define ENTRY(rows) {part_##rows##x1, part_##rows##x2}
+PARTS(1)
+PARTS(2)
+PARTS(3)
+PARTS(4)
+PARTS(5)
+PARTS(6)
+
+static void tile(const q8_gemm_job *job)
+{
+    static void (*const parts[ROWS][COLUMNS])(const q8_gemm_job *, size_t) = {
+        ENTRY(1), ENTRY(2), ENTRY(3), ENTRY(4), ENTRY(5), ENTRY(6)};
+    const size_t vectors = (job->n - 1) / COLUMN_LANES, rest = job->m % ROWS;
+    if (job->m >= ROWS)
+        parts[ROWS - 1][vectors](job, 0);
+    if (rest > 0)
+        parts[rest - 1][vectors](job, job->m - rest);
+}
+#undef PART
+#undef PARTS
+#undef ENTRY
 
 static void widen(const uint8_t *from, size_t count, uint16_t *to)
 {
@@ -148,12 +242,12 @@ Q8_TARGET_END
 const q8_gemm_table q8_gemm_avx2 = {
     .name = "avx2 6x16",
     .mr = ROWS,
-    .most_rows = ROWS,
+    .most_rows = MOST_ROWS,
     .least_rows = 3,
     .nr = COLUMNS * COLUMN_LANES,
     .kr = 2,
     .weight_bytes = 2,
-    .fetch_jobs = FETCH_JOBS,
+    .fetch_jobs = 1,
     .flips_a = 0,
     .takes_mantissas = 1,
     .tile = tile,
