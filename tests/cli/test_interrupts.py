@@ -85,6 +85,38 @@ sys.exit(main())
 """
 
 
+# In the callback of a weak reference, as imports have them: the exception goes nowhere, and Python
+# would print where it was.
+LOST = """
+import signal, sys, time, weakref
+from q8tool.cli import freeze
+from q8tool.__main__ import main
+
+class Lock:
+    pass
+
+def run(*unused, **options):
+    lock = Lock()
+    reference = weakref.ref(lock, lambda _: signal.raise_signal(signal.SIGINT))
+    del lock
+    time.sleep(60)
+
+freeze.command.callback = run
+sys.argv = ["q8tool", "freeze", "--input", "m.onnx", "--output", "o.onnx"]
+sys.exit(main())
+"""
+
+
+def test_an_exception_that_is_lost_is_not_shown(tmp_path: Path) -> None:
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", LOST], cwd=tmp_path, text=True, capture_output=True, timeout=60
+    )
+    assert time.monotonic() - start < 30
+    assert done.returncode == INTERRUPTED
+    assert done.stderr == f"error: {MESSAGE}\n"
+
+
 def test_a_call_that_does_not_listen_is_ended(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", DEAF], cwd=tmp_path, text=True,

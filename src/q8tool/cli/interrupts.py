@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -49,6 +49,7 @@ class Interrupts:
         os.set_blocking(writable, False)
         before = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
         handler = signal.signal(signal.SIGINT, self._raise)
+        hook, sys.unraisablehook = sys.unraisablehook, _without_interrupts(sys.unraisablehook)
         watcher = threading.Thread(target=self._watch, args=(readable,), daemon=True)
         watcher.start()
         try:
@@ -56,6 +57,7 @@ class Interrupts:
         finally:
             self._ended.set()
             signal.signal(signal.SIGINT, handler)
+            sys.unraisablehook = hook
             signal.set_wakeup_fd(before)
             os.close(writable)
             watcher.join()
@@ -92,6 +94,16 @@ class Interrupts:
         _of("q8tool.model.files", "remove_temporaries")
         os.write(2, f"error: {MESSAGE}\n".encode())
         os._exit(INTERRUPTED)
+
+
+def _without_interrupts(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+    """The hook, silent where Python lost KeyboardInterrupt: the thread sees to that one."""
+
+    def shown(unraisable: Any) -> None:
+        if unraisable.exc_type is not KeyboardInterrupt:
+            hook(unraisable)
+
+    return shown
 
 
 def _of(module: str, function: str, *arguments: Any) -> Any:
