@@ -165,6 +165,37 @@ def test_a_plan_of_other_values_counts_as_absent(key: str, folder: Path, tmp_pat
         assert answer(path).tobytes() == expected
 
 
+def _first_bound(described: dict[str, Any]) -> list[Any]:
+    """The call that made the first tensor that lies outside the arena."""
+    found: list[Any] = next(c for c in described["calls"] if c[0] == "tensor" and c[3] is None)
+    return found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda described: _first_bound(described)[2].append(7),
+        lambda described: _first_bound(described).__setitem__(1, "uint8"),
+        lambda described: described["bound"][0][3].append(7),
+        lambda described: described["written"][0][3].append(7),
+        lambda described: next(iter(described["inputs"].values()))[3].append(7),
+        lambda described: next(iter(described["results"].values()))[3].append(7),
+        lambda described: described["bound"].append(described["bound"][0]),
+    ],
+    ids=["declared shape", "declared type", "bound", "written", "inputs", "results", "one more"],
+)
+def test_a_plan_of_other_sizes_counts_as_absent(
+    change: Callable[[dict[str, Any]], None], folder: Path, tmp_path: Path
+) -> None:
+    path = saved(convolution(), tmp_path / "m.onnx")
+    expected = answer(path)
+    plan = max(folder.iterdir(), key=lambda kept: kept.stat().st_size)
+    plan.write_bytes(rewritten(plan.read_bytes(), change))
+    got = answer(path)
+    assert got.shape == expected.shape
+    assert got.tobytes() == expected.tobytes()
+
+
 def test_a_summary_of_another_model_is_said_to_be_one(folder: Path, tmp_path: Path) -> None:
     path = saved(convolution(), tmp_path / "conv.onnx")
     Session(path, threads=1)

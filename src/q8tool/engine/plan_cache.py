@@ -96,7 +96,7 @@ class PlanCache:
             kept = read_program(self._opened(self._program_place(fed, wanted, isa)), isa)
         except _NOT_OURS:
             return None
-        if kept is None or set(kept.inputs) != set(fed) or set(kept.results) != set(wanted):
+        if kept is None or _sizes(kept) != _fed_sizes(fed) or set(kept.results) != set(wanted):
             return None
         return kept
 
@@ -173,6 +173,15 @@ def _build() -> str:
 
 def _plain(fed: Signature) -> Mapping[str, object]:
     return {name: [str(dtype), shape] for name, (dtype, shape) in fed.items()}
+
+
+def _sizes(program: Program) -> dict[str, object]:
+    """Dimensions and bytes of an entry, of each input."""
+    return {name: (tensor.dims, tensor.dtype.itemsize) for name, tensor in program.inputs.items()}
+
+
+def _fed_sizes(fed: Signature) -> dict[str, object]:
+    return {name: (shape, dtype and dtype.itemsize) for name, (dtype, shape) in fed.items()}
 
 
 def _make_room(folder: Path) -> None:

@@ -9,6 +9,7 @@ valid for the very package and instruction set that wrote it; plan_cache.py sees
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -196,11 +197,28 @@ def read_program(data: OpenFile, isa: str | None) -> Program | None:
         {name: tensor(entry) for name, entry in described[key].items()}
         for key in ("inputs", "results")
     )
-    filled = {t.storage for t in (*inputs.values(), *written)}
-    if any(t.array is None and t.storage not in filled for t in (*bound, *results.values())):
-        raise ValueError("nobody fills a storage of this plan")
+    declared = [
+        (np.dtype(given[0]), tuple(given[1]))
+        for kind, *given in described["calls"]
+        if kind == "tensor" and given[2] is None
+    ]
+    if [_actual(t) for t in bound] != declared:
+        raise ValueError("what is bound is not what the plan asks for")
+    sizes = {t.storage: _bytes(t) for t in (*inputs.values(), *written)}
+    if any(t.array is None and sizes[t.storage] != _bytes(t) for t in (*bound, *results.values())):
+        raise ValueError("a storage of this plan has several sizes")
     segment = NativeSegment(plan, bound, written, infos)
     return Program([segment], inputs, results, storages.values())
+
+
+def _actual(tensor: Tensor) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Type and dimensions of what is bound."""
+    given = tensor if tensor.array is None else tensor.array
+    return given.dtype, given.shape
+
+
+def _bytes(tensor: Tensor) -> int:
+    return math.prod(tensor.shape) * tensor.dtype.itemsize
 
 
 def _decoded(value: Any, data: OpenFile) -> Any:
