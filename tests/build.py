@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -149,11 +149,12 @@ def exact_onnxruntime(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(exact_products(model).SerializeToString(), options)
 
 
-def optimized(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+def optimized(model: onnx.ModelProto) -> onnx.ModelProto:
     """What onnxruntime's optimizer makes of the model: with nodes of its own domain."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(path)
     options.log_severity_level = 4
-    onnxruntime.InferenceSession(model.SerializeToString(), options)
-    return onnx.load(path)
+    with TemporaryDirectory() as folder:
+        options.optimized_model_filepath = f"{folder}/short.onnx"
+        onnxruntime.InferenceSession(model.SerializeToString(), options)
+        return onnx.load(options.optimized_model_filepath)

@@ -10,7 +10,6 @@ file differ by a code. Floats are within one step of the output's scale.
 import copy
 import itertools
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -104,7 +103,7 @@ def test_weights_of_four_bits(name: str, opset: int, types: str) -> None:
 
 @pytest.mark.parametrize("types", ["U8U8", "U8S8"])
 @pytest.mark.parametrize("name", MODELS)
-def test_dynamic(name: str, types: str, tmp_path: Path) -> None:
+def test_dynamic(name: str, types: str) -> None:
     """ConvInteger and MatMulInteger; optimized, DynamicQuantizeMatMul and MatMulIntegerToFloat."""
     model, feeds = MODELS[name]()
     for (per_channel, reduce_range), constant in itertools.product(SWITCHES, (False, True)):
@@ -112,7 +111,7 @@ def test_dynamic(name: str, types: str, tmp_path: Path) -> None:
             model, types, per_channel=per_channel, reduce_range=reduce_range,
             extra_options={"MatMulConstBOnly": constant},
         )  # fmt: skip
-        short = optimized(written, tmp_path / "short.onnx")
+        short = optimized(written)
         for form in (written, short):
             expected = run_onnxruntime(form, feeds)[0]
             step = (expected.max() - expected.min()) / 255
@@ -121,13 +120,13 @@ def test_dynamic(name: str, types: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["float", "QDQ U8S8", "QDQ S8S8", "QDQ U16S8", "QOperator U8U8"])
 @pytest.mark.parametrize("name", MODELS)
-def test_optimized(name: str, form: str, tmp_path: Path) -> None:
+def test_optimized(name: str, form: str) -> None:
     """Fused operators of onnxruntime's own domain."""
     model, feeds = MODELS[name]()
     codes = form != "float"
     if codes:
         model = static(model, feeds, *form.split())
-    short = optimized(model, tmp_path / "short.onnx")
+    short = optimized(model)
     expected = run_onnxruntime(short, feeds)[0]
     step = 2.001 * scale_of(model, "y_scale") if codes else 1e-5
     if any(node.op_type == "MatMulNBits" for node in short.graph.node):

@@ -87,7 +87,7 @@ def lab(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 @cache
 def onnxruntime_session(path: Path) -> onnxruntime.InferenceSession:
-    return exact_onnxruntime(optimized(onnx.load(path), path.with_suffix(".short.onnx")))
+    return exact_onnxruntime(optimized(onnx.load(path)))
 
 
 def in_onnxruntime(path: Path, x: Array) -> list[Array]:
