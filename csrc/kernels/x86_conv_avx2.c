@@ -12,6 +12,7 @@
 
 Q8_TARGET("avx2,fma")
 
+#include "x86_lanes256.inc"
 #include "x86_bytes256.inc"
 
 X86_INLINE __m256i load_32(const void *p, size_t count)
@@ -19,7 +20,7 @@ X86_INLINE __m256i load_32(const void *p, size_t count)
     if (count == 32)
         return _mm256_loadu_si256(p);
     if (count % 4 == 0) /* as the channels of most networks are */
-        return _mm256_maskload_epi32(p, lanes_below(count / 4, 0));
+        return _mm256_maskload_epi32(p, first_lanes(count / 4));
     char bytes[32] = {0};
     memcpy(bytes, p, count);
     return _mm256_loadu_si256((const __m256i *)bytes);
@@ -31,13 +32,14 @@ X86_INLINE void store_32(void *p, __m256i v, size_t count)
         _mm256_storeu_si256(p, v);
         return;
     }
-    if (count % 4 == 0) {
-        _mm256_maskstore_epi32(p, lanes_below(count / 4, 0), v);
-        return;
+    __m128i bytes = _mm256_castsi256_si128(v);
+    if (count >= 16) {
+        _mm_storeu_si128(p, bytes);
+        p = (char *)p + 16;
+        bytes = _mm256_extracti128_si256(v, 1);
+        count -= 16;
     }
-    char bytes[32];
-    _mm256_storeu_si256((__m256i *)bytes, v);
-    memcpy(p, bytes, count);
+    store_first_bytes(p, bytes, count);
 }
 
 /* The even and the odd bytes of a vector, widened: without a dot-product instruction, vpmaddwd

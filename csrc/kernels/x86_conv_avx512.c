@@ -128,6 +128,7 @@ X86_INLINE void store_channels_64(int32_t *p, const __m512i from[4], size_t coun
 #define WEIGHTS __m512i
 #include "x86_conv.inc"
 
+#include "x86_lanes256.inc"
 #include "x86_bytes256.inc"
 
 X86_INLINE __m256i load_32(const void *p, size_t count)
