@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -11,7 +12,7 @@ import onnx
 import onnxruntime
 from onnx import NodeProto, helper, numpy_helper
 
-from tests.exact_products import exact_products
+from tests.exact_products import exact_products, has_products
 
 Array = npt.NDArray[Any]
 
@@ -140,13 +141,16 @@ def run_onnxruntime(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> list[
     return list(exact_onnxruntime(model).run(None, dict(feeds)))
 
 
-def exact_onnxruntime(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def exact_onnxruntime(model: onnx.ModelProto | Path) -> onnxruntime.InferenceSession:
     """A session that runs the model as it is, on one thread; products of codes are exact."""
+    if isinstance(model, Path) and has_products(onnx.load(model, load_external_data=False)):
+        model = onnx.load(model)
+    source = str(model) if isinstance(model, Path) else exact_products(model).SerializeToString()
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(exact_products(model).SerializeToString(), options)
+    return onnxruntime.InferenceSession(source, options)
 
 
 def optimized(model: onnx.ModelProto) -> onnx.ModelProto:

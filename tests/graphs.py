@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
-import onnxruntime
 
-from tests.exact_products import exact_products, has_products
+from tests.build import exact_onnxruntime
 
 Array = npt.NDArray[Any]
 
@@ -78,16 +77,8 @@ def random(*shape: int, seed: int = 0, low: float | None = None) -> Array:
 
 def run(graph: ir.Model | onnx.ModelProto | Path, **feeds: Array) -> list[Array]:
     """Outputs in onnxruntime, its own graph changes switched off and products exact."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    if isinstance(graph, ir.Model):
-        graph = ir.to_proto(graph)
-    if isinstance(graph, Path) and has_products(onnx.load(graph, load_external_data=False)):
-        graph = onnx.load(graph)
-    source = str(graph) if isinstance(graph, Path) else exact_products(graph).SerializeToString()
-    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    return list(session.run(None, feeds))
+    given = ir.to_proto(graph) if isinstance(graph, ir.Model) else graph
+    return list(exact_onnxruntime(given).run(None, feeds))
 
 
 def assert_same(
