@@ -21,7 +21,7 @@ SANITIZE := -O1 -g -fPIC -fno-omit-frame-pointer -fno-sanitize-recover=all -DQ8_
 GCC_SANITIZE := $(SANITIZE) -Wno-maybe-uninitialized
 
 ENGINE := $(wildcard csrc/*.c csrc/ops/*.c csrc/kernels/*.c)
-KERNELS := csrc/cpu.c csrc/dispatch.c csrc/pack.c $(wildcard csrc/kernels/*.c)
+KERNELS := csrc/cpu.c csrc/dispatch.c csrc/pack.c csrc/pack_places.c $(wildcard csrc/kernels/*.c)
 CHECKQ8 := $(KERNELS) $(wildcard csrc/check/check*.c) $(addprefix csrc/check/,memory.c random.c \
 	report.c bench.c peak.c)
 PACKAGE := $(shell find src/q8tool -name '*.py')

@@ -141,16 +141,23 @@ static void pack_tap(const q8_gemm_table *table, size_t n, size_t k, const int8_
     pack_rest(table, 0, n, rows, k, w, column_step, k_step, flip, panel);
 }
 
-static void add_sums(size_t n, size_t k, const int8_t *w, size_t column_step, size_t k_step,
-                     int flip, int32_t *sums)
+/* What packing adds to the bits of weights: see flipped. */
+static int flip_of(const q8_panel_weights *weights)
 {
-    if (column_step == 1) {
+    return weights->is_unsigned ? 0x80 : 0;
+}
+
+static void add_sums(const q8_panel_weights *weights, const int8_t *w, int32_t *sums)
+{
+    const size_t n = weights->n, k = weights->k, k_step = weights->k_step;
+    const int flip = flip_of(weights);
+    if (weights->column_step == 1) {
         for (size_t row = 0; row < k; row++)
             for (size_t column = 0; column < n; column++)
                 sums[column] += flipped(w[row * k_step + column], flip);
         return;
     }
-    for (size_t column = 0; column < n; column++, w += column_step) {
+    for (size_t column = 0; column < n; column++, w += weights->column_step) {
         int32_t sum = 0;
         for (size_t row = 0; row < k; row++)
             sum += flipped(w[row * k_step], flip);
@@ -158,37 +165,42 @@ static void add_sums(size_t n, size_t k, const int8_t *w, size_t column_step, si
     }
 }
 
-/* Each column's sum over all taps. Reads the packed panel, which is near, where it is in fours. */
-static void find_sums(const q8_gemm_table *table, size_t n, size_t taps, size_t k, const int8_t *w,
-                      size_t column_step, size_t tap_step, size_t k_step, int flip,
+void q8_column_sums(const q8_panel_weights *weights, int32_t *sums)
+{
+    memset(sums, 0, weights->n * sizeof *sums);
+    for (size_t tap = 0; tap < weights->taps; tap++)
+        add_sums(weights, weights->w + tap * weights->tap_step, sums);
+}
+
+/* Reads the packed panel, which is near, where it is in fours. */
+static void find_sums(const q8_gemm_table *table, const q8_panel_weights *weights,
                       const uint8_t *panel, int32_t *sums)
 {
 #if Q8_HAVE_PACK_BYTES
+    const size_t n = weights->n;
     if (table->weight_bytes == 1 && table->kr == 4 && n == table->nr && n % 16 == 0) {
-        const size_t steps = taps * (q8_padded_k(table, k) / 4);
+        const size_t steps = weights->taps * (q8_padded_k(table, weights->k) / 4);
         for (size_t column = 0; column < n; column += 16)
             q8_sum_fours(panel + column * 4, steps, n * 4, sums + column);
         return;
     }
 #endif
+    (void)table;
     (void)panel;
-    memset(sums, 0, n * sizeof *sums);
-    for (size_t tap = 0; tap < taps; tap++)
-        add_sums(n, k, w + tap * tap_step, column_step, k_step, flip, sums);
+    q8_column_sums(weights, sums);
 }
 
-void q8_pack_panel(const q8_gemm_table *table, size_t n, size_t taps, size_t k, const int8_t *w,
-                   size_t column_step, size_t tap_step, size_t k_step, bool is_unsigned,
-                   void *panel, int32_t *sums)
+void q8_pack_panel(const q8_gemm_table *table, const q8_panel_weights *weights, void *panel,
+                   int32_t *sums)
 {
+    const size_t n = weights->n, taps = weights->taps, k = weights->k;
     const size_t tap_bytes =
         q8_padded_k(table, k) * table->nr * (size_t)table->weight_bytes;
-    const int flip = is_unsigned ? 0x80 : 0;
     if (n < table->nr || k % table->kr || taps * tap_bytes % Q8_ALIGNMENT)
         memset(panel, 0, q8_panel_bytes(table, taps, k)); /* else all of it is written */
     for (size_t tap = 0; tap < taps; tap++)
-        pack_tap(table, n, k, w + tap * tap_step, column_step, k_step, flip,
-                 (uint8_t *)panel + tap * tap_bytes);
+        pack_tap(table, n, k, weights->w + tap * weights->tap_step, weights->column_step,
+                 weights->k_step, flip_of(weights), (uint8_t *)panel + tap * tap_bytes);
     if (sums)
-        find_sums(table, n, taps, k, w, column_step, tap_step, k_step, flip, panel, sums);
+        find_sums(table, weights, panel, sums);
 }

@@ -238,12 +238,29 @@ int64_t q8_slide_count(const q8_slide *slide, int64_t first, int64_t end);
 /* Codes of K after padding to the table's kr. */
 size_t q8_padded_k(const q8_gemm_table *table, size_t k);
 size_t q8_panel_bytes(const q8_gemm_table *table, size_t taps, size_t k);
-/* Packs n columns (n <= nr) of w(tap, p, column) = w[column * column_step + tap * tap_step +
- * p * k_step] into one panel; see kernels.h. is_unsigned: w holds uint8, of which 128 is
- * subtracted. sums: NULL, or receives each column's sum [n]. */
-void q8_pack_panel(const q8_gemm_table *table, size_t n, size_t taps, size_t k, const int8_t *w,
-                   size_t column_step, size_t tap_step, size_t k_step, bool is_unsigned,
-                   void *panel, int32_t *sums);
+/* What a panel is made of: n columns (n <= nr) of w(tap, p, column) = w[column * column_step + tap *
+ * tap_step + p * k_step], less 128 if w holds uint8. k_step or column_step is 1. */
+typedef struct {
+    size_t n, taps, k;
+    const int8_t *w;
+    size_t column_step, tap_step, k_step;
+    bool is_unsigned;
+} q8_panel_weights;
+/* Into one panel; see kernels.h. sums: NULL, or receives each column's sum [n]. */
+void q8_pack_panel(const q8_gemm_table *table, const q8_panel_weights *weights, void *panel,
+                   int32_t *sums);
+/* sums[j] = sum of column j */
+void q8_column_sums(const q8_panel_weights *weights, int32_t *sums);
+
+/* ---- packing in places (pack_places.c), for tables with mark_wide; see kernels.h ---- */
+
+/* Steps of all taps; 0: there are no places for such weights. */
+size_t q8_count_steps(const q8_gemm_table *table, const q8_panel_weights *weights);
+/* Bytes of a panel of so many steps. */
+size_t q8_placed_bytes(const q8_gemm_table *table, size_t steps);
+/* The steps, and their places: taps + steps of them. */
+void q8_pack_places(const q8_gemm_table *table, const q8_panel_weights *weights, uint16_t *places,
+                    uint8_t *panel);
 
 /* ---- threads (threads.c) ---- */
 

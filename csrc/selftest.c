@@ -45,10 +45,15 @@ double q8_selftest_gops(const char *isa, int milliseconds)
     k -= k % gemm->kr; /* panel and rows stay in the first-level cache */
     for (size_t i = 0; i < gemm->most_rows; i++)
         space->pointers[i] = space->a + i * k;
+    const size_t steps = gemm->mark_wide ? k / 4 : 0;
+    uint16_t places[Q8_SELFTEST_PLACES] = {(uint16_t)steps};
+    for (size_t step = 0; step < steps; step++)
+        places[1 + step] = (uint16_t)(4 * step);
     q8_gemm_job job = {.m = gemm->most_rows, .n = gemm->nr, .taps = 1, .k = k,
                        .a_step = gemm->most_rows,
                        .a = (const uint8_t *const *)(const void *)space->pointers,
-                       .b = space->panel, .bias = (const int32_t *)(const void *)space->b,
+                       .b = space->panel, .places = steps ? places : NULL,
+                       .bias = (const int32_t *)(const void *)space->b,
                        .c = space->got, .c_step = gemm->nr};
     /* The best of many short measurements: others use this machine, too. */
     const int64_t end = q8_nanoseconds() + (int64_t)milliseconds * 1000000;

@@ -7,7 +7,7 @@
 
 #include "plan.h"
 
-enum { Q8_SELFTEST_BYTES = 1 << 16 };
+enum { Q8_SELFTEST_BYTES = 1 << 16, Q8_SELFTEST_PLACES = 512 };
 
 /* Work space of one comparison, each array 64-byte aligned. */
 typedef struct {

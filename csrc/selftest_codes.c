@@ -58,14 +58,24 @@ static void check_gemm_case(session *s, size_t m, size_t n, size_t taps, size_t 
     fill_integers(s, bias, gemm->nr, 16);
     fill_multipliers(s, multiplier, gemm->nr);
     const int8_t *w = (const int8_t *)space->b;
-    q8_pack_panel(gemm, n, taps, k, w, taps * k, k, 1, false, space->panel, sums);
+    const q8_panel_weights weights = {.n = n, .taps = taps, .k = k, .w = w,
+                                      .column_step = taps * k, .tap_step = k, .k_step = 1};
+    uint16_t places[Q8_SELFTEST_PLACES];
+    const bool has_places = below(s, 2) && q8_count_steps(gemm, &weights);
+    if (has_places) {
+        q8_pack_places(gemm, &weights, places, space->panel);
+        q8_column_sums(&weights, sums);
+    } else {
+        q8_pack_panel(gemm, &weights, space->panel, sums);
+    }
     for (size_t j = 0; j < gemm->nr; j++)
         kernel_bias[j] = bias[j] + (gemm->flips_a ? 128 * sums[j] : 0);
     for (size_t i = 0; i < m * taps; i++)
         space->pointers[i] = space->a + i * padded;
     q8_gemm_job job = {.m = m, .n = n, .taps = taps, .k = padded, .a_step = m,
                        .a = (const uint8_t *const *)(const void *)space->pointers,
-                       .b = space->panel, .bias = kernel_bias,
+                       .b = space->panel, .places = has_places ? places : NULL,
+                       .bias = kernel_bias,
                        .multiplier = stores_codes ? multiplier : NULL,
                        .is_near = below(s, 2), .zero_point = 7, .low = 3, .high = 250,
                        .c = space->got, .c_step = n + 5};

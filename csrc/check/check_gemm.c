@@ -136,13 +136,78 @@ static void check_sums(geometry g, const operands *o, const int32_t *sums)
     }
 }
 
+static q8_panel_weights weights_of(geometry g, const operands *o)
+{
+    return (q8_panel_weights){.n = g.n, .taps = g.taps, .k = g.k, .w = o->w,
+                              .column_step = o->column_step, .tap_step = o->tap_step,
+                              .k_step = o->k_step, .is_unsigned = o->is_unsigned};
+}
+
 static void *pack(const q8_gemm_table *table, geometry g, const operands *o, int32_t *sums)
 {
+    const q8_panel_weights weights = weights_of(g, o);
     void *panel = check_buffer("panel", q8_panel_bytes(table, g.taps, g.k), Q8_ALIGNMENT);
-    CHECK_CALL(q8_pack_panel(table, g.n, g.taps, g.k, o->w, o->column_step, o->tap_step, o->k_step,
-                             o->is_unsigned, panel, sums));
+    CHECK_CALL(q8_pack_panel(table, &weights, panel, sums));
     check_panel(table, g, o, panel);
     check_sums(g, o, sums);
+    return panel;
+}
+
+enum { MOST_PLACED_K = 4000 };
+
+static bool are_near_each_other(const int8_t *four)
+{
+    const int first = four[0] + four[1], second = four[2] + four[3];
+    return first <= 128 && first >= -128 && second <= 128 && second >= -128;
+}
+
+/* One tap of a panel in places: every weight once, no two too large for each other, no step beyond the
+ * row. */
+static void check_steps(const q8_gemm_table *table, geometry g, const operands *o, size_t tap,
+                        const uint16_t *places, size_t steps, const int8_t *at)
+{
+    static int32_t row[MOST_PLACED_K + 4];
+    for (size_t j = 0; j < table->nr; j++) {
+        memset(row, 0, sizeof row);
+        for (size_t i = 0; i < steps; i++) {
+            const int8_t *four = at + (i * table->nr + j) * 4;
+            if (places[i] + 4u > q8_padded_k(table, g.k) || !are_near_each_other(four)) {
+                check_fail("step %zu of tap %zu at %u, column %zu", i, tap, places[i], j);
+                return;
+            }
+            for (size_t p = 0; p < 4; p++)
+                row[places[i] + p] += four[p];
+        }
+        for (size_t p = 0; p < g.k; p++)
+            if (row[p] != (j < g.n ? weight_at(o, tap, p, j) : 0)) {
+                check_fail("tap %zu, k %zu, column %zu: got %d", tap, p, j, row[p]);
+                return;
+            }
+    }
+}
+
+/* The panel in places, if there are any for it. */
+static void *pack_places(const q8_gemm_table *table, geometry g, const operands *o, int32_t *sums,
+                         const uint16_t **places)
+{
+    const q8_panel_weights weights = weights_of(g, o);
+    const size_t steps = q8_count_steps(table, &weights);
+    *places = NULL;
+    if (!steps || g.k > MOST_PLACED_K)
+        return NULL;
+    uint16_t *all = check_buffer("places", (g.taps + steps) * sizeof *all, sizeof *all);
+    uint8_t *panel = check_buffer("placed", q8_placed_bytes(table, steps), Q8_ALIGNMENT);
+    CHECK_CALL(q8_pack_places(table, &weights, all, panel));
+    CHECK_CALL(q8_column_sums(&weights, sums));
+    check_sums(g, o, sums);
+    *places = all;
+    const int8_t *at = (const int8_t *)panel;
+    for (size_t tap = 0; tap < g.taps; tap++) {
+        const size_t count = *all++;
+        check_steps(table, g, o, tap, all, count, at);
+        all += count;
+        at += count * table->nr * 4;
+    }
     return panel;
 }
 
@@ -277,7 +342,9 @@ static void check_tile(const q8_gemm_table *table, geometry g)
                g.codes ? "codes" : "accumulators");
     operands o = draw_operands(table, g);
     int32_t *sums = check_buffer("sums", g.n * sizeof *sums, sizeof *sums);
-    void *panel = pack(table, g, &o, sums);
+    const uint16_t *places = NULL;
+    void *panel = check_one_in(2) ? pack_places(table, g, &o, sums, &places) : NULL;
+    panel = panel ? panel : pack(table, g, &o, sums);
 
     int32_t *products = check_buffer("products", g.m * g.n * sizeof *products, sizeof *products);
     for (size_t i = 0; i < g.m; i++)
@@ -300,7 +367,7 @@ static void check_tile(const q8_gemm_table *table, geometry g)
 
     /* The hint leads off the buffer: a kernel that reads it instead of fetching it dies. */
     q8_gemm_job job = {.m = g.m, .n = g.n, .taps = g.taps, .k = q8_padded_k(table, g.k),
-                       .a = o.a, .a_step = o.a_step, .b = panel, .bias = bias,
+                       .a = o.a, .a_step = o.a_step, .b = panel, .places = places, .bias = bias,
                        .multiplier = g.codes ? multiplier : NULL, .is_near = is_near,
                        .zero_point = out.zero_point,
                        .low = out.low, .high = out.high, .c = got, .c_step = c_step,
@@ -313,7 +380,7 @@ static void check_tile(const q8_gemm_table *table, geometry g)
     job.has_mantissas = is_small;
     for (size_t j = 0; is_small && j < table->nr; j++)
         started[j] = (int32_t)((uint32_t)started[j] + MANTISSA_BITS);
-    if (table->widen && check_one_in(2))
+    if (table->widen && !places && check_one_in(2))
         widen_rows(table, &job);
     run_tile(table, &job);
     if (g.codes)
@@ -381,7 +448,7 @@ static void odd_tile(const q8_gemm_table *table, const q8_gemm_job *job)
 
 static void tile_3x5x2(const q8_gemm_job *job);
 static const q8_gemm_table odd_3x5x2 = {"odd 3x5x2", 3, 5, 2, 3, 1, 1,
-                                        0, 0, 0, 0, tile_3x5x2, NULL, NULL, NULL, 0};
+                                        0, 0, 0, 0, tile_3x5x2, NULL, NULL, NULL, NULL, 0};
 static void tile_3x5x2(const q8_gemm_job *job)
 {
     odd_tile(&odd_3x5x2, job);
@@ -389,7 +456,7 @@ static void tile_3x5x2(const q8_gemm_job *job)
 
 static void tile_2x3x5(const q8_gemm_job *job);
 static const q8_gemm_table odd_2x3x5 = {"odd 2x3x5 flipped", 2, 3, 5, 2, 1, 2,
-                                        0, 1, 0, 0, tile_2x3x5, NULL, NULL, NULL, 0};
+                                        0, 1, 0, 0, tile_2x3x5, NULL, NULL, NULL, NULL, 0};
 static void tile_2x3x5(const q8_gemm_job *job)
 {
     odd_tile(&odd_2x3x5, job);

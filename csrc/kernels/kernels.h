@@ -40,6 +40,7 @@ typedef struct {
                                   behind each other, at wide + i * wide_step. Then a is not read */
     size_t wide_step;
     const void *b;             /* one packed panel, as below; 64-byte aligned */
+    const uint16_t *places;    /* NULL, or b is packed in places, as below; never with wide */
     const int32_t *bias;       /* nr values */
     const float *multiplier;   /* nr values: store codes. NULL: store the accumulators */
     int is_near;               /* 1: every |acc * multiplier| is known to be below 2^31 */
@@ -131,6 +132,9 @@ typedef struct {
     /* NULL, or what every job does to a row of count codes first, a multiple of kr: worth doing once
      * for some panels. */
     void (*widen)(const uint8_t *from, size_t count, uint16_t *to);
+    /* NULL, or the kernel takes panels in places. Marks where the sum of two weights is more than it can
+     * add: are_wide[i] |= first[i] + second[i] is not in -128..128. */
+    void (*mark_wide)(const int8_t *first, const int8_t *second, size_t count, uint8_t *are_wide);
     const q8_winograd_table *winograd; /* NULL: windows are as fast; else nr is 16 */
     void (*lines)(const q8_gemm_lines_job *job); /* NULL: tile does it, and finish behind it */
     size_t lines_depth;        /* the most K with which lines is the faster way */
@@ -138,7 +142,13 @@ typedef struct {
 /* Packed panel of nr columns (made by q8_pack_panel in pack.c for every table): for each kr-step
  * of K, for each of the nr columns, kr consecutive weights; missing columns and rows are 0.
  *     panel[(step * nr + column) * kr + p] = w(step * kr + p, column)
- * With several taps each tap's K is padded to a multiple of kr on its own. */
+ * With several taps each tap's K is padded to a multiple of kr on its own.
+ *
+ * A panel in places (pack_places.c), for kernels that add the products of two codes and two weights in 16
+ * bits, which saturate: for each tap steps of four codes, which begin anywhere in its row and may overlap.
+ *     panel[(step * nr + column) * 4 + p] = w(place + p, column), or 0 if another step has that code
+ * No weights at p = 0 and 1, or at 2 and 3, add up to more than 128 or less than -128. For each tap
+ * `places` holds how many steps it has, at least one, and the place of each. */
 
 /* ---- conv: depthwise and pooling, over pointers to pixels ---- */
 

@@ -134,9 +134,11 @@ static void pack_k(const attention_state *state, const q8_run *run, int64_t at)
         const int64_t first = panel * (int64_t)gemm->nr;
         const size_t columns = (size_t)q8_least((int64_t)gemm->nr, a->columns - first);
         uint8_t *to = run->scratch + shape->k_at + (size_t)panel * shape->score_panel_bytes;
-        q8_pack_panel(gemm, columns, 1, (size_t)a->depth, k + first * a->k.row_stride,
-                      (size_t)a->k.row_stride, 0, 1, true,
-                      to, NULL);
+        const q8_panel_weights weights = {.n = columns, .taps = 1, .k = (size_t)a->depth,
+                                          .w = k + first * a->k.row_stride,
+                                          .column_step = (size_t)a->k.row_stride, .k_step = 1,
+                                          .is_unsigned = true};
+        q8_pack_panel(gemm, &weights, to, NULL);
         q8_panel_sums(run->plan->kernels, to, columns, shape->scores.k, ones, bias + first);
         make_bias(gemm, a->q_zero_point, columns, bias + first);
     }
@@ -154,9 +156,10 @@ static void pack_v(const attention_state *state, const q8_run *run, int64_t at)
         const int64_t first = panel * (int64_t)gemm->nr;
         const size_t columns = (size_t)q8_least((int64_t)gemm->nr, a->value_depth - first);
         uint8_t *to = run->scratch + shape->v_at + (size_t)panel * shape->value_panel_bytes;
-        q8_pack_panel(gemm, columns, 1, (size_t)a->columns, v + first, 1, 0,
-                      (size_t)a->v.row_stride, true,
-                      to, NULL);
+        const q8_panel_weights weights = {.n = columns, .taps = 1, .k = (size_t)a->columns,
+                                          .w = v + first, .column_step = 1,
+                                          .k_step = (size_t)a->v.row_stride, .is_unsigned = true};
+        q8_pack_panel(gemm, &weights, to, NULL);
         q8_panel_sums(run->plan->kernels, to, columns, shape->values.k, ones, bias + first);
         make_bias(gemm, a->p_zero_point, columns, bias + first);
     }

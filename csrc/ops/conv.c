@@ -31,22 +31,83 @@ static int check_sums(q8_plan *plan, const q8_conv *conv, const q8_window *windo
     return Q8_OK;
 }
 
-static int pack_weights(q8_plan *plan, const q8_conv *conv, q8_conv_state *state)
+static q8_panel_weights weights_of(const q8_conv *conv, const q8_product *product, int64_t panel)
+{
+    const size_t k = product->gathers ? product->depth : product->k;
+    const size_t column_step = conv->weights_are_rows ? 1 : product->depth;
+    return (q8_panel_weights){
+        .n = q8_panel_width(product, panel),
+        .taps = product->taps,
+        .k = k,
+        .w = conv->weights + (size_t)q8_panel_first(product, panel) * column_step,
+        .column_step = column_step,
+        .tap_step = k,
+        .k_step = conv->weights_are_rows ? (size_t)product->window.oc : 1,
+    };
+}
+
+/* Places are worth it up to so many steps for every hundred of four codes: where rows share a panel's
+ * weights, because a step takes three quarters of the time, and no row has to be widened, which costs as
+ * much as some steps of one panel; where they do not, because a step is half as many bytes. */
+enum { MOST_STEPS = 123, WIDENING_STEPS = 70, MOST_STEPS_OF_FEW_ROWS = 150 };
+
+static bool are_worth_it(const q8_gemm_table *gemm, const q8_product *product, size_t steps)
+{
+    const size_t fours = product->taps * q8_padded_k(gemm, product->k) / 4;
+    const size_t most = product->rows < (int64_t)gemm->least_rows
+                            ? MOST_STEPS_OF_FEW_ROWS
+                            : MOST_STEPS + WIDENING_STEPS / (size_t)product->group_panels;
+    return steps * 100 <= (size_t)product->panels * fours * most;
+}
+
+/* The most steps in places of any panel, if places are the better way for all of them; else 0. */
+static size_t most_steps(const q8_gemm_table *gemm, const q8_conv *conv, const q8_product *product)
+{
+    size_t most = 0, all = 0;
+    for (int64_t panel = 0; gemm->mark_wide && panel < product->panels; panel++) {
+        const q8_panel_weights weights = weights_of(conv, product, panel);
+        const size_t steps = q8_count_steps(gemm, &weights);
+        if (!steps)
+            return 0;
+        all += steps;
+        most = steps > most ? steps : most;
+    }
+    return are_worth_it(gemm, product, all) ? most : 0;
+}
+
+static int pack_places(q8_plan *plan, const q8_conv *conv, size_t steps, q8_conv_state *state)
 {
     const q8_gemm_table *gemm = plan->kernels->gemm;
     const q8_product *product = &state->product;
-    const size_t depth = product->depth, taps = product->taps;
-    const size_t k = product->gathers ? depth : product->k;
-    state->panel_bytes = q8_panel_bytes(gemm, taps, k);
-    const bool are_rows = conv->weights_are_rows;
-    const size_t column_step = are_rows ? 1 : depth;
-    const size_t k_step = are_rows ? (size_t)product->window.oc : 1;
+    state->panel_bytes = q8_placed_bytes(gemm, steps);
+    state->place_step = product->taps + steps;
     uint8_t *panels = q8_plan_allocate(plan, product->panels, state->panel_bytes);
-    for (int64_t panel = 0; panels && panel < product->panels; panel++)
-        q8_pack_panel(gemm, q8_panel_width(product, panel), taps, k,
-                      conv->weights + (size_t)q8_panel_first(product, panel) * column_step,
-                      column_step, k, k_step, false, panels + (size_t)panel * state->panel_bytes,
+    uint16_t *places =
+        q8_plan_allocate(plan, product->panels, state->place_step * sizeof *places);
+    for (int64_t panel = 0; panels && places && panel < product->panels; panel++) {
+        const q8_panel_weights weights = weights_of(conv, product, panel);
+        q8_pack_places(gemm, &weights, places + (size_t)panel * state->place_step,
+                       panels + (size_t)panel * state->panel_bytes);
+        q8_column_sums(&weights, state->numbers.weight_sums + panel * product->columns);
+    }
+    state->panels = panels;
+    state->places = places;
+    return plan->status;
+}
+
+static int pack_weights(q8_plan *plan, const q8_conv *conv, size_t steps, q8_conv_state *state)
+{
+    const q8_gemm_table *gemm = plan->kernels->gemm;
+    const q8_product *product = &state->product;
+    if (steps)
+        return pack_places(plan, conv, steps, state);
+    state->panel_bytes = q8_panel_bytes(gemm, product->taps, product->k);
+    uint8_t *panels = q8_plan_allocate(plan, product->panels, state->panel_bytes);
+    for (int64_t panel = 0; panels && panel < product->panels; panel++) {
+        const q8_panel_weights weights = weights_of(conv, product, panel);
+        q8_pack_panel(gemm, &weights, panels + (size_t)panel * state->panel_bytes,
                       state->numbers.weight_sums + panel * product->columns);
+    }
     state->panels = panels;
     return plan->status;
 }
@@ -111,7 +172,8 @@ static int add_panels(q8_plan *plan, const q8_conv *conv, const q8_window *windo
     q8_product *product = &state->product;
     q8_product_cut(product, q8_tile_shape_of(gemm));
     product->copies_rows = product->gathers || state->is_gated;
-    state->widens = widens(gemm, product);
+    const size_t steps = most_steps(gemm, conv, product);
+    state->widens = !steps && widens(gemm, product);
     step->parts_for = parts_for;
     step->macs = q8_product_macs(product);
     step->ranged = numbers->output.dtype == Q8_F32 ? conv->y : -1;
@@ -119,7 +181,7 @@ static int add_panels(q8_plan *plan, const q8_conv *conv, const q8_window *windo
     q8_product_name(step, window, conv->groups, gemm->name);
     if (q8_conv_numbers_copy(plan, conv, product, window->oc, (int64_t)product->k,
                              &state->numbers) != Q8_OK ||
-        pack_weights(plan, conv, state) != Q8_OK)
+        pack_weights(plan, conv, steps, state) != Q8_OK)
         return plan->status;
     step->weights = (q8_bytes){state->panels, (size_t)product->panels * state->panel_bytes};
     q8_conv_numbers_fold(&state->numbers, gemm->flips_a ? 128 : 0);
@@ -185,6 +247,7 @@ q8_panel q8_conv_panel(const q8_conv_state *state, const q8_run *run, int64_t pa
         .product = product,
         .output = &numbers->output,
         .b = state->panels + (size_t)panel * state->panel_bytes,
+        .places = state->places ? state->places + (size_t)panel * state->place_step : NULL,
         .columns = q8_panel_width(product, panel),
         .bias = numbers->bias + at,
         .multiplier = numbers->multiplier ? numbers->multiplier + at : NULL,

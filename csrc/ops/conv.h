@@ -64,6 +64,8 @@ typedef struct {
     q8_conv_numbers numbers;
     const uint8_t *panels;
     size_t panel_bytes;
+    const uint16_t *places; /* NULL, or the panels are in places: those of each, place_step apart */
+    size_t place_step;
     bool is_gated, has_mantissas;
     bool widens;                       /* rows, once for all panels */
     q8_gate gate;

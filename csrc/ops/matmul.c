@@ -131,10 +131,12 @@ static void run_pack(const q8_step *step, const q8_run *run, int64_t part)
     const uint8_t *b = q8_read(run, q8_tensor_of(run, shape->b));
     uint8_t *panels = q8_reserved(run, shape->panels_at);
     int32_t *sums = q8_reserved(run, state->sums_at);
-    q8_pack_panel(run->plan->kernels->gemm, q8_panel_width(product, part % product->panels), 1,
-                  product->depth, (const int8_t *)b + q8_matmul_b_at(shape, part), 1, 0,
-                  (size_t)product->window.oc, true,
-                  panels + (size_t)part * shape->panel_bytes, sums + part * product->columns);
+    const q8_panel_weights weights = {
+        .n = q8_panel_width(product, part % product->panels), .taps = 1, .k = product->depth,
+        .w = (const int8_t *)b + q8_matmul_b_at(shape, part), .column_step = 1,
+        .k_step = (size_t)product->window.oc, .is_unsigned = true};
+    q8_pack_panel(run->plan->kernels->gemm, &weights, panels + (size_t)part * shape->panel_bytes,
+                  sums + part * product->columns);
 }
 
 typedef struct {

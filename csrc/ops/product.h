@@ -126,6 +126,7 @@ typedef struct {
     const q8_product *product;
     const q8_output *output;
     const void *b;
+    const uint16_t *places;           /* as in q8_gemm_job */
     const uint16_t *wide;             /* NULL, or the block's rows widened, without gaps */
     size_t columns;
     const int32_t *bias;              /* nr values, like the arrays below */

@@ -270,6 +270,7 @@ q8_gemm_job q8_panel_job(const q8_panel *panel)
         .k = panel->product->k,
         .wide_step = panel->product->taps * panel->product->k,
         .b = panel->b,
+        .places = panel->places,
         .bias = panel->bias,
         .multiplier = is_final && output->dtype == Q8_U8 ? panel->multiplier : NULL,
         .is_near = panel->is_near,

@@ -48,9 +48,10 @@ static void pack_codes(const q8_kernels *kernels, q8_recurrent_state *state)
     const int32_t factor = gemm->flips_a ? 0 : -128;
     for (place p = {.panel = -1}; next_panel(state, &p);) {
         int32_t *bias = state->bias + p.panel * state->nr;
-        q8_pack_panel(gemm, (size_t)p.width, 1, hidden,
-                      state->r.codes + (size_t)p.column * hidden, hidden, 0, 1, false,
-                      state->panels + (size_t)p.panel * state->panel_bytes, bias);
+        const q8_panel_weights weights = {.n = (size_t)p.width, .taps = 1, .k = hidden,
+                                          .w = state->r.codes + (size_t)p.column * hidden,
+                                          .column_step = hidden, .k_step = 1};
+        q8_pack_panel(gemm, &weights, state->panels + (size_t)p.panel * state->panel_bytes, bias);
         for (int64_t i = 0; i < p.width; i++)
             bias[i] *= factor;
     }

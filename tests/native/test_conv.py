@@ -18,8 +18,15 @@ def codes(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return rng.integers(0, 256, shape, np.uint8)
 
 
+def draw_weights(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Half of the time as training leaves them, with few neighbours that are both large."""
+    if rng.integers(2):
+        return rng.integers(-128, 128, shape, np.int8)
+    return np.clip(np.rint(rng.normal(scale=35, size=shape)), -128, 127).astype(np.int8)
+
+
 def weights_of(rng: np.random.Generator, geometry: Geometry) -> np.ndarray:
-    return rng.integers(-128, 128, geometry.weights_shape, np.int8)
+    return draw_weights(rng, geometry.weights_shape)
 
 
 def convolved(
@@ -394,6 +401,26 @@ def test_refusals() -> None:
             add_conv(**options)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("rows", [1, 2, 13])
+@pytest.mark.parametrize(
+    "pair",
+    [(64, 64), (65, 64), (127, 1), (127, 2), (127, 127), (-64, -64), (-65, -64), (-128, -128)],
+)
+def test_neighbours_at_the_limit_of_sixteen_bits(
+    pair: tuple[int, int], rows: int, isa: str
+) -> None:
+    """255 * 128 is the most that a sum of two products in 16 bits can be, 255 * 129 is too much."""
+    rng = np.random.default_rng(0)
+    x = np.full((1, 1, rows, 50), 255, np.uint8)
+    w = rng.integers(-20, 20, (21, 1, 1, 50), np.int8)
+    for column, place in ((3, 0), (5, 8), (5, 13), (16, 30), (20, 48)):
+        w[column, 0, 0, place : place + 2] = pair
+    got = run_one(lambda p, x, y: p.conv(x, y, w), [x], np.int32, (1, 1, rows, 21), isa=isa)
+    wanted = x[0, 0].astype(np.int64) @ w[:, 0, 0].astype(np.int64).T
+    np.testing.assert_array_equal(got[0, 0], wanted)
+
+
 def test_refuses_sums_that_may_overflow() -> None:
     depth = 2**31 // (255 * 128) + 4
     with pytest.raises(NativeError, match="may overflow"):
@@ -413,11 +440,17 @@ def test_weights_of_products_may_be_rows(depth: int, outputs: int, isa: str) -> 
     """A MatMul's matrix (K, N), as it is in the file."""
     rng = np.random.default_rng(depth)
     x = codes(rng, (1, 1, 9, depth))
-    w = rng.integers(-128, 128, (depth, outputs), np.int8)
-    got = run_one(
-        lambda p, x, y: p.conv(x, y, w, x_zero_point=3), [x], np.int32, (1, 1, 9, outputs), isa=isa
-    )
-    np.testing.assert_array_equal(got[0, 0], (x[0, 0].astype(np.int64) - 3) @ w.astype(np.int64))
+    for _ in range(4):
+        w = draw_weights(rng, (depth, outputs))
+        got = run_one(
+            lambda p, x, y: p.conv(x, y, w, x_zero_point=3),  # noqa: B023
+            [x],
+            np.int32,
+            (1, 1, 9, outputs),
+            isa=isa,
+        )
+        wanted = (x[0, 0].astype(np.int64) - 3) @ w.astype(np.int64)
+        np.testing.assert_array_equal(got[0, 0], wanted)
     floats = rng.normal(size=(1, 1, 9, depth)).astype(np.float32)
     matrix = rng.integers(-8, 8, (depth, outputs)).astype(np.float32)
     result = run_one(
