@@ -8,6 +8,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from q8tool.model.attribute_limits import has_absurd_attribute
+from q8tool.model.graph import constant
 from q8tool.model.limits import is_absurd
 from q8tool.model.sound_inference import guard_inference
 
@@ -16,12 +17,15 @@ __all__ = [
     "dimension_names",
     "fill_output_shapes",
     "fix_dimensions",
+    "infer_outputs",
     "infer_shapes",
     "static_shape",
 ]
 
 # Of sizes, that inference may follow.
 _LONGEST_LIST = 1 << 20
+# Of an input, that says what shape an output has.
+_MOST_NUMBERS = 1024
 # Their results are no tensors.
 _SEQUENCE_OPS = frozenset(
     {
@@ -57,6 +61,61 @@ def infer_shapes(model: ir.Model, *, through_values: bool = True) -> None:
             continue
         value.type = inferred.type or value.type
         value.shape = _merged(value.shape, inferred.shape, names)
+
+
+def infer_outputs(model: ir.Model, node: ir.Node) -> bool:
+    """Give a node's outputs the shapes that follow from its inputs as they are now; never fails.
+
+    Returns whether that told more than was known. Nodes with subgraphs stay as they are, and those
+    with an input of an unknown type.
+    """
+    version = model.opset_imports.get(node.domain)
+    has_subgraph = any(
+        a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+        for a in node.attributes.values()
+    )
+    inputs = [value for value in node.inputs if value is not None]
+    if version is None or has_subgraph or not all(value.name and value.type for value in inputs):
+        return False
+    guard_inference()
+    named = {value.name or "": value for value in inputs}
+    try:
+        found = onnx.shape_inference.infer_node_outputs(
+            onnx.defs.get_schema(node.op_type, version, node.domain),
+            ir.to_proto(node),
+            {name: ir.to_proto(value).type for name, value in named.items()},
+            _short_constants(named),
+            opset_imports=[onnx.helper.make_opsetid(d, v) for d, v in model.opset_imports.items()],
+        )
+    except (onnx.defs.SchemaError, onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        return False
+    names = frozenset(dimension_names(model))
+    improved = [value for value in node.outputs if _improve(value, found, names)]
+    return bool(improved)
+
+
+def _short_constants(named: Mapping[str, ir.Value]) -> dict[str, onnx.TensorProto]:
+    arrays = {name: constant(value) for name, value in named.items() if _has_few_elements(value)}
+    return {
+        name: onnx.numpy_helper.from_array(array)
+        for name, array in arrays.items()
+        if array is not None and array.size <= _MOST_NUMBERS and array.dtype.kind in "biuf"
+    }
+
+
+def _has_few_elements(value: ir.Value) -> bool:
+    return value.const_value is None or value.const_value.size <= _MOST_NUMBERS
+
+
+def _improve(value: ir.Value, found: Mapping[str, onnx.TypeProto], names: frozenset[str]) -> bool:
+    """Put what was found about a value to what is known; True if that is more."""
+    kind = found.get(value.name or "")
+    if kind is None or not kind.HasField("tensor_type") or _is_sequence(value):
+        return False
+    before = value.shape
+    value.type = ir.serde.deserialize_type_proto_for_type(kind) or value.type
+    value.shape = _merged(before, ir.serde.deserialize_type_proto_for_shape(kind), names)
+    return value.shape != before
 
 
 def fill_output_shapes(proto: onnx.ModelProto) -> bool:

@@ -57,10 +57,16 @@ def fold_constants(model: ir.Model, max_growth: int = MAX_GROWTH) -> list[Change
 
 def _fold_graph(model: ir.Model, graph: ir.Graph, max_growth: int) -> list[str]:
     labels = []
+    # A constant may tell the shape of what is made with it, and that another constant, to the end.
+    refreshed: set[ir.Node] = set()
     for node in list(graph):
+        users = {use.node for value in node.outputs for use in value.uses()}
         results = _known_shape(node) or _computed(model, node, max_growth)
         if results is not None and replace_by_constants(node, results):
             labels.append(node_label(node))
+            refreshed |= users
+        elif node in refreshed and shapes.infer_outputs(model, node):
+            refreshed |= users
     return labels
 
 
