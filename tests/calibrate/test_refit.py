@@ -43,6 +43,13 @@ MODELS = {
         "a = MatMul (x, w1) c = Add (a, b1) b = Relu (c) d = MatMul (b, w2) y = Add (d, b2)",
         {"w1": random(16, 12), "b1": random(12), "w2": random(12, 5), "b2": random(5)},
     ),
+    "of a constant": (
+        "float[40,5]",
+        "a = MatMul (table, w1) c = Add (a, b1) b = Relu (c) d = MatMul (b, w2) e = Add (d, b2)"
+        "y = Add (e, x)",
+        {"table": random(40, 16), "w1": random(16, 12), "b1": random(12)}
+        | {"w2": random(12, 5), "b2": random(5)},
+    ),
 }
 
 
@@ -57,7 +64,7 @@ def _eight_bit(
     dims = ", ".join("abcd"[: kind.count(",") + 1])
     source = model(f"g ({kind} x) => (float[{dims}] y) {{ {text} }}", **weights)
     quantized = source.clone()
-    names = {v.name or "" for node in source.graph for v in node.outputs} | {"x"}
+    names = {v.name or "" for node in source.graph for v in node.outputs} | {"x", "table"}
     # Coarse enough to leave something to mend.
     ranges = dict.fromkeys(names, (-20.0, 20.0)) if is_static else {}
     choice = choose_precision(quantized, ranges)

@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from q8tool import Session
-from tests.build import Array, Case, node, quantized_model, run_onnxruntime
+from tests.build import Array, Case, model_of, node, quantized_model, run_onnxruntime
 from tests.conftest import available_isas
 from tests.engine.cases import numbers
 from tests.native.one_step import run_one
@@ -180,3 +180,16 @@ def test_addition_of_more_than_a_cache_is_a_step_of_its_own() -> None:
     case, model = residual_model(True, True, "rd", size=(86, 88))
     together, _, _ = same_bytes_apart(case, model, available_isas()[-1])
     assert any(info.kernel.startswith("add") for info in together.explain())
+
+
+@pytest.mark.parametrize("opset", [9, 13])
+def test_a_batch_normalization_that_trains_stays_out_of_the_convolution(opset: int) -> None:
+    """Five outputs, of which nobody reads four, say before opset 14 that it trains."""
+    x = {"x": numbers(2, 5, 9, 11)}
+    weights = {"w": numbers(7, 5, 3, 3, seed=1)} | {
+        name: np.abs(numbers(7, seed=seed)) + np.float32(0.5) for seed, name in enumerate("sbmv", 2)
+    }
+    nodes = [node("Conv", "x w", "c"), node("BatchNormalization", "c s b m v", "y e f g h")]
+    model = model_of(nodes, x, weights, ["y"], opset)
+    (result,) = Session(model).run(x).values()
+    np.testing.assert_allclose(result, run_onnxruntime(model, x)[0], rtol=1e-4, atol=1e-4)

@@ -124,6 +124,23 @@ def test_batch_normalization_of_opset_9_infers(rng: np.random.Generator) -> None
     same_as_onnxruntime("BatchNormalization", {"x": x, **parameters}, 9, momentum=0.9)
 
 
+@pytest.mark.parametrize("opset", [7, 9, 13])
+def test_batch_normalization_with_all_outputs_trains(rng: np.random.Generator, opset: int) -> None:
+    x = rng.normal(3, 2, (2, 3, 4, 5)).astype(np.float32)
+    names = ("scale", "bias", "mean", "variance")
+    feeds = {"x": x} | {name: rng.uniform(0.5, 2, 3).astype(np.float32) for name in names}
+    item = node("BatchNormalization", " ".join(feeds), "y a b c d", momentum=0.75)
+    found = HostOperator(item, list(feeds), {"": opset}).run(list(feeds.values()))
+    axes = (0, 2, 3)
+    assert len(found) == 5
+    np.testing.assert_allclose(found[1], 0.75 * feeds["mean"] + 0.25 * x.mean(axes), rtol=1e-5)
+    np.testing.assert_allclose(found[2], 0.75 * feeds["variance"] + 0.25 * x.var(axes), rtol=1e-5)
+    np.testing.assert_allclose(found[3], x.mean(axes), rtol=1e-5)
+    np.testing.assert_allclose(found[4], x.var(axes), rtol=1e-5)
+    wanted = run_onnxruntime(model_of([item], feeds, {}, ["y"], opset), feeds)[0]
+    np.testing.assert_allclose(found[0], wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_scatter(rng: np.random.Generator) -> None:
     inputs = {
         "data": rng.normal(size=(3, 4)).astype(np.float32),

@@ -17,6 +17,15 @@ def test_batchnorm_uses_the_trained_statistics() -> None:
     assert set_inference_mode(graph) == []
 
 
+def test_batchnorm_that_only_its_outputs_make_train() -> None:
+    head = "g (float[2,3,4,4] x) => (float[2,3,4,4] y)"
+    weights = {"s": random(3), "b": random(3), "m": random(3), "v": random(3, low=0.1)}
+    graph = model(f"{head} {{ y, a, c, d, e = BatchNormalization(x, s, b, m, v) }}", 11, **weights)
+    wanted = model(f"{head} {{ y = BatchNormalization(x, s, b, m, v) }}", 11, **weights)
+    assert len(set_inference_mode(graph)) == 1
+    assert_same(wanted, graph, x=random(2, 3, 4, 4))
+
+
 def test_dropout_drops_nothing() -> None:
     text = "g (float[2] x) => (float[2] y) { a, m = Dropout(x, r, on)  y = Relu(a) }"
     graph = model(text, r=f32(0.5), on=np.array(True))

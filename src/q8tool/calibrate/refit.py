@@ -246,7 +246,7 @@ def _dequantized_means(
     """The eight-bit model's input, mean over the same places: (groups, inputs), real units."""
     varying = [value for value in operator.x if constant(value) is None]
     found = dict(zip(varying, walk.advance(*varying), strict=True))
-    size = len(found[varying[0]])
+    size = len(found[varying[0]]) if varying else 1
     arrays, scales, zeros = (found.get(x) or [_known(x)] * size for x in operator.x)
     count, total, places = -(-PLACES // size), np.float64(0.0), 0
     for seed, (codes, scale, zero) in enumerate(zip(arrays, scales, zeros, strict=True)):

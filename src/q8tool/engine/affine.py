@@ -56,7 +56,9 @@ def following_affine(
 
 def batch_norm_affine(lowering: Lowering, node: Node) -> tuple[Floats, Floats] | None:
     """Factor and offset per channel of an inferring BatchNormalization with constant parameters."""
-    if node.op_type != "BatchNormalization" or node.domain or node.attributes.get("training_mode"):
+    if node.op_type != "BatchNormalization" or node.domain:
+        return None
+    if node.attributes.get("training_mode") or any(node.outputs[1:]):
         return None
     values = [lowering.value(name) for name in node.inputs[1:5] if name]
     if len(values) != 4 or not all(value.is_constant and value.is_float for value in values):

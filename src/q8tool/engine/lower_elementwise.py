@@ -379,7 +379,7 @@ def lower_batch_norm(lowering: Lowering, node: Node) -> None:
     """A product and a sum with constants per channel."""
     x = lowering.input(node, 0)
     affine = batch_norm_affine(lowering, node)
-    if affine is None or not x.is_float or any(node.outputs[1:]):
+    if affine is None or not x.is_float:
         raise Declined("its parameters are not constant")
     layout = lowering.layout_of(x)
     dims = [1] * x.rank

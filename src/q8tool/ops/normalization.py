@@ -1,7 +1,8 @@
 """BatchNormalization, LRN and LpNormalization on the host.
 
-onnx.reference trains where opset 9 to 13 names a momentum; its LRN takes as many channels as there
-are samples, its LpNormalization sums of numbers with their signs.
+onnx.reference's BatchNormalization of opset 9 to 13 trains where a momentum is named, and has one
+output; its LRN takes as many channels as there are samples, its LpNormalization sums of numbers
+with their signs.
 """
 
 from typing import Any
@@ -9,28 +10,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
-from onnx.reference.ops.op_batch_normalization import BatchNormalization_14
 
 __all__ = ["LRN", "BatchNormalization", "LpNormalization"]
 
 Array = NDArray[Any]
-_train: Any = BatchNormalization_14._run
 
 
 class BatchNormalization(OpRun):
-    """(x - mean) / sqrt(variance + epsilon) * scale + bias; training_mode goes to the reference."""
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias.
+
+    It trains, with the batch's own statistics, where training_mode says so or, before opset 14,
+    more outputs than the first are asked for: the running statistics, then those of the batch.
+    """
 
     def _run(
         self, x: Array, scale: Array, bias: Array, mean: Array, variance: Array, **attributes: Any
     ) -> tuple[Array, ...]:
-        epsilon = attributes.get("epsilon") or 1e-5
-        if attributes.get("training_mode"):
-            momentum = attributes.get("momentum")
-            return tuple(_train(self, x, scale, bias, mean, variance, epsilon, momentum, 1))
-        shape = (-1, *[1] * (x.ndim - 2))
-        factor = scale / np.sqrt(variance + np.asarray(epsilon, variance.dtype))
-        offset = bias - mean * factor
-        return ((x * factor.reshape(shape) + offset.reshape(shape)).astype(x.dtype),)
+        epsilon = 1e-5 if (given := attributes.get("epsilon")) is None else given
+        kept = 0.9 if (given := attributes.get("momentum")) is None else given
+        if not attributes.get("training_mode") and not any(self.onnx_node.output[1:]):
+            return (_normalized(x, scale, bias, mean, variance, epsilon),)
+        axes = (0, *range(2, x.ndim))
+        own = x.mean(axes), x.var(axes)
+        running = mean * kept + own[0] * (1 - kept), variance * kept + own[1] * (1 - kept)
+        results = _normalized(x, scale, bias, *own, epsilon), *running, *own
+        count = len(self.onnx_node.output)
+        return tuple(np.asarray(result, x.dtype) for result in results[:count])
+
+
+def _normalized(
+    x: Array, scale: Array, bias: Array, mean: Array, variance: Array, epsilon: float
+) -> Array:
+    shape = (-1, *[1] * (x.ndim - 2))
+    factor = scale / np.sqrt(variance + np.asarray(epsilon, variance.dtype))
+    offset = bias - mean * factor
+    return np.asarray(x * factor.reshape(shape) + offset.reshape(shape), x.dtype)
 
 
 class LRN(OpRun):

@@ -1,6 +1,7 @@
 """Set inference mode: what a model saved while training does only in training.
 
     y, m, v = BatchNormalization(x, ..., training_mode=1)    ->    y = BatchNormalization(x, ...)
+    y, m, v, _, _ = BatchNormalization(x, ...)  # opset < 14 ->    y = BatchNormalization(x, ...)
     y = Dropout(x, ratio, training_mode=True)                ->    y = Dropout(x, ratio)
 
 This changes the answers, on purpose: batch statistics give way to the trained ones, and nothing
@@ -34,7 +35,7 @@ def set_inference_mode(model: ir.Model) -> list[Change]:
 
 def _is_training(node: ir.Node) -> bool:
     if node.op_type == "BatchNormalization":
-        return get_int(node, "training_mode", 0) != 0
+        return get_int(node, "training_mode", 0) != 0 or any(v.name for v in node.outputs[1:])
     if node.op_type == "Dropout" and len(node.inputs) == 3:
         switch = constant(node.inputs[2])
         return switch is not None and bool(switch.all())
