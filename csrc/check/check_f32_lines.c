@@ -94,6 +94,8 @@ static q8_finish_job draw_finish(size_t columns)
         job.y_group = job.rows * job.y_step + check_below(40);
     else
         job.y_step += columns;
+    if (columns < GROUP && check_one_in(3))
+        job.y_step = columns;
     const bool of_acc = check_one_in(2);
     check_case("rows=%zu columns=%zu op=%d acc=%d y_step=%zu y_group=%zu", job.rows, columns,
                job.op, of_acc, job.y_step, job.y_group);
