@@ -1,6 +1,7 @@
 """fold_constants: what is computed now, what must not be, and that the file cannot blow up."""
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from q8tool.model import shapes
@@ -152,7 +153,12 @@ def test_one_walk_follows_shapes_through_all_layers(monkeypatch: pytest.MonkeyPa
     after = before.clone()
     calls = []
     infer = shapes.infer_shapes
-    monkeypatch.setattr(shapes, "infer_shapes", lambda *a, **k: (calls.append(1), infer(*a, **k)))
+
+    def counted(model: ir.Model, *, through_values: bool = True) -> None:
+        calls.append(through_values)
+        infer(model, through_values=through_values)
+
+    monkeypatch.setattr(shapes, "infer_shapes", counted)
     fold_constants(after)
     assert ops(after) == ["Reshape"] * layers + ["Identity"]
     assert len(calls) == 2  # before the walk, and to see that no more can be done
