@@ -2,9 +2,9 @@
  *
  * vpmaddubsw multiplies pairs of codes and weights and adds the two products in 16 bits, where 255 times
  * more than 128 saturates. Few neighbours are so large: about one pair in a hundred. A step whose four
- * weights would hold such a pair, in any column, ends before the pair's second weight or
- * begins one code earlier, so that the two are in different pairs; a code that two steps hold then has
- * weight 0 in one of them. All stays exact, for a tenth more steps than a quarter of K. */
+ * weights would hold such a pair, in any column, ends before the pair's second weight or begins one code
+ * earlier, so that the two are in different pairs; a code that two steps hold then has weight 0 in one of
+ * them. All stays exact, for a tenth more steps than a quarter of K. */
 #include <string.h>
 
 #include "plan.h"
