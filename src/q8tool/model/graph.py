@@ -18,6 +18,7 @@ __all__ = [
     "get_int",
     "get_ints",
     "get_string",
+    "has_subgraph",
     "insert_behind",
     "is_quantized",
     "make_initializer",
@@ -64,6 +65,12 @@ def constant(value: ir.Value | None) -> npt.NDArray[Any] | None:
         return np.asarray(tensor.numpy())
     except (ValueError, TypeError, OSError) as error:
         raise InputError(f"tensor '{value.name}': its data cannot be read: {error}") from error
+
+
+def has_subgraph(node: ir.Node) -> bool:
+    """Whether an attribute of the node is a graph, as those of If, Loop and Scan."""
+    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+    return any(attribute.type in kinds for attribute in node.attributes.values())
 
 
 def make_initializer(graph: ir.Graph, name: str, array: npt.ArrayLike) -> ir.Value:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from q8tool.model.attribute_limits import has_absurd_attribute
-from q8tool.model.graph import constant
+from q8tool.model.graph import constant, has_subgraph
 from q8tool.model.limits import is_absurd
 from q8tool.model.sound_inference import guard_inference
 
@@ -70,12 +70,10 @@ def infer_outputs(model: ir.Model, node: ir.Node) -> bool:
     with an input of an unknown type.
     """
     version = model.opset_imports.get(node.domain)
-    has_subgraph = any(
-        a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-        for a in node.attributes.values()
-    )
     inputs = [value for value in node.inputs if value is not None]
-    if version is None or has_subgraph or not all(value.name and value.type for value in inputs):
+    if version is None or has_subgraph(node):
+        return False
+    if not all(value.name and value.type for value in inputs):
         return False
     guard_inference()
     named = {value.name or "": value for value in inputs}

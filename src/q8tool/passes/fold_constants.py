@@ -19,7 +19,13 @@ import onnx_ir as ir
 from q8tool.errors import InputError
 from q8tool.model import shapes
 from q8tool.model.change import Change
-from q8tool.model.graph import constant, get_int, make_initializer, node_label
+from q8tool.model.graph import (
+    constant,
+    get_int,
+    has_subgraph,
+    make_initializer,
+    node_label,
+)
 from q8tool.ops.registry import RANDOM_OPS
 
 __all__ = ["MAX_GROWTH", "fold_constants", "replace_by_constants"]
@@ -113,11 +119,7 @@ def _computed(model: ir.Model, node: ir.Node, max_growth: int) -> Arrays | None:
 
 
 def _may_fold(node: ir.Node) -> bool:
-    has_subgraph = any(
-        attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-        for attribute in node.attributes.values()
-    )
-    return node.domain == "" and node.op_type not in _NEVER and not has_subgraph
+    return node.domain == "" and node.op_type not in _NEVER and not has_subgraph(node)
 
 
 def _expected_bytes(node: ir.Node, inputs: Arrays) -> float:
