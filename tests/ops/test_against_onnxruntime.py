@@ -42,6 +42,19 @@ REGIONS = np.asarray([[1, 1, 7, 8], [0, 0, 5, 5], [2.5, 3.5, 8.2, 11.7]], np.flo
 PICTURES = np.asarray([[0], [1], [1]], np.float32)
 FEW = counts(3, 6, 4).astype(np.float32)
 
+# Sizes of a picture and of a window, attributes.
+TRANSPOSED: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
+    ((4, 5), (3, 2), {}),
+    ((4, 5), (3, 2), {"strides": [3, 2], "pads": [1, 0, 2, 1], "output_padding": [2, 1]}),
+    ((4, 5), (2, 3), {"dilations": [3, 2], "auto_pad": "VALID"}),
+    ((4, 5), (2, 3), {"strides": [2, 1], "output_shape": [7, 6]}),
+    ((4, 5), (2, 3), {"strides": [4, 3], "output_shape": [17, 15]}),
+    ((3, 2), (4, 5), {"strides": [2, 2], "auto_pad": "SAME_UPPER"}),
+    ((3, 2), (4, 5), {"strides": [2, 2], "auto_pad": "SAME_LOWER"}),
+    ((3,), (50,), {"strides": [2], "dilations": [2], "pads": [40, 3]}),
+    ((3, 2, 4), (2, 3, 2), {"strides": [1, 2, 3], "dilations": [2, 1, 1]}),
+]
+
 # Operator, opset, inputs, attributes.
 CASES: list[Any] = [
     *((op, 9, [floats(2, 3, 5) / 4], {}) for op in ("Acos", "Asin", "Atan", "Atanh", "Tan")),
@@ -102,6 +115,12 @@ CASES: list[Any] = [
     ("SoftmaxCrossEntropyLoss", 13, [floats(3, 5, 4, 2), counts(5, 3, 4, 2), above_zero(5)], {}),
     *(("Unique", 11, [FEW], {"sorted": order, **axis})
       for order in (0, 1) for axis in ({}, {"axis": 0}, {"axis": 1})),
+    ("Col2Im", 18, [floats(2, 12, 9), i64(6, 9), i64(3, 2)],
+     {"strides": [2, 3], "dilations": [1, 2], "pads": [1, 0, 0, 1]}),
+    ("Col2Im", 18, [floats(2, 80, 3), i64(44), i64(40)], {"strides": [2]}),
+    *(("ConvTranspose", 11, [floats(2, 6, *size), floats(6, 2, *kernel), floats(2 * group)],
+       {"group": group, **attributes})
+      for size, kernel, attributes in TRANSPOSED for group in (1, 3)),
 ]  # fmt: skip
 
 

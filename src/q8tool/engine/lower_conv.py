@@ -23,6 +23,7 @@ from q8tool.engine.tensors import Layout, Tensor, contiguous_strides, new_tensor
 from q8tool.engine.values import Codes, Declined, Value
 from q8tool.engine.volumes import layers_beside, layers_beside_weights
 from q8tool.engine.windows import Window, as_picture, volume_windows, window_of
+from q8tool.ops.padding import split_padding
 
 __all__ = ["LOWERINGS", "channels_last_weights", "conv_picture"]
 
@@ -179,7 +180,7 @@ def _transposed_pads(
             place = d + len(window) - len(x_size)
             stride, reach = window[place].stride, window[place].reach
             total = max(stride * (x_size[d] - 1) + extra[d] + reach - y_size[d], 0)
-            begins[place] = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
+            begins[place], _ = split_padding(auto_pad, total)
     pads = [dimension.reach - 1 - begin for dimension, begin in zip(window, begins, strict=True)]
     if min(pads) < 0:
         raise Declined("padding beyond the kernel has no C kernel")

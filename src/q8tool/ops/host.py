@@ -32,14 +32,17 @@ from q8tool.ops.sampling import GridSample
 from q8tool.ops.scatter import Scatter, ScatterElements, ScatterND
 from q8tool.ops.simple import SIMPLE, simple_results
 from q8tool.ops.spectrum import STFT
+from q8tool.ops.transposed import Col2Im, ConvTranspose
 from q8tool.ops.unique import Unique
 
 __all__ = ["HostOperator", "shared_operator"]
 
 _OWN_OPERATORS: list[type[OpRun]] = [
     BatchNormalization,
+    Col2Im,
     Conv,
     ConvInteger,
+    ConvTranspose,
     DequantizeLinear,
     DynamicQuantizeLinear,
     Ends,
