@@ -15,6 +15,7 @@ from q8tool.engine.tensor_info import TensorInfo
 from q8tool.errors import InputError
 from q8tool.model.composed import has_composed_operators, write_out
 from q8tool.model.foreign import has_foreign_operators, standardize_operators
+from q8tool.model.graph import all_nodes, bodies
 from q8tool.model.refusals import refusals_named
 
 __all__ = ["constants_of", "nodes_of", "read_graph"]
@@ -144,26 +145,16 @@ def _plain(attribute: ir.Attr) -> Any:
 
 def _captured(node: ir.Node) -> Sequence[str]:
     """Names of the outer values that the node's subgraphs read."""
-    graphs = [g for attribute in node.attributes.values() for g in _graphs_of(attribute)]
     names: dict[str, None] = {}
-    for graph in graphs:
+    for graph in bodies(node):
         inner = {value.name for value in graph.inputs} | set(graph.initializers)
-        for item in ir.traversal.RecursiveGraphIterator(graph):
+        for item in all_nodes(graph):
             inner.update(value.name for value in item.outputs)
-            subgraphs = [g for attribute in item.attributes.values() for g in _graphs_of(attribute)]
-            for subgraph in subgraphs:
-                inner.update(value.name for value in subgraph.inputs)
-                inner.update(subgraph.initializers)
-        read = [v for item in ir.traversal.RecursiveGraphIterator(graph) for v in item.inputs]
+            for body in bodies(item):
+                inner.update(value.name for value in body.inputs)
+                inner.update(body.initializers)
+        read = [v for item in all_nodes(graph) for v in item.inputs]
         for value in [*read, *graph.outputs]:
             if value is not None and value.name and value.name not in inner:
                 names[value.name] = None
     return list(names)
-
-
-def _graphs_of(attribute: ir.Attr) -> Sequence[ir.Graph]:
-    if attribute.type == ir.AttributeType.GRAPH:
-        return [attribute.value]
-    if attribute.type == ir.AttributeType.GRAPHS:
-        return list(attribute.value)
-    return []

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from q8tool.model.change import Change
 from q8tool.model.foreign_nodes import Coded, Replace, Replacement, padded_inputs
-from q8tool.model.graph import Names, get_float, get_int
+from q8tool.model.graph import Names, all_nodes, get_float, get_int
 from q8tool.model.shapes import infer_shapes
 
 __all__ = ["COMPOSED", "has_composed_operators", "write_out"]
@@ -28,7 +28,7 @@ _TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.BOOL})
 
 def has_composed_operators(model: ir.Model) -> bool:
     """Whether write_out finds something."""
-    return any(_is_composed(n) for n in ir.traversal.RecursiveGraphIterator(model.graph))
+    return any(_is_composed(n) for n in all_nodes(model.graph))
 
 
 def write_out(model: ir.Model, op_types: Collection[str] | None = None) -> list[Change]:
@@ -37,7 +37,7 @@ def write_out(model: ir.Model, op_types: Collection[str] | None = None) -> list[
     op_types  of which operators; None: all of COMPOSED
     """
     wanted = COMPOSED.keys() if op_types is None else op_types
-    nodes = ir.traversal.RecursiveGraphIterator(model.graph)
+    nodes = all_nodes(model.graph)
     found = [node for node in nodes if _is_composed(node) and node.op_type in wanted]
     if any(v is not None and v.shape is None for node in found for v in node.inputs):
         infer_shapes(model)

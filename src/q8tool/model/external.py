@@ -15,6 +15,7 @@ from onnx.external_data_helper import ExternalDataInfo
 
 from q8tool.errors import InputError, Q8Error, UsageError
 from q8tool.model.files import temporary_beside, write_error
+from q8tool.model.graph import all_graphs
 from q8tool.model.limits import is_absurd
 
 __all__ = [
@@ -154,7 +155,7 @@ def settle_external_tensors(model: ir.Model) -> None:
 
     The checker and folding look at the small ones.
     """
-    for graph in model.graphs():
+    for graph in all_graphs(model):
         for value in graph.initializers.values():
             tensor = value.const_value
             if not isinstance(tensor, ir.ExternalTensor):
@@ -209,7 +210,7 @@ def _written(model: ir.Model, data: Path, location: str) -> onnx.ModelProto:
 
 
 def _initializers(model: ir.Model) -> Iterator[ir.TensorProtocol]:
-    for graph in model.graphs():
+    for graph in all_graphs(model):
         for value in graph.initializers.values():
             if value.const_value is not None:
                 yield value.const_value

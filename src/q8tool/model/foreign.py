@@ -21,7 +21,7 @@ from q8tool.model import (
 )
 from q8tool.model.change import Change
 from q8tool.model.foreign_nodes import Replace, Replacement
-from q8tool.model.graph import Names, get_int
+from q8tool.model.graph import Names, all_graphs, all_nodes, get_int
 
 __all__ = ["DOMAIN", "has_foreign_operators", "standardize_operators"]
 
@@ -38,13 +38,13 @@ _REPLACE: dict[str, Replace] = {
 
 def has_foreign_operators(model: ir.Model) -> bool:
     """Whether standardize_operators finds something."""
-    return any(_replace_of(node) for node in ir.traversal.RecursiveGraphIterator(model.graph))
+    return any(_replace_of(node) for node in all_nodes(model.graph))
 
 
 def standardize_operators(model: ir.Model) -> list[Change]:
     """Replace onnxruntime's own operators, in place; those of unknown form stay."""
     names, changes = Names(model.graph), []
-    for graph in model.graphs():
+    for graph in all_graphs(model):
         for node in list(graph):
             replace = _replace_of(node)
             if replace is None or not isinstance(graph, ir.Graph):
@@ -55,7 +55,7 @@ def standardize_operators(model: ir.Model) -> list[Change]:
                 label = node.name or node.op_type
                 new.finish(results)
                 changes.append(Change("standardize_operators", label, f"was {node.op_type}"))
-    nodes = ir.traversal.RecursiveGraphIterator(model.graph)
+    nodes = all_nodes(model.graph)
     if changes and all(node.domain != DOMAIN for node in nodes):
         model.opset_imports.pop(DOMAIN, None)
     return changes

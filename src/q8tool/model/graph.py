@@ -1,7 +1,7 @@
 """Reading and editing graphs: constants, names, attributes, uses."""
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,14 @@ from q8tool.model.spilled import SPILLED_FROM, spilled
 
 __all__ = [
     "Names",
+    "all_graphs",
+    "all_nodes",
+    "bodies",
     "constant",
     "get_float",
     "get_int",
     "get_ints",
     "get_string",
-    "has_subgraph",
     "insert_behind",
     "is_quantized",
     "make_initializer",
@@ -67,10 +69,40 @@ def constant(value: ir.Value | None) -> npt.NDArray[Any] | None:
         raise InputError(f"tensor '{value.name}': its data cannot be read: {error}") from error
 
 
-def has_subgraph(node: ir.Node) -> bool:
-    """Whether an attribute of the node is a graph, as those of If, Loop and Scan."""
-    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-    return any(attribute.type in kinds for attribute in node.attributes.values())
+def bodies(node: ir.Node) -> list[ir.Graph]:
+    """The graphs among the node's attributes, as those of If, Loop and Scan."""
+    found: list[ir.Graph] = []
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
+            found.append(attribute.as_graph())
+        elif attribute.type == ir.AttributeType.GRAPHS and not attribute.is_ref():
+            found.extend(attribute.as_graphs())
+    return found
+
+
+def all_graphs(model: ir.Model) -> Iterator[ir.Graph]:
+    """The model's graph and those inside its nodes, each before those inside of it.
+
+    model.graphs() and RecursiveGraphIterator hand every node of a graph through all those around
+    it, which takes seconds where graphs are nested fifty deep.
+    """
+    waiting = [model.graph]
+    while waiting:
+        graph = waiting.pop()
+        yield graph
+        waiting.extend(reversed([body for node in graph for body in bodies(node)]))
+
+
+def all_nodes(graph: ir.Graph | ir.Function) -> Iterator[ir.Node]:
+    """The nodes of a graph, each followed by those of its bodies; they may be edited meanwhile."""
+    waiting = [iter(graph)]
+    while waiting:
+        node = next(waiting[-1], None)
+        if node is None:
+            waiting.pop()
+        else:
+            yield node
+            waiting.extend(iter(body) for body in reversed(bodies(node)))
 
 
 def make_initializer(graph: ir.Graph, name: str, array: npt.ArrayLike) -> ir.Value:
@@ -108,12 +140,12 @@ class Names:
 def _names_in(graph: ir.Graph) -> set[str]:
     """Names of all values and nodes of a graph, subgraphs included."""
     names: set[str | None] = {value.name for value in graph.inputs} | set(graph.initializers)
-    for node in ir.traversal.RecursiveGraphIterator(graph):
+    for node in all_nodes(graph):
         names.add(node.name)
         names.update(value.name for value in node.outputs)
-    for subgraph in graph.subgraphs():
-        names.update(value.name for value in subgraph.inputs)
-        names.update(subgraph.initializers)
+        for body in bodies(node):
+            names.update(value.name for value in body.inputs)
+            names.update(body.initializers)
     return {name for name in names if name}
 
 
@@ -170,14 +202,14 @@ def is_quantized(model: ir.Model) -> bool:
     """Whether any node works on quantized values, whichever tool wrote it."""
     return any(
         node.op_type in _QUANTIZED_OPS or node.op_type.startswith("QLinear")
-        for node in ir.traversal.RecursiveGraphIterator(model.graph)
+        for node in all_nodes(model.graph)
     )
 
 
 def op_counts(model: ir.Model) -> dict[str, int]:
     """Number of nodes per operator, subgraphs included, most frequent first, then by name."""
     counts: dict[str, int] = {}
-    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+    for node in all_nodes(model.graph):
         name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         counts[name] = counts.get(name, 0) + 1
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
@@ -200,9 +232,7 @@ def nodes_named(model: ir.Model, names: Collection[str]) -> frozenset[ir.Node]:
 
 def nodes_inside(node: ir.Node) -> list[ir.Node]:
     """The nodes of the node's bodies, and of theirs."""
-    bodies = [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
-    found = [inner for body in bodies for inner in body]
-    return [*found, *(deeper for inner in found for deeper in nodes_inside(inner))]
+    return [inner for body in bodies(node) for inner in all_nodes(body)]
 
 
 def values_read(node: ir.Node) -> list[ir.Value]:
@@ -215,7 +245,7 @@ def weight_bytes(model: ir.Model) -> int:
     """Bytes of all initializers, also of those in subgraphs."""
     return sum(
         value.const_value.nbytes
-        for graph in model.graphs()
+        for graph in all_graphs(model)
         for value in graph.initializers.values()
         if value.const_value is not None
     )

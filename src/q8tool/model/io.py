@@ -16,7 +16,7 @@ from q8tool.model.external import (
     without_external_data,
 )
 from q8tool.model.files import check_output, write_atomically
-from q8tool.model.graph import weight_bytes
+from q8tool.model.graph import all_graphs, all_nodes, weight_bytes
 from q8tool.model.nesting import refuse_excess
 from q8tool.model.node_order import sort_nodes
 from q8tool.model.refusals import first_line, refusals_named
@@ -127,12 +127,12 @@ def _check_attributes(model: ir.Model, path: str | os.PathLike[str]) -> None:
 def _all_nodes(model: ir.Model) -> Iterator[ir.Node]:
     bodies: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
     for graph in bodies:
-        yield from ir.traversal.RecursiveGraphIterator(graph)
+        yield from all_nodes(graph)
 
 
 def _check_weights(model: ir.Model, path: str | os.PathLike[str]) -> None:
     """Weights have the bytes that their shape asks for, which onnx does not insist on."""
-    for graph in model.graphs():
+    for graph in all_graphs(model):
         tensors = [value.const_value for value in graph.initializers.values()]
         attributes = [attr for node in graph for attr in node.attributes.values()]
         tensors += [attr.value for attr in attributes if attr.type == _TENSOR]
@@ -279,7 +279,7 @@ def file_bytes(model: ir.Model, path: str | os.PathLike[str]) -> int:
 def files_of(model: ir.Model, path: str | os.PathLike[str]) -> list[Path]:
     """The file of a model loaded from path, then those with its external data, sorted."""
     own, others = Path(path).resolve(), set[Path]()
-    for graph in model.graphs():
+    for graph in all_graphs(model):
         for value in graph.initializers.values():
             if isinstance(value.const_value, ir.ExternalTensor):
                 others.add(Path(value.const_value.path).resolve())
@@ -316,7 +316,7 @@ def save(
 def _with_data_inside(model: ir.Model) -> ir.Model:
     if not any(
         isinstance(value.const_value, ir.ExternalTensor)
-        for graph in model.graphs()
+        for graph in all_graphs(model)
         for value in graph.initializers.values()
     ):
         return model

@@ -1,14 +1,13 @@
 """Shapes and types of values: inferred from the inputs, dimensions fixed by name."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
 
 from q8tool.model.attribute_limits import has_absurd_attribute
-from q8tool.model.graph import constant, has_subgraph
+from q8tool.model.graph import all_graphs, bodies
+from q8tool.model.inference import inferred_types, short_constant
 from q8tool.model.limits import is_absurd
 from q8tool.model.sound_inference import guard_inference
 
@@ -22,23 +21,6 @@ __all__ = [
     "static_shape",
 ]
 
-# Of sizes, that inference may follow.
-_LONGEST_LIST = 1 << 20
-# Of an input, that says what shape an output has.
-_MOST_NUMBERS = 1024
-# Their results are no tensors.
-_SEQUENCE_OPS = frozenset(
-    {
-        "Optional",
-        "SequenceConstruct",
-        "SequenceEmpty",
-        "SequenceErase",
-        "SequenceInsert",
-        "SequenceMap",
-        "SplitToSequence",
-    }
-)
-
 
 def infer_shapes(model: ir.Model, *, through_values: bool = True) -> None:
     """Give every value the shape and type that follow from the inputs; never fails.
@@ -47,20 +29,9 @@ def infer_shapes(model: ir.Model, *, through_values: bool = True) -> None:
     What onnx finds wins over what the file says (exporters leave stale shapes); where onnx finds
     nothing, what the file says stays. Symbolic dimensions keep the model's names.
     """
-    probe = model.clone()
-    for value in _computed(probe):
-        if not value.is_graph_output():
-            value.shape = None
-    _infer(probe, through_values=False)
-    # onnx walks lists element by element when it follows values: hours for a long one.
-    if through_values and not any(_is_long(value.shape) for value in _computed(probe)):
-        _infer(probe, through_values=True)
     names = frozenset(dimension_names(model))
-    for value, inferred in zip(_computed(model), _computed(probe), strict=True):
-        if _is_sequence(value):
-            continue
-        value.type = inferred.type or value.type
-        value.shape = _merged(value.shape, inferred.shape, names)
+    for value, kind in inferred_types(model, through_values=through_values):
+        _improve(value, kind, names)
 
 
 def infer_outputs(model: ir.Model, node: ir.Node) -> bool:
@@ -71,47 +42,34 @@ def infer_outputs(model: ir.Model, node: ir.Node) -> bool:
     """
     version = model.opset_imports.get(node.domain)
     inputs = [value for value in node.inputs if value is not None]
-    if version is None or has_subgraph(node):
+    if version is None or bodies(node):
         return False
     if not all(value.name and value.type for value in inputs):
         return False
     guard_inference()
-    named = {value.name or "": value for value in inputs}
+    constants = {value.name or "": short_constant(value) for value in inputs}
     try:
         found = onnx.shape_inference.infer_node_outputs(
             onnx.defs.get_schema(node.op_type, version, node.domain),
             ir.to_proto(node),
-            {name: ir.to_proto(value).type for name, value in named.items()},
-            _short_constants(named),
+            {value.name or "": ir.to_proto(value).type for value in inputs},
+            {name: numbers for name, numbers in constants.items() if numbers is not None},
             opset_imports=[onnx.helper.make_opsetid(d, v) for d, v in model.opset_imports.items()],
         )
     except (onnx.defs.SchemaError, onnx.shape_inference.InferenceError, RuntimeError, ValueError):
         return False
     names = frozenset(dimension_names(model))
-    improved = [value for value in node.outputs if _improve(value, found, names)]
+    kinds = [(value, found.get(value.name or "")) for value in node.outputs]
+    improved = [value for value, kind in kinds if kind and _improve(value, kind, names)]
     return bool(improved)
 
 
-def _short_constants(named: Mapping[str, ir.Value]) -> dict[str, onnx.TensorProto]:
-    arrays = {name: constant(value) for name, value in named.items() if _has_few_elements(value)}
-    return {
-        name: onnx.numpy_helper.from_array(array)
-        for name, array in arrays.items()
-        if array is not None and array.size <= _MOST_NUMBERS and array.dtype.kind in "biuf"
-    }
-
-
-def _has_few_elements(value: ir.Value) -> bool:
-    return value.const_value is None or value.const_value.size <= _MOST_NUMBERS
-
-
-def _improve(value: ir.Value, found: Mapping[str, onnx.TypeProto], names: frozenset[str]) -> bool:
+def _improve(value: ir.Value, kind: onnx.TypeProto, names: frozenset[str]) -> bool:
     """Put what was found about a value to what is known; True if that is more."""
-    kind = found.get(value.name or "")
-    if kind is None or not kind.HasField("tensor_type") or _is_sequence(value):
+    if not kind.tensor_type.elem_type:
         return False
     before = value.shape
-    value.type = ir.serde.deserialize_type_proto_for_type(kind) or value.type
+    value.type = ir.serde.deserialize_type_proto_for_type(kind)
     value.shape = _merged(before, ir.serde.deserialize_type_proto_for_shape(kind), names)
     return value.shape != before
 
@@ -145,54 +103,12 @@ def absurd_value(model: ir.Model) -> ir.Value | None:
     return next((value for value in values if _is_absurd(value.shape)), None)
 
 
-def _infer(model: ir.Model, *, through_values: bool) -> None:
-    guard_inference()
-    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=through_values)(model)
-    for value in _computed(model):
-        if _is_sequence(value) and not value.is_graph_output():
-            # The pass takes them for tensors of their elements' type.
-            value.type = value.shape = None
-
-
-def _is_sequence(value: ir.Value) -> bool:
-    producer, index = value.producer(), value.index()
-    while producer is not None and producer.domain == "" and producer.op_type == "Identity":
-        source = producer.inputs[0]
-        if source is None:
-            return False
-        if _has_sequence_type(source):
-            return True
-        producer, index = source.producer(), source.index()
-    if producer is None or producer.domain:
-        return False
-    return producer.op_type in _SEQUENCE_OPS or _leaves_body(producer, index or 0)
-
-
-def _leaves_body(node: ir.Node, index: int) -> bool:
-    """True if a body of the node says that this output is a sequence."""
-    before = 1 if node.op_type == "Loop" else 0  # its body begins with whether to go on
-    bodies = [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
-    places = [body.outputs[index + before :] for body in bodies]
-    return any(bool(rest) and _has_sequence_type(rest[0]) for rest in places)
-
-
-def _has_sequence_type(value: ir.Value) -> bool:
-    return isinstance(value.type, ir.SequenceType | ir.OptionalType)
-
-
-def _is_long(shape: ir.Shape | None) -> bool:
-    """True for what no list of sizes is as long as, and for shapes that no tensor can have."""
-    is_list = shape is not None and len(shape) == 1
-    sizes = [dim for dim in shape or () if isinstance(dim, int)]
-    return _is_absurd(shape) or (is_list and math.prod(sizes) > _LONGEST_LIST)
-
-
 def _is_absurd(shape: ir.Shape | None) -> bool:
     return is_absurd([dim if isinstance(dim, int) else 1 for dim in shape or ()])
 
 
 def _computed(model: ir.Model) -> Iterator[ir.Value]:
-    for graph in model.graphs():
+    for graph in all_graphs(model):
         for node in graph:
             yield from node.outputs
 
@@ -239,7 +155,7 @@ def fix_dimensions(model: ir.Model, sizes: Mapping[str, int]) -> list[str]:
     inputs that changed.
     """
     changed = []
-    for graph in model.graphs():
+    for graph in all_graphs(model):
         values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
         for value in values:
             if value.shape is None or not any(_size(dim, sizes) for dim in value.shape):

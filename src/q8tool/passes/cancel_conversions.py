@@ -11,7 +11,7 @@ that fails (a denormal scale) stays. Readers of the real values keep the Dequant
 import onnx_ir as ir
 
 from q8tool.model.change import Change
-from q8tool.model.graph import node_label
+from q8tool.model.graph import all_graphs, node_label
 from q8tool.numerics.rounding import survives_round_trip
 from q8tool.passes.pairs import Pair, pairs, params_of
 
@@ -21,7 +21,7 @@ __all__ = ["cancel_conversions", "remove_if_unread", "share_dequantize", "why_ke
 def cancel_conversions(model: ir.Model) -> list[Change]:
     """Removes every pair that provably does nothing, in subgraphs too."""
     changes = []
-    for graph in model.graphs():
+    for graph in all_graphs(model):
         for pair in pairs(graph):
             if why_kept(pair):
                 continue
@@ -52,7 +52,7 @@ def why_kept(pair: Pair) -> str:
 def share_dequantize(model: ir.Model) -> list[Change]:
     """Lets readers of one tensor's real values share one DequantizeLinear."""
     changes = []
-    for graph in model.graphs():
+    for graph in all_graphs(model):
         first: dict[tuple[object, ...], ir.Node] = {}
         for node in list(graph):
             if node.op_type != "DequantizeLinear" or node.outputs[0].is_graph_output():

@@ -20,7 +20,7 @@ from onnx_ir.passes.common import (
 )
 
 from q8tool.model.change import Change
-from q8tool.model.graph import node_label
+from q8tool.model.graph import all_graphs, all_nodes, node_label
 
 __all__ = ["clean_graph"]
 
@@ -55,7 +55,7 @@ def clean_graph(model: ir.Model, merges: bool = True) -> list[Change]:
 
 def _name_nodes(model: ir.Model) -> None:
     """Name nodes that have no name after what they make: patterns and reports go by names."""
-    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+    for node in all_nodes(model.graph):
         if not node.name and node.outputs:
             node.name = f"{node.op_type}_{node.outputs[0].name}"
 
@@ -69,7 +69,7 @@ def _removals(model: ir.Model, step: ir.passes.InPlacePass, what: str) -> list[C
 
 def _labels(model: ir.Model) -> dict[ir.Node | ir.Value, str]:
     found: dict[ir.Node | ir.Value, str] = {}
-    for graph in model.graphs():
+    for graph in all_graphs(model):
         found.update({value: value.name or "" for value in graph.initializers.values()})
         found.update({node: node_label(node) for node in graph})
     return found
@@ -78,13 +78,11 @@ def _labels(model: ir.Model) -> dict[ir.Node | ir.Value, str]:
 def _has_string_weights(model: ir.Model) -> bool:
     return any(
         value.const_value is not None and value.const_value.dtype == ir.DataType.STRING
-        for graph in model.graphs()
+        for graph in all_graphs(model)
         for value in graph.initializers.values()
     )
 
 
 def _draws_randomly(model: ir.Model) -> bool:
     """Whether merging equal nodes could merge two random draws that onnx-ir takes for equal."""
-    return any(
-        node.op_type in _RANDOM_OPS for node in ir.traversal.RecursiveGraphIterator(model.graph)
-    )
+    return any(node.op_type in _RANDOM_OPS for node in all_nodes(model.graph))

@@ -10,7 +10,7 @@ it, and reaches from a subgraph into the graph around it; both give a model with
 import onnx_ir as ir
 
 from q8tool.model.change import Change
-from q8tool.model.graph import constant, node_label, replace_uses
+from q8tool.model.graph import all_nodes, constant, node_label, replace_uses
 
 __all__ = ["drop_identities"]
 
@@ -22,7 +22,7 @@ def drop_identities(model: ir.Model) -> list[Change]:
     Dropout whose mask somebody reads, a Dropout in training.
     """
     changes = []
-    for node in list(ir.traversal.RecursiveGraphIterator(model.graph)):
+    for node in list(all_nodes(model.graph)):
         source = node.inputs[0] if node.inputs else None
         if source is None or not _hands_on(node) or not _can_go(node, source):
             continue

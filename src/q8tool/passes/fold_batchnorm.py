@@ -13,7 +13,15 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from q8tool.model.change import Change
-from q8tool.model.graph import Names, constant, get_float, get_int, make_initializer, node_label
+from q8tool.model.graph import (
+    Names,
+    all_graphs,
+    constant,
+    get_float,
+    get_int,
+    make_initializer,
+    node_label,
+)
 from q8tool.passes.affine import Affine, absorb, absorber
 
 __all__ = ["fold_batchnorm"]
@@ -27,7 +35,7 @@ def fold_batchnorm(model: ir.Model) -> list[Change]:
     """
     changes = []
     names = Names(model.graph)
-    for graph in model.graphs():
+    for graph in all_graphs(model):
         for node in list(graph):
             affine = _affine(model, node)
             if affine is None:

@@ -8,7 +8,7 @@ torch writes such nodes around what depends on a rank or a size.
 import onnx_ir as ir
 
 from q8tool.model.change import Change
-from q8tool.model.graph import Names, constant, node_label
+from q8tool.model.graph import Names, all_nodes, constant, node_label
 
 __all__ = ["fold_branches"]
 
@@ -17,7 +17,7 @@ def fold_branches(model: ir.Model) -> list[Change]:
     """Replace every If of constant condition by the nodes of its branch, subgraphs included."""
     changes: list[Change] = []
     names: Names | None = None
-    for node in list(ir.traversal.RecursiveGraphIterator(model.graph)):
+    for node in list(all_nodes(model.graph)):
         branch = _taken(node)
         if branch is None or not isinstance(node.graph, ir.Graph):
             continue

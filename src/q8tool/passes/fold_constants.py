@@ -20,9 +20,10 @@ from q8tool.errors import InputError
 from q8tool.model import shapes
 from q8tool.model.change import Change
 from q8tool.model.graph import (
+    all_graphs,
+    bodies,
     constant,
     get_int,
-    has_subgraph,
     make_initializer,
     node_label,
 )
@@ -53,7 +54,7 @@ def fold_constants(model: ir.Model, max_growth: int = MAX_GROWTH) -> list[Change
         shapes.infer_shapes(model, through_values=False)
         folded = [
             Change("fold_constants", label, "computed now")
-            for graph in model.graphs()
+            for graph in all_graphs(model)
             for label in _fold_graph(model, graph, max_growth)
         ]
         if not folded:
@@ -119,7 +120,7 @@ def _computed(model: ir.Model, node: ir.Node, max_growth: int) -> Arrays | None:
 
 
 def _may_fold(node: ir.Node) -> bool:
-    return node.domain == "" and node.op_type not in _NEVER and not has_subgraph(node)
+    return node.domain == "" and node.op_type not in _NEVER and not bodies(node)
 
 
 def _expected_bytes(node: ir.Node, inputs: Arrays) -> float:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from q8tool.model.change import Change
-from q8tool.model.graph import Names, constant, node_label
+from q8tool.model.graph import Names, all_graphs, constant, node_label
 from q8tool.passes.affine import Affine, absorb, absorber, output_channels
 
 __all__ = ["fold_scales"]
@@ -24,7 +24,7 @@ def fold_scales(model: ir.Model) -> list[Change]:
     """Fold Mul, Div, Add and Sub by constants into the Conv, ConvTranspose or Gemm before them."""
     changes = []
     names = Names(model.graph)
-    for graph in model.graphs():
+    for graph in all_graphs(model):
         for node in list(graph):
             label = node_label(node)
             target = _fold(node, names)

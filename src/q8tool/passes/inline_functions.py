@@ -10,6 +10,7 @@ from onnx_ir.passes.common import InlinePass
 
 from q8tool.errors import InputError
 from q8tool.model.change import Change
+from q8tool.model.graph import all_nodes
 
 __all__ = ["inline_functions"]
 
@@ -17,9 +18,7 @@ __all__ = ["inline_functions"]
 def inline_functions(model: ir.Model) -> list[Change]:
     """Inline all functions of the model; raises InputError if they call each other in a circle."""
     calls = [
-        node.op_type
-        for node in ir.traversal.RecursiveGraphIterator(model.graph)
-        if node.op_identifier() in model.functions
+        node.op_type for node in all_nodes(model.graph) if node.op_identifier() in model.functions
     ]
     if not model.functions:
         return []

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass, RemoveInitializersFromInputsPass
 
 from q8tool.model.change import Change
+from q8tool.model.graph import all_nodes
 
 __all__ = ["lift_weights"]
 
@@ -37,6 +38,6 @@ def lift_weights(model: ir.Model) -> list[Change]:
 def _constant_names(model: ir.Model) -> set[str]:
     return {
         node.outputs[0].name or ""
-        for node in ir.traversal.RecursiveGraphIterator(model.graph)
+        for node in all_nodes(model.graph)
         if node.op_type == "Constant" and node.domain == ""
     }

@@ -11,7 +11,7 @@ value. Where the range is narrower, the first conversion clamps, and both stay.
 import onnx_ir as ir
 
 from q8tool.model.change import Change
-from q8tool.model.graph import node_label
+from q8tool.model.graph import all_graphs, node_label
 from q8tool.numerics.qparams import QuantParams
 from q8tool.passes.cancel_conversions import remove_if_unread
 from q8tool.passes.pairs import Pair, pairs, params_of
@@ -22,7 +22,7 @@ __all__ = ["merge_conversions"]
 def merge_conversions(model: ir.Model) -> list[Change]:
     """Merges every such chain, in subgraphs too."""
     changes = []
-    for graph in model.graphs():
+    for graph in all_graphs(model):
         for pair in pairs(graph):
             source = _first_quantize(pair)
             if source is None:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from q8tool.model.change import Change
-from q8tool.model.graph import Names, constant, node_label, replace_uses
+from q8tool.model.graph import Names, all_graphs, constant, node_label, replace_uses
 
 __all__ = ["move_scales"]
 
@@ -20,7 +20,7 @@ def move_scales(model: ir.Model) -> list[Change]:
     """Moves Mul and Div by a number from the inputs of each MatMul behind it, in place."""
     changes = []
     names = Names(model.graph)
-    for graph in model.graphs():
+    for graph in all_graphs(model):
         for node in list(graph):
             if node.op_type != "MatMul" or node.domain != "":
                 continue

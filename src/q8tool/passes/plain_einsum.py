@@ -18,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from q8tool.model.change import Change
-from q8tool.model.graph import Names, get_string, make_initializer, node_label
+from q8tool.model.graph import Names, all_graphs, get_string, make_initializer, node_label
 
 __all__ = ["plain_einsum"]
 
@@ -27,7 +27,7 @@ def plain_einsum(model: ir.Model) -> list[Change]:
     """Rewrites every Einsum that is a matrix product, in place, subgraphs included."""
     changes = []
     names = Names(model.graph)
-    for graph in model.graphs():
+    for graph in all_graphs(model):
         for node in list(graph):
             if node.domain == "" and node.op_type == "Einsum":
                 found = _found(node)

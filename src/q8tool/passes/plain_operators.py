@@ -7,7 +7,7 @@ Gemm(a, w), transA = 1     ->  Gemm(Transpose(a), w)
 import onnx_ir as ir
 
 from q8tool.model.change import Change
-from q8tool.model.graph import Names, constant, get_int, node_label
+from q8tool.model.graph import Names, all_graphs, constant, get_int, node_label
 
 __all__ = ["plain_operators"]
 
@@ -16,7 +16,7 @@ def plain_operators(model: ir.Model) -> list[Change]:
     """Rewrites them in place, subgraphs included."""
     changes = []
     names = Names(model.graph)
-    for graph in model.graphs():
+    for graph in all_graphs(model):
         for node in list(graph):
             if node.domain != "":
                 continue

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from q8tool.model.change import Change
-from q8tool.model.graph import constant, get_int, nodes_inside
+from q8tool.model.graph import all_graphs, constant, get_int, nodes_inside
 from q8tool.numerics.qparams import QuantParams, weight_params
 from q8tool.numerics.rounding import quantize
 from q8tool.passes.conversions import ConversionWriter, is_depthwise, take_over
@@ -51,15 +51,16 @@ def quantize_storage(model: ir.Model, excluded: frozenset[ir.Node] = frozenset()
 
 def _store_float_arithmetic(model: ir.Model, excluded: frozenset[ir.Node]) -> list[Change]:
     """Weights that no eight-bit product reads: of LSTM and its kin, in bodies, and what is left."""
-    bodies = [node for body in model.graph.subgraphs() for node in body]
+    _, *inner = all_graphs(model)
+    inside_bodies = [node for body in inner for node in body]
     nodes = [n for n in model.graph if n.op_type != "Gather" and not is_depthwise(n)]
-    if not bodies and not nodes:
+    if not inside_bodies and not nodes:
         return []
     move_weights_out(model)
     inside = frozenset(inner for node in excluded for inner in nodes_inside(node))
     found = [
         (value, axis)
-        for value, axis in weights_of([*nodes, *bodies], excluded | inside)
+        for value, axis in weights_of([*nodes, *inside_bodies], excluded | inside)
         if value.const_value is not None and value.const_value.size >= _SMALLEST
     ]
     return store_weights(model, found, excluded | inside)

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from q8tool.model.change import Change
-from q8tool.model.graph import Names, constant
+from q8tool.model.graph import Names, all_graphs, all_nodes, constant
 from q8tool.numerics.qparams import weight_params
 from q8tool.numerics.rounding import quantize_balanced
 from q8tool.ops.registry import row
@@ -43,7 +43,7 @@ def quantize_weights(
 ) -> list[Change]:
     """Stores float weights as int8 behind DequantizeLinear; equal weights stay shared."""
     move_weights_out(model)
-    nodes = ir.traversal.RecursiveGraphIterator(model.graph)
+    nodes = all_nodes(model.graph)
     return store_weights(model, weights_of(nodes, excluded), excluded, per_channel)
 
 
@@ -78,7 +78,7 @@ def round_weights(
     """Snaps float weights to the centres of `levels` even buckets between lowest and highest."""
     changes = []
     move_weights_out(model)
-    for value, _ in weights_of(ir.traversal.RecursiveGraphIterator(model.graph), excluded):
+    for value, _ in weights_of(all_nodes(model.graph), excluded):
         array = constant(value)
         assert array is not None
         rounded = _snapped(np.asarray(array, np.float32), levels)
@@ -102,7 +102,8 @@ def zipped_share(model: ir.Model) -> float:
 def move_weights_out(model: ir.Model) -> None:
     """Initializers of If and Loop bodies become the main graph's, which the bodies can read."""
     names = Names(model.graph)
-    for body in model.graph.subgraphs():
+    _, *inner = all_graphs(model)
+    for body in inner:
         for name, value in list(body.initializers.items()):
             if value.is_graph_input() or value.is_graph_output():
                 continue

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from q8tool.errors import UnsupportedError
 from q8tool.model.change import Change
+from q8tool.model.graph import all_nodes
 
 __all__ = ["OPSET_FOR_EIGHT_BIT", "raise_opset"]
 
@@ -75,7 +76,7 @@ def _give_weights_back(graph: ir.Graph, weights: dict[str, ir.TensorProtocol]) -
 
 def _keep_coordinates(graph: ir.Graph) -> None:
     """Upsample and the first Resize put pixel i at i / scale; the converter does not say so."""
-    for node in ir.traversal.RecursiveGraphIterator(graph):
+    for node in all_nodes(graph):
         if node.op_type == "Resize" and node.domain == "":
             for name, mode in (
                 ("coordinate_transformation_mode", "asymmetric"),
@@ -86,11 +87,7 @@ def _keep_coordinates(graph: ir.Graph) -> None:
 
 def _restore_names(original: ir.Model, converted: ir.Model) -> None:
     """Nodes that make the value of an original node get its name: patterns go by names."""
-    names = {
-        value.name: node.name
-        for node in ir.traversal.RecursiveGraphIterator(original.graph)
-        for value in node.outputs
-    }
-    for node in ir.traversal.RecursiveGraphIterator(converted.graph):
+    names = {value.name: node.name for node in all_nodes(original.graph) for value in node.outputs}
+    for node in all_nodes(converted.graph):
         known = next((names[v.name] for v in node.outputs if names.get(v.name)), None)
         node.name = known or node.name

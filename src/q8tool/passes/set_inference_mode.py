@@ -11,7 +11,7 @@ is dropped at random any more.
 import onnx_ir as ir
 
 from q8tool.model.change import Change
-from q8tool.model.graph import constant, get_int, node_label
+from q8tool.model.graph import all_nodes, constant, get_int, node_label
 
 __all__ = ["set_inference_mode"]
 
@@ -22,7 +22,7 @@ def set_inference_mode(model: ir.Model) -> list[Change]:
     A node whose other outputs (running statistics, mask) somebody reads stays as it is.
     """
     changes = []
-    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+    for node in all_nodes(model.graph):
         if node.domain != "" or not _is_training(node) or _extra_outputs_are_used(node):
             continue
         node.resize_outputs(1)

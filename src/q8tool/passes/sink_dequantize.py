@@ -16,7 +16,14 @@ import onnx
 import onnx_ir as ir
 
 from q8tool.model.change import Change
-from q8tool.model.graph import Names, constant, get_string, make_initializer, node_label
+from q8tool.model.graph import (
+    Names,
+    all_graphs,
+    constant,
+    get_string,
+    make_initializer,
+    node_label,
+)
 from q8tool.numerics.qparams import CodeType, QuantParams
 from q8tool.passes.cancel_conversions import remove_if_unread
 from q8tool.passes.pairs import params_of
@@ -51,7 +58,7 @@ def sink_dequantize(model: ir.Model) -> list[Change]:
     changes = []
     opset = model.opset_imports.get("", 1)
     names = Names(model.graph)
-    for graph in model.graphs():
+    for graph in all_graphs(model):
         awaiting = _awaiting_codes(graph, opset)
         for node in list(graph):
             params = _common_params(node, opset)

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from q8tool.model.change import Change
-from q8tool.model.graph import Names, constant, make_initializer, node_label
+from q8tool.model.graph import Names, all_graphs, constant, make_initializer, node_label
 from q8tool.numerics.qparams import QuantParams
 from q8tool.ops.registry import known_range
 from q8tool.passes.cancel_conversions import remove_if_unread
@@ -25,7 +25,7 @@ def to_qoperator(model: ir.Model) -> list[Change]:
     """Rewrites every group that has an operator of its own, in subgraphs too."""
     changes = []
     names = Names(model.graph)
-    for graph in model.graphs():
+    for graph in all_graphs(model):
         for node in list(graph):
             if node.op_type == "Conv" and _rewrite(graph, names, node, "QLinearConv"):
                 changes.append(Change("to_qoperator", node_label(node), "QLinearConv"))

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from q8tool.model.change import Change
-from q8tool.model.graph import Names
+from q8tool.model.graph import Names, all_graphs, all_nodes
 
 __all__ = ["widen_floats"]
 
@@ -55,13 +55,13 @@ def widen_floats(model: ir.Model) -> list[Change]:
 
 
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:
-    yield from ir.traversal.RecursiveGraphIterator(model.graph)
+    yield from all_nodes(model.graph)
 
 
 def _values(model: ir.Model) -> list[ir.Value]:
     """Every value once: inputs, initializers and results of all graphs."""
     values: dict[ir.Value, None] = {}
-    for graph in model.graphs():
+    for graph in all_graphs(model):
         values.update(dict.fromkeys(graph.inputs))
         values.update(dict.fromkeys(graph.initializers.values()))
         values.update(dict.fromkeys(value for node in graph for value in node.outputs))

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from q8tool.errors import UsageError
 from q8tool.model import io, metadata
-from q8tool.model.graph import constant, op_counts
+from q8tool.model.graph import all_graphs, all_nodes, constant, op_counts
 from q8tool.model.shapes import infer_shapes
 from q8tool.pipelines.progress import Progress, silent
 from q8tool.pipelines.quantized_tensors import QuantizedTensor, quantized_tensors
@@ -155,7 +155,7 @@ def values_of(model: ir.Model, quantized: list[QuantizedTensor], name: str) -> V
             return Values(name, tensor.dtype, codes, tensor.reals(codes), tensor.codes is not None)
     known = {
         value.name: value
-        for graph in model.graphs()
+        for graph in all_graphs(model)
         for value in [*graph.initializers.values(), *(v for node in graph for v in node.outputs)]
         if value.name
     }
@@ -203,11 +203,11 @@ def _weights(model: ir.Model) -> list[ir.TensorProtocol]:
     """The tensors of all initializers and Constant nodes."""
     found = [
         value.const_value
-        for graph in model.graphs()
+        for graph in all_graphs(model)
         for value in graph.initializers.values()
         if value.const_value is not None
     ]
-    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+    for node in all_nodes(model.graph):
         if node.op_type == "Constant" and node.domain == "":
             tensor = ir.convenience.get_const_tensor(node.outputs[0])
             if tensor is not None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from q8tool.errors import InputError
-from q8tool.model.graph import constant, get_int
+from q8tool.model.graph import all_nodes, constant, get_int
 
 __all__ = ["QuantizedTensor", "quantized_tensors"]
 
@@ -77,7 +77,7 @@ def quantized_tensors(model: ir.Model) -> list[QuantizedTensor]:
     Raises InputError if a scale or zero point does not fit its tensor.
     """
     found: dict[str, QuantizedTensor] = {}
-    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+    for node in all_nodes(model.graph):
         for tensor in _of_node(node):
             found.setdefault(tensor.name, tensor)
     return list(found.values())

@@ -24,7 +24,7 @@ from q8tool.model.change import Change
 from q8tool.model.check import check_made
 from q8tool.model.files import check_output
 from q8tool.model.foreign import standardize_operators
-from q8tool.model.graph import is_quantized, node_label, op_counts
+from q8tool.model.graph import all_graphs, is_quantized, node_label, op_counts
 from q8tool.model.shapes import infer_shapes
 from q8tool.numerics.compare import max_abs_difference
 from q8tool.passes.cancel_conversions import why_kept
@@ -147,7 +147,7 @@ def _difference(wanted: NDArray[Any], actual: NDArray[Any]) -> float:
 def _kept(model: ir.Model) -> list[tuple[str, str]]:
     return [
         (f"{node_label(pair.dequantize)} -> {node_label(pair.quantize)}", why_kept(pair))
-        for graph in model.graphs()
+        for graph in all_graphs(model)
         for pair in pairs(graph)
     ]
 
