@@ -217,6 +217,19 @@ def test_grid_sample_under_its_old_and_new_names(
     same_as_onnxruntime("GridSample", inputs, opset, **attributes)
 
 
+@pytest.mark.parametrize("aligned", [0, 1])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_grid_sample_of_volumes(mode: str, padding: str, aligned: int) -> None:
+    generator = np.random.default_rng(6)
+    inputs = {
+        "x": generator.standard_normal((2, 3, 4, 5, 6), dtype=np.float32),
+        "grid": generator.uniform(-1.6, 1.6, (2, 2, 4, 3, 3)).astype(np.float32),
+    }
+    attributes = {"mode": mode, "padding_mode": padding, "align_corners": aligned}
+    same_as_onnxruntime("GridSample", inputs, 20, **attributes)
+
+
 @pytest.mark.parametrize(
     ("op", "shapes", "attributes"),
     [

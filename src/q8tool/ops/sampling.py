@@ -1,14 +1,16 @@
 """GridSample: values of pictures between their pixels, at places that the model computes.
 
 onnx.reference goes from value to value in Python, and knows only the names that opset 20 gave to
-the ways of interpolation. Here pictures take a few numpy operations; volumes go to onnx.reference.
+the ways of interpolation. Here pictures and volumes take a few numpy operations.
 """
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx.reference.ops.op_grid_sample import GridSample as ReferenceGridSample
+from onnx.reference.op_run import OpRun
 
 __all__ = ["GridSample"]
 
@@ -18,8 +20,8 @@ _NEW_NAMES = {"bilinear": "linear", "bicubic": "cubic"}
 _CUBIC_A = -0.75
 
 
-class GridSample(ReferenceGridSample):
-    """X (N, C, H, W), grid (N, h, w, 2) of x and y in -1..1 -> (N, C, h, w)."""
+class GridSample(OpRun):
+    """X (N, C, H, W), grid (N, h, w, 2) of x and y in -1..1 -> (N, C, h, w); volumes alike."""
 
     def _run(
         self,
@@ -32,22 +34,23 @@ class GridSample(ReferenceGridSample):
         mode = _NEW_NAMES.get(mode or "linear", mode or "linear")
         padding = padding_mode or "zeros"
         aligned = bool(align_corners)
-        if X.ndim != 4 or not X.size or not grid.size:
-            found = super()._run(X, grid, mode, padding, aligned)  # type: ignore[no-untyped-call]
-            shape = (*X.shape[:2], *grid.shape[1:-1])
-            return (np.asarray(found[0], X.dtype).reshape(shape),)
-        rows = _places(grid[..., 1], X.shape[2], aligned)
-        columns = _places(grid[..., 0], X.shape[3], aligned)
-        if mode == "nearest":
-            rows, columns = np.rint(rows), np.rint(columns)
-        if mode != "cubic":  # of which each pixel is moved inside, not the place between them
-            rows = _inside(rows, X.shape[2], padding, aligned)
-            columns = _inside(columns, X.shape[3], padding, aligned)
-        total = np.zeros((*X.shape[:2], *grid.shape[1:3]), np.float64)
-        for row, row_weight in _taps(rows, mode):
-            for column, column_weight in _taps(columns, mode):
-                pixels = _pixels(X, row, column, padding, aligned)
-                total += pixels * (row_weight * column_weight)[:, None]
+        sizes = X.shape[2:]
+        if grid.shape[0] != X.shape[0] or grid.shape[-1] != len(sizes):
+            raise ValueError(f"a grid of shape {grid.shape} for an input of shape {X.shape}")
+        total = np.zeros((*X.shape[:2], *grid.shape[1:-1]), np.float64)
+        if not X.size or not grid.size:
+            return (total.astype(X.dtype),)
+        taps = []
+        for place, size in enumerate(sizes):
+            places = _places(grid[..., len(sizes) - 1 - place], size, aligned)
+            if mode == "nearest":
+                places = np.rint(places)
+            if mode != "cubic":  # of which each pixel is moved inside, not the place between them
+                places = _inside(places, size, padding, aligned)
+            taps.append(_taps(places, mode))
+        for chosen in itertools.product(*taps):
+            pixels = _pixels(X, [at for at, _ in chosen], padding, aligned)
+            total += pixels * np.prod([weight for _, weight in chosen], axis=0)[:, None]
         return (total.astype(X.dtype),)
 
 
@@ -91,17 +94,18 @@ def _cubic(distance: Array) -> Array:
     return np.where(d <= 1, near, far)
 
 
-def _pixels(pictures: Array, rows: Array, columns: Array, padding: str, aligned: bool) -> Array:
+def _pixels(pictures: Array, places: Sequence[Array], padding: str, aligned: bool) -> Array:
     """(N, C, h, w): the pixels at whole positions; those outside are 0, or as the padding says."""
-    height, width = pictures.shape[2:]
+    sizes = pictures.shape[2:]
+    inside = np.ones(places[0].shape, np.bool_)
     if padding == "zeros":
-        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        for at, size in zip(places, sizes, strict=True):
+            inside &= (at >= 0) & (at < size)
     else:
-        rows = _inside(rows, height, padding, aligned).astype(np.int64)
-        columns = _inside(columns, width, padding, aligned).astype(np.int64)
-        inside = np.ones(rows.shape, np.bool_)
-    samples = np.arange(len(pictures))[:, None, None]
-    found = pictures[
-        samples, :, np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
-    ].transpose(0, 3, 1, 2)
+        moved = zip(places, sizes, strict=True)
+        places = [_inside(at, size, padding, aligned).astype(np.int64) for at, size in moved]
+    samples = np.arange(len(pictures)).reshape(-1, *[1] * len(sizes))
+    clipped = [np.clip(at, 0, size - 1) for at, size in zip(places, sizes, strict=True)]
+    index: tuple[Any, ...] = (samples, slice(None), *clipped)
+    found = np.moveaxis(pictures[index], -1, 1)
     return np.asarray(np.where(inside[:, None], found, 0), np.float64)
