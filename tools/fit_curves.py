@@ -67,6 +67,10 @@ def written(name: str, end: float, coefficients: NDArray[np.float64]) -> str:
     lines.append("    .coefficients = {")
     for power in coefficients.T:
         lines += _rows([f"{float(np.float32(c))!r}f" for c in power])
+    lines += ["    },", "    .by_place = {"]
+    for place in coefficients:
+        low = [*place[:4], *[0.0] * (4 - len(place[:4]))]
+        lines += _rows([f"{float(np.float32(c))!r}f" for c in low])
     return "\n".join([*lines, "    },", "};"])
 
 
@@ -97,6 +101,7 @@ typedef struct {{
     float end;      /* the last place: beyond it h counts as there */
     float per_unit; /* places in a unit of |x| */
     float coefficients[Q8_CURVE_POWERS][Q8_CURVE_SEGMENTS]; /* the constants first */
+    float by_place[Q8_CURVE_SEGMENTS][4];                   /* of the four lowest powers */
 }} q8_curve;
 """
 

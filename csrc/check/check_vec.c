@@ -165,7 +165,7 @@ static void check_accumulators_to_f32(const q8_vec_table *vec, size_t columns)
 static void check_table(const q8_vec_table *vec, size_t n)
 {
     bool in_place = check_one_in(2);
-    const size_t rows = check_one_in(2) ? 1 : check_below(4), step = n + check_below(9);
+    const size_t rows = check_one_in(2) ? 1 : check_below(6), step = n + check_below(9);
     const size_t count = rows ? (rows - 1) * step + n : 0;
     check_case("rows=%zu n=%zu step=%zu%s", rows, n, step, in_place ? " in place" : "");
     uint8_t *x = draw_codes("x", count);

@@ -131,22 +131,43 @@ static void accumulators_to_f32(const q8_floats_job *job)
 
 /* ---- between codes ---- */
 
+typedef struct {
+    uint8x16x4_t first, second, third, fourth;
+} entries;
+
 /* Four look-ups among 64 bytes each; an index outside gives 0 in the first, and leaves the result
  * alone in the others. */
+static inline uint8x16_t look_up(const entries *table, uint8x16_t index)
+{
+    uint8x16_t codes = vqtbl4q_u8(table->first, index);
+    codes = vqtbx4q_u8(codes, table->second, vsubq_u8(index, vdupq_n_u8(64)));
+    codes = vqtbx4q_u8(codes, table->third, vsubq_u8(index, vdupq_n_u8(128)));
+    return vqtbx4q_u8(codes, table->fourth, vsubq_u8(index, vdupq_n_u8(192)));
+}
+
+/* Two times 8 codes. y may be x, and the two may overlap: both are read before one is written. */
+static inline void look_up_halves(const entries *table, const uint8_t *x, uint8_t *y, size_t other)
+{
+    const uint8x16_t codes = look_up(table, vcombine_u8(vld1_u8(x), vld1_u8(x + other)));
+    vst1_u8(y, vget_low_u8(codes));
+    vst1_u8(y + other, vget_high_u8(codes));
+}
+
+/* Rows are those of a tile, mostly: of 8 codes, they go in pairs. */
 static void table(size_t rows, size_t n, const uint8_t *x, uint8_t *y, size_t step,
                   const uint8_t *table)
 {
-    uint8x16x4_t first = vld1q_u8_x4(table), second = vld1q_u8_x4(table + 64);
-    uint8x16x4_t third = vld1q_u8_x4(table + 128), fourth = vld1q_u8_x4(table + 192);
+    const entries all = {vld1q_u8_x4(table), vld1q_u8_x4(table + 64), vld1q_u8_x4(table + 128),
+                         vld1q_u8_x4(table + 192)};
+    for (; n == 8 && rows >= 2; rows -= 2, x += 2 * step, y += 2 * step)
+        look_up_halves(&all, x, y, step);
     for (size_t row = 0; row < rows; row++, x += step, y += step) {
         size_t i = 0;
-        for (; i + 16 <= n; i += 16) {
-            uint8x16_t index = vld1q_u8(x + i);
-            uint8x16_t codes = vqtbl4q_u8(first, index);
-            codes = vqtbx4q_u8(codes, second, vsubq_u8(index, vdupq_n_u8(64)));
-            codes = vqtbx4q_u8(codes, third, vsubq_u8(index, vdupq_n_u8(128)));
-            codes = vqtbx4q_u8(codes, fourth, vsubq_u8(index, vdupq_n_u8(192)));
-            vst1q_u8(y + i, codes);
+        for (; i + 16 <= n; i += 16)
+            vst1q_u8(y + i, look_up(&all, vld1q_u8(x + i)));
+        if (n - i >= 8) {
+            look_up_halves(&all, x + i, y + i, n - i - 8);
+            i = n;
         }
         q8_vec_scalar.table(1, n - i, x + i, y + i, 0, table);
     }

@@ -75,14 +75,31 @@ X86_INLINE __m256i among_256(const uint8_t *table, __m256i codes)
     return _mm256_blendv_epi8(among_128(table, &x), among_128(table + 128, &x), x.bit_7);
 }
 
+/* Two times 16 codes. y may be x, and the two may overlap: both are read before one is written. */
+X86_INLINE void look_up_halves(const uint8_t *table, const uint8_t *x, uint8_t *y, size_t other)
+{
+    const __m128i low = _mm_loadu_si128((const __m128i *)x);
+    const __m128i high = _mm_loadu_si128((const __m128i *)(x + other));
+    const __m256i codes = among_256(table, _mm256_set_m128i(high, low));
+    _mm_storeu_si128((__m128i *)y, _mm256_castsi256_si128(codes));
+    _mm_storeu_si128((__m128i *)(y + other), _mm256_extracti128_si256(codes, 1));
+}
+
+/* Rows are those of a tile, mostly: of 16 codes they go in pairs, of 24 by their two ends. */
 static void table(size_t rows, size_t n, const uint8_t *x, uint8_t *y, size_t step,
                   const uint8_t *table)
 {
+    for (; n == 16 && rows >= 2; rows -= 2, x += 2 * step, y += 2 * step)
+        look_up_halves(table, x, y, step);
     for (size_t row = 0; row < rows; row++, x += step, y += step) {
         size_t i = 0;
         for (; i + 32 <= n; i += 32) {
             __m256i codes = among_256(table, _mm256_loadu_si256((const __m256i *)(x + i)));
             _mm256_storeu_si256((__m256i *)(y + i), codes);
+        }
+        if (n - i >= 16) {
+            look_up_halves(table, x + i, y + i, n - i - 16);
+            i = n;
         }
         for (; i < n; i++)
             y[i] = table[x[i]];
