@@ -118,6 +118,14 @@ CASES: list[Any] = [
     ("Col2Im", 18, [floats(2, 12, 9), i64(6, 9), i64(3, 2)],
      {"strides": [2, 3], "dilations": [1, 2], "pads": [1, 0, 0, 1]}),
     ("Col2Im", 18, [floats(2, 80, 3), i64(44), i64(40)], {"strides": [2]}),
+    *(("DeformConv", 19, [floats(2, 4, 6, 7), floats(6, 4 // group, 3, 2),
+                          floats(2, offsets * 12, *out), floats(6), floats(2, offsets * 6, *out)],
+       {"group": group, "offset_group": offsets, **attributes})
+      for group, offsets in ((1, 1), (2, 1), (1, 2), (2, 4)) for out, attributes in (
+        ((4, 6), {"pads": [0, 0, 0, 0]}),
+        ((3, 4), {"pads": [1, 0, 0, 1], "strides": [2, 2]}),
+        ((4, 7), {"pads": [2, 1, 0, 1], "dilations": [2, 2]}))),
+    ("DeformConv", 19, [floats(1, 3, 5, 5), floats(2, 3, 2, 2), 3 * floats(1, 8, 4, 4)], {}),
     *(("ConvTranspose", 11, [floats(2, 6, *size), floats(6, 2, *kernel), floats(2 * group)],
        {"group": group, **attributes})
       for size, kernel, attributes in TRANSPOSED for group in (1, 3)),

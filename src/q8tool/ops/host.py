@@ -16,6 +16,7 @@ from q8tool.model.sound_inference import guard_inference
 from q8tool.ops.along_axis import Hardmax, LogSoftmax, Softmax
 from q8tool.ops.budget import OverBudget, allowed_seconds, within
 from q8tool.ops.convolution import Conv, ConvInteger, QLinearConv
+from q8tool.ops.deformable import DeformConv
 from q8tool.ops.detection import GatherElements, NonMaxSuppression
 from q8tool.ops.empty import empty_results
 from q8tool.ops.histogram import Ends, Histogram
@@ -43,6 +44,7 @@ _OWN_OPERATORS: list[type[OpRun]] = [
     Conv,
     ConvInteger,
     ConvTranspose,
+    DeformConv,
     DequantizeLinear,
     DynamicQuantizeLinear,
     Ends,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
 
-__all__ = ["GridSample"]
+__all__ = ["GridSample", "pixels_at", "taps_along"]
 
 Array = NDArray[Any]
 
@@ -47,9 +47,9 @@ class GridSample(OpRun):
                 places = np.rint(places)
             if mode != "cubic":  # of which each pixel is moved inside, not the place between them
                 places = _inside(places, size, padding, aligned)
-            taps.append(_taps(places, mode))
+            taps.append(taps_along(places, mode))
         for chosen in itertools.product(*taps):
-            pixels = _pixels(X, [at for at, _ in chosen], padding, aligned)
+            pixels = pixels_at(X, [at for at, _ in chosen], padding, aligned)
             total += pixels * np.prod([weight for _, weight in chosen], axis=0)[:, None]
         return (total.astype(X.dtype),)
 
@@ -73,7 +73,7 @@ def _inside(places: Array, size: int, padding: str, aligned: bool) -> Array:
     return low + np.minimum(turned, 2 * (high - low) - turned)
 
 
-def _taps(places: Array, mode: str) -> list[tuple[Array, Array]]:
+def taps_along(places: Array, mode: str) -> list[tuple[Array, Array]]:
     """Pixels along one axis that a value is made of, each with its weight."""
     if mode == "nearest":
         return [(places.astype(np.int64), np.ones_like(places))]
@@ -94,8 +94,8 @@ def _cubic(distance: Array) -> Array:
     return np.where(d <= 1, near, far)
 
 
-def _pixels(pictures: Array, places: Sequence[Array], padding: str, aligned: bool) -> Array:
-    """(N, C, h, w): the pixels at whole positions; those outside are 0, or as the padding says."""
+def pixels_at(pictures: Array, places: Sequence[Array], padding: str, aligned: bool) -> Array:
+    """Pixels (N, C, ...) at whole places (N, ...); those outside are 0, or as the padding says."""
     sizes = pictures.shape[2:]
     inside = np.ones(places[0].shape, np.bool_)
     if padding == "zeros":
@@ -104,7 +104,7 @@ def _pixels(pictures: Array, places: Sequence[Array], padding: str, aligned: boo
     else:
         moved = zip(places, sizes, strict=True)
         places = [_inside(at, size, padding, aligned).astype(np.int64) for at, size in moved]
-    samples = np.arange(len(pictures)).reshape(-1, *[1] * len(sizes))
+    samples = np.arange(len(pictures)).reshape(-1, *[1] * (places[0].ndim - 1))
     clipped = [np.clip(at, 0, size - 1) for at, size in zip(places, sizes, strict=True)]
     index: tuple[Any, ...] = (samples, slice(None), *clipped)
     found = np.moveaxis(pictures[index], -1, 1)
