@@ -24,7 +24,7 @@ __all__ = ["ALLOWED", "Answer", "Case", "ask", "ask_each"]
 
 SECONDS = 10
 # Of the wall clock, for what waits instead of computing; other processes may slow a case down.
-MOST_SECONDS = 240
+MOST_SECONDS = 600
 FREE_BYTES = 500 << 20
 EMPTY_BYTES = 128 << 20
 # Where a case is stopped before it takes the machine down.

@@ -136,3 +136,15 @@ def test_a_node_that_takes_too_long_is_named(monkeypatch: pytest.MonkeyPatch) ->
     rois = np.asarray([[0, 0, 7, 7]], np.float32)
     with pytest.raises(UnsupportedError, match=r"'regions' \(RoiAlign\) takes too long"):
         operator.run([np.ones((1, 1, 8, 8), np.float32), rois, np.zeros(1, np.int64)])
+
+
+def test_a_window_as_large_as_its_picture() -> None:
+    """4 x 10^9 multiply-adds of half a megabyte, in a file of a few hundred bytes."""
+    inputs = {"x": np.ones((1, 1, 65536), np.float32), "w": np.ones((1, 1, 65536), np.float32)}
+    item = node("ConvTranspose", "x w", "y")
+    item.name = "wide"
+    operator = HostOperator(item, ["x", "w"], {"": 13})
+    started = time.thread_time()
+    with pytest.raises(UnsupportedError, match=r"'wide' \(ConvTranspose\) takes too long"):
+        operator.run(list(inputs.values()))
+    assert time.thread_time() - started < 8

@@ -120,7 +120,7 @@ class HostOperator:
             self._evaluator = self._make(described)
             self._is_typed = True
         feeds = dict(zip(self._names, inputs, strict=True))
-        seconds = allowed_seconds(nbytes)
+        seconds = allowed_seconds(nbytes, self._node.op_type)
         try:
             with np.errstate(all="ignore"), within(seconds):
                 return list(self._evaluator.run(None, feeds))
