@@ -98,3 +98,12 @@ def test_a_list_of_graphs_in_an_attribute() -> None:
     assert bodies(node) == [inner, other]
     infer_shapes(graph)
     assert shapes(graph)["p"] == "[2,3]"
+
+
+def test_a_list_without_end_that_is_fed() -> None:
+    """onnx, following values, would look at each of its 2 ** 31 numbers."""
+    graph = model(
+        "g (float[20,10] x, int64[2147483648] s) => (float[A,B] y) { y = Slice(x, s, s, s, s) }"
+    )
+    infer_shapes(graph)
+    assert len(shapes(graph)) == 1

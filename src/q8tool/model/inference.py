@@ -19,7 +19,7 @@ from q8tool.model.graph import all_graphs, constant
 from q8tool.model.limits import is_absurd
 from q8tool.model.sound_inference import guard_inference
 
-__all__ = ["Inferred", "inferred_types", "short_constant"]
+__all__ = ["Inferred", "inferred", "inferred_types", "short_constant"]
 
 Inferred = Iterator[tuple[ir.Value, onnx.TypeProto]]
 
@@ -35,12 +35,8 @@ def inferred_types(model: ir.Model, *, through_values: bool) -> Inferred:
     through_values   follow sizes through shape arithmetic, as far as onnx knows how
     Shapes that the model itself declares for such results have no say, but for graph outputs.
     """
-    guard_inference()
     try:
-        proto = onnx.shape_inference.infer_shapes(_described(model))
-        # onnx walks lists element by element when it follows values: hours for a long one.
-        if through_values and not any(_is_long(kind) for kind in _kinds(proto.graph)):
-            proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+        proto = inferred(_described(model), through_values=through_values)
     except Exception:  # of what onnx makes of broken models: nothing follows
         return
     for graph, found in zip(all_graphs(model), _graphs(proto.graph), strict=True):
@@ -49,6 +45,16 @@ def inferred_types(model: ir.Model, *, through_values: bool) -> Inferred:
             kind = kinds.get(value.name or "")
             if kind is not None:
                 yield value, kind
+
+
+def inferred(proto: onnx.ModelProto, *, through_values: bool) -> onnx.ModelProto:
+    """The model with the types that follow, as above. Raises what onnx does."""
+    guard_inference()
+    known = onnx.shape_inference.infer_shapes(proto)
+    # onnx walks lists element by element when it follows values: hours for a long one.
+    if not through_values or any(_is_long(kind) for kind in _kinds(known.graph)):
+        return known
+    return onnx.shape_inference.infer_shapes(known, data_prop=True)
 
 
 def short_constant(value: ir.Value) -> onnx.TensorProto | None:
@@ -143,7 +149,7 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 def _kinds(graph: onnx.GraphProto) -> Iterator[onnx.TypeProto]:
     for one in _graphs(graph):
-        yield from (info.type for info in (*one.value_info, *one.output))
+        yield from (info.type for info in (*one.input, *one.value_info, *one.output))
 
 
 def _is_long(kind: onnx.TypeProto) -> bool:

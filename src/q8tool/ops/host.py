@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import GraphProto, NodeProto, ValueInfoProto, helper, shape_inference
+from onnx import GraphProto, NodeProto, ValueInfoProto, helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from q8tool.errors import InputError, UnsupportedError
 from q8tool.model.limits import most_bytes
-from q8tool.model.sound_inference import guard_inference
 from q8tool.ops.along_axis import Hardmax, LogSoftmax, Softmax
 from q8tool.ops.budget import OverBudget, allowed_seconds, within
 from q8tool.ops.convolution import Conv, ConvInteger, QLinearConv
@@ -158,10 +157,11 @@ class HostOperator:
             return
         graph = self._graph(inputs)
         imports = [helper.make_opsetid(*item) for item in self._opsets.items()]
-        guard_inference()
+        from q8tool.model.inference import inferred  # loads onnx_ir
+
         try:
             model = helper.make_model(graph, opset_imports=imports)
-            known = shape_inference.infer_shapes(model, data_prop=True).graph
+            known = inferred(model, through_values=True).graph
         except Exception:  # whatever onnx says against it, the run will say
             return
         for value in _inner_values(known):
