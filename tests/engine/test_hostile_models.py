@@ -10,7 +10,7 @@ from q8tool.errors import InputError
 from q8tool.model import io, shapes
 from q8tool.ops import budget
 from q8tool.passes.fold_constants import fold_constants
-from tests.build import Array, model_of, node
+from tests.build import Array, model_of, node, run_onnxruntime
 
 X = {"x": np.ones(1, np.float32)}
 
@@ -128,3 +128,26 @@ def test_a_value_inside_a_branch_is_refused_as_well(condition: str, said: str) -
     }  # fmt: skip
     with pytest.raises(InputError, match=said):
         Session(model_with([asked, chosen], weights), 1).run(X)
+
+
+@pytest.mark.parametrize(("operator", "second"), [("Gather", "places"), ("Unsqueeze", "axes")])
+def test_codes_of_nine_dimensions(operator: str, second: str) -> None:
+    """More than C has: codes of one scale that become those of another do so on the host."""
+    nodes = [
+        node("QuantizeLinear", "x s z", "a"),
+        node("DequantizeLinear", "a s z", "b"),
+        node(operator, f"b {second}", "c"),
+        node("QuantizeLinear", "c other z", "y"),
+    ]
+    weights: dict[str, Array] = {
+        "s": np.asarray(0.25, np.float32),
+        "other": np.asarray(0.5, np.float32),
+        "z": np.asarray(3, np.uint8),
+        "places": np.asarray([1, 0, 1, 1]).reshape(1, 2, 1, 2, 1),
+        "axes": i64(0, 1, 2, 3),
+    }
+    x = np.arange(48, dtype=np.float32).reshape(2, 3, 2, 2, 2) / 8
+    model = model_of(nodes, {"x": x}, weights, ["y"])
+    (found,) = Session(model, threads=1).run({"x": x}).values()
+    assert found.ndim == 9
+    np.testing.assert_array_equal(found, run_onnxruntime(model, {"x": x})[0])

@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 # Kinds of numpy types that plans have; V are those of ml_dtypes.
+_MOST_DIMENSIONS = 8  # of a tensor in C
 _NATIVE_KINDS = "biufV"
 
 
@@ -213,6 +214,8 @@ class Lowering:
                 raise Declined(f"'{name}' has type {value.dtype}")
             if 0 in value.shape:
                 raise Declined(f"'{name}' is empty")
+            if value.rank > _MOST_DIMENSIONS:
+                raise Declined(f"'{name}' has {value.rank} dimensions")
 
     def lower_on_host(self, node: Node, reason: str) -> None:
         """One host step: inputs as ONNX has them, outputs likewise."""
