@@ -87,8 +87,24 @@ sys.exit(main())
 
 # In the callback of a weak reference, as imports have them: the exception goes nowhere, and Python
 # would print where it was.
+WEAK = """
+lock = Lock()
+reference = weakref.ref(lock, lambda _: signal.raise_signal(signal.SIGINT))
+del lock
+time.sleep(60)
+"""
+# C that prints the exception and goes on with another one, as import_array of numpy does.
+PRINTED = """
+ctypes.pythonapi.PyRun_SimpleString(b"import signal; signal.raise_signal(signal.SIGINT)")
+raise ImportError("numpy._core.multiarray failed to import")
+"""
+# The same while nothing was interrupted: such an exception is for the user to see.
+OTHER = """
+ctypes.pythonapi.PyRun_SimpleString(b"1 / 0")
+raise SystemExit(3)
+"""
 LOST = """
-import signal, sys, time, weakref
+import ctypes, signal, sys, time, weakref
 from q8tool.cli import freeze
 from q8tool.__main__ import main
 
@@ -96,25 +112,33 @@ class Lock:
     pass
 
 def run(*unused, **options):
-    lock = Lock()
-    reference = weakref.ref(lock, lambda _: signal.raise_signal(signal.SIGINT))
-    del lock
-    time.sleep(60)
+    exec(program)
 
+program = sys.argv[1]
 freeze.command.callback = run
 sys.argv = ["q8tool", "freeze", "--input", "m.onnx", "--output", "o.onnx"]
 sys.exit(main())
 """
 
 
-def test_an_exception_that_is_lost_is_not_shown(tmp_path: Path) -> None:
+def losing(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A command whose work is the program."""
+    words = [sys.executable, "-c", LOST, program]
+    return subprocess.run(words, cwd=folder, text=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize("program", [WEAK, PRINTED])
+def test_an_exception_that_is_lost_is_not_shown(program: str, tmp_path: Path) -> None:
     start = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", LOST], cwd=tmp_path, text=True, capture_output=True, timeout=60
-    )
+    done = losing(program, tmp_path)
     assert time.monotonic() - start < 30
     assert done.returncode == INTERRUPTED
     assert done.stderr == f"error: {MESSAGE}\n"
+
+
+def test_what_else_is_printed_is_shown(tmp_path: Path) -> None:
+    done = losing(OTHER, tmp_path)
+    assert "ZeroDivisionError" in done.stderr
 
 
 def test_a_call_that_does_not_listen_is_ended(tmp_path: Path) -> None:

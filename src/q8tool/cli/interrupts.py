@@ -49,7 +49,8 @@ class Interrupts:
         os.set_blocking(writable, False)
         before = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
         handler = signal.signal(signal.SIGINT, self._raise)
-        hook, sys.unraisablehook = sys.unraisablehook, _without_interrupts(sys.unraisablehook)
+        hooks = sys.unraisablehook, sys.excepthook
+        sys.unraisablehook, sys.excepthook = _without_interrupts(*hooks)
         watcher = threading.Thread(target=self._watch, args=(readable,), daemon=True)
         watcher.start()
         try:
@@ -57,7 +58,7 @@ class Interrupts:
         finally:
             self._ended.set()
             signal.signal(signal.SIGINT, handler)
-            sys.unraisablehook = hook
+            sys.unraisablehook, sys.excepthook = hooks
             signal.set_wakeup_fd(before)
             os.close(writable)
             watcher.join()
@@ -96,14 +97,24 @@ class Interrupts:
         os._exit(INTERRUPTED)
 
 
-def _without_interrupts(hook: Callable[[Any], object]) -> Callable[[Any], object]:
-    """The hook, silent where Python lost KeyboardInterrupt: the thread sees to that one."""
+def _without_interrupts(
+    unraisable: Callable[[Any], object], printed: Callable[..., object]
+) -> tuple[Callable[[Any], object], Callable[..., object]]:
+    """Both hooks, silent where KeyboardInterrupt is lost: the thread sees to that one.
 
-    def shown(unraisable: Any) -> None:
-        if unraisable.exc_type is not KeyboardInterrupt:
-            hook(unraisable)
+    Python itself loses it in callbacks that cannot raise, extensions in C print it and raise
+    another one instead (import_array of numpy does).
+    """
 
-    return shown
+    def show_unraisable(lost: Any) -> None:
+        if lost.exc_type is not KeyboardInterrupt:
+            unraisable(lost)
+
+    def show_printed(kind: type[BaseException], *rest: Any) -> None:
+        if kind is not KeyboardInterrupt:
+            printed(kind, *rest)
+
+    return show_unraisable, show_printed
 
 
 def _of(module: str, function: str, *arguments: Any) -> Any:
