@@ -24,8 +24,11 @@ SECONDS_PER_MEGABYTE = 60.0
 # picture, in files that nobody trained.
 WINDOW_SECONDS_PER_MEGABYTE = 0.5
 _WINDOWS = frozenset(
-    {"Col2Im", "Conv", "ConvInteger", "ConvTranspose", "DeformConv", "QLinearConv"}
-)
+    (
+        "AveragePool", "Col2Im", "Conv", "ConvInteger", "ConvTranspose", "DeformConv", "LpPool",
+        "MaxPool", "QLinearConv",
+    )
+)  # fmt: skip
 
 _LOOKS_EVERY = 0.1
 

@@ -22,7 +22,7 @@ from q8tool.ops.histogram import Ends, Histogram
 from q8tool.ops.loop import Loop
 from q8tool.ops.normalization import LRN, BatchNormalization, LpNormalization
 from q8tool.ops.optional import Optional
-from q8tool.ops.pooling import GlobalLpPool, LpPool, MaxRoiPool
+from q8tool.ops.pooling import AveragePool, GlobalLpPool, LpPool, MaxPool, MaxRoiPool
 from q8tool.ops.products import MatMulInteger, QLinearMatMul
 from q8tool.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
 from q8tool.ops.recurrent import GRU, LSTM, RNN
@@ -38,6 +38,7 @@ from q8tool.ops.unique import Unique
 __all__ = ["HostOperator", "shared_operator"]
 
 _OWN_OPERATORS: list[type[OpRun]] = [
+    AveragePool,
     BatchNormalization,
     Col2Im,
     Conv,
@@ -60,6 +61,7 @@ _OWN_OPERATORS: list[type[OpRun]] = [
     LpNormalization,
     LpPool,
     MatMulInteger,
+    MaxPool,
     MaxRoiPool,
     NonMaxSuppression,
     Optional,
