@@ -28,11 +28,12 @@ typedef int32_t int32x8 __attribute__((vector_size(32)));
 #define ROWS 6
 #define COLUMNS 2
 #define COLUMN_LANES 8
+#include "x86_gemm_places256.inc"
+
 enum { PAIR_BYTES = COLUMNS * 32, WIDE_CODES = 256, LINE_BYTES = 64 };
 /* A full tile fetches a line with every so many pairs; a small one would wait for what it fetches. */
 enum { PAIRS_OF_A_LINE = 2, TILES_OF_A_FETCH = PAIRS_OF_A_LINE * PAIR_BYTES / LINE_BYTES };
 enum { LEAST_FETCHING_ROWS = 3, MOST_ROWS = 16 * ROWS };
-enum { STEP_BYTES = COLUMNS * 32 }; /* of a panel in places */
 
 /* count codes, a multiple of 2, to 16 bits. */
 X86_INLINE void widen_codes(const uint8_t *from, size_t count, uint16_t *to)
@@ -171,114 +172,6 @@ X86_INLINE void multiply_taps(const q8_gemm_job *job, size_t first, const char *
     }
 }
 
-/* ---- panels in places ---- */
-
-/* Steps of a tap. next: NULL, or a line of it is fetched with every step. */
-typedef struct {
-    const uint8_t *const *rows;
-    const uint16_t *places;
-    const char *b, *end; /* b < end */
-    const char *next;
-} stretch;
-
-/* All rows and columns. In assembler for want of registers: twelve sums, ones, one vector of B, four codes
- * of a row, a product; six row pointers. */
-X86_INLINE void multiply_stretch(int32x8 sum[ROWS][COLUMNS], const stretch *s)
-{
-#define ROW(row, first, second)                               \
-    "vpbroadcastd (" row ",%%rax), %%ymm14\n\t"               \
-    "vpmaddubsw %%ymm12, %%ymm14, %%ymm15\n\t"                \
-    "vpmaddubsw 32(%%rdx), %%ymm14, %%ymm14\n\t"              \
-    "vpmaddwd %%ymm13, %%ymm15, %%ymm15\n\t"                  \
-    "vpmaddwd %%ymm13, %%ymm14, %%ymm14\n\t"                  \
-    "vpaddd %%ymm15, " first ", " first "\n\t"                \
-    "vpaddd %%ymm14, " second ", " second "\n\t"
-#define LOOP(fetch)                                                                             \
-    __asm__ volatile(                                                                           \
-        "mov (%[s]), %%rax\n\t"                                                                 \
-        "mov (%%rax), %%r8\n\t"                                                                 \
-        "mov 8(%%rax), %%r9\n\t"                                                                \
-        "mov 16(%%rax), %%r10\n\t"                                                              \
-        "mov 24(%%rax), %%r11\n\t"                                                              \
-        "mov 32(%%rax), %%r12\n\t"                                                              \
-        "mov 40(%%rax), %%r13\n\t"                                                              \
-        "mov 8(%[s]), %%rsi\n\t"                                                                \
-        "mov 16(%[s]), %%rdx\n\t"                                                               \
-        "mov 24(%[s]), %%rcx\n\t"                                                               \
-        "mov 32(%[s]), %%rdi\n\t"                                                               \
-        "vpcmpeqw %%ymm13, %%ymm13, %%ymm13\n\t"                                                \
-        "vpsrlw $15, %%ymm13, %%ymm13\n"                                                        \
-        "1:\n\t" fetch                                                                          \
-        "movzwl (%%rsi), %%eax\n\t"                                                             \
-        "vmovdqa (%%rdx), %%ymm12\n\t"                                                          \
-        ROW("%%r8", "%0", "%1")                                                                 \
-        ROW("%%r9", "%2", "%3")                                                                 \
-        ROW("%%r10", "%4", "%5")                                                                \
-        ROW("%%r11", "%6", "%7")                                                                \
-        ROW("%%r12", "%8", "%9")                                                                \
-        ROW("%%r13", "%10", "%11")                                                              \
-        "add $2, %%rsi\n\t"                                                                     \
-        "add $64, %%rdx\n\t"                                                                    \
-        "cmp %%rcx, %%rdx\n\t"                                                                  \
-        "jb 1b"                                                                                 \
-        : "+x"(sum[0][0]), "+x"(sum[0][1]), "+x"(sum[1][0]), "+x"(sum[1][1]), "+x"(sum[2][0]),   \
-          "+x"(sum[2][1]), "+x"(sum[3][0]), "+x"(sum[3][1]), "+x"(sum[4][0]), "+x"(sum[4][1]),   \
-          "+x"(sum[5][0]), "+x"(sum[5][1])                                                       \
-        : [s] "r"(s)                                                                            \
-        : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "xmm12",    \
-          "xmm13", "xmm14", "xmm15", "cc", "memory")
-    if (s->next)
-        LOOP("prefetcht1 (%%rdi)\n\t" "add $64, %%rdi\n\t");
-    else
-        LOOP("");
-#undef ROW
-#undef LOOP
-}
-
-/* Four codes of a row times a step of B. */
-X86_INLINE void multiply_four(int32x8 sum[COLUMNS], const uint8_t *codes,
-                              const __m256i right[COLUMNS], size_t columns)
-{
-    const __m256i left = _mm256_set1_epi32(*(const x86_unaligned_int32 *)codes);
-#define ADD_PRODUCT(j) \
-    X86_ADD_PAIRS_256(sum[j], _mm256_maddubs_epi16(left, right[j]), _mm256_set1_epi16(1))
-    X86_EACH_2(columns, ADD_PRODUCT);
-#undef ADD_PRODUCT
-}
-
-X86_INLINE void multiply_some(int32x8 sum[ROWS][COLUMNS], const stretch *s, size_t rows,
-                              size_t columns)
-{
-    const uint16_t *place = s->places;
-    for (const char *b = s->b; b < s->end; b += STEP_BYTES, place++) {
-        __m256i right[COLUMNS];
-#define LOAD_RIGHT(j) X86_LOAD_256(right[j], b + (j) * 32)
-#define ADD_ROW(i) multiply_four(sum[i], s->rows[i] + *place, right, columns)
-        X86_EACH_2(columns, LOAD_RIGHT);
-        X86_EACH_6(rows, ADD_ROW);
-#undef LOAD_RIGHT
-#undef ADD_ROW
-    }
-}
-
-X86_INLINE void multiply_places(const q8_gemm_job *job, size_t first, const char *next,
-                                int32x8 sum[ROWS][COLUMNS], size_t rows, size_t columns)
-{
-    stretch s = {.places = job->places, .end = (const char *)job->b, .next = next};
-    for (size_t tap = 0; tap < job->taps; tap++) {
-        const size_t steps = *s.places++;
-        s.rows = job->a + tap * job->a_step + first;
-        s.b = s.end;
-        s.end += steps * STEP_BYTES;
-        if (rows == ROWS && columns == COLUMNS)
-            multiply_stretch(sum, &s);
-        else
-            multiply_some(sum, &s, rows, columns);
-        s.places += steps;
-        s.next = next ? s.next + steps * LINE_BYTES : NULL;
-    }
-}
-
 /* ---- tiles ---- */
 
 /* Rows first on. next: NULL, or what is fetched by and by. */
@@ -291,7 +184,7 @@ X86_INLINE void multiply_panel(const q8_gemm_job *job, size_t first, const char 
 #undef START
 #undef START_ROW
     if (job->places)
-        multiply_places(job, first, next, sum, rows, columns);
+        multiply_places(job, first, sum, rows, columns);
     else if (job->wide)
         multiply_wide(sum, job->wide + first * job->wide_step, job->wide_step, job->taps * job->k,
                       job->b, next, rows, columns);
@@ -303,11 +196,14 @@ X86_INLINE void multiply_panel(const q8_gemm_job *job, size_t first, const char 
  * comes next. */
 X86_INLINE void run_tiles(const q8_gemm_job *job, size_t first, size_t rows, size_t columns)
 {
+    if (job->places && rows == ROWS && columns == COLUMNS) {
+        run_placed_tiles(job, first);
+        return;
+    }
     const q8_gemm_job own = *job; /* stores of codes might change it */
     const ending end = ending_of(job);
     const size_t share = own.taps * own.k / 4 * LINE_BYTES;
-    const size_t tiles = own.places ? 1 : TILES_OF_A_FETCH;
-    const size_t fetching = rows < LEAST_FETCHING_ROWS ? 0 : tiles * rows;
+    const size_t fetching = rows < LEAST_FETCHING_ROWS ? 0 : TILES_OF_A_FETCH * rows;
     const char *next = (const char *)own.next;
     for (; first + rows <= own.m; first += rows) {
         int32x8 acc[ROWS][COLUMNS];
