@@ -5,7 +5,8 @@
  * widened to 16 bits and multiplied by vpmaddwd, which adds two products to an int32 exactly: four for
  * 32. Weights are widened when they are packed (weight_bytes = 2), codes into a small buffer from which
  * pairs are then broadcast.
- * 6 x 16: 12 of 16 registers accumulate. A job is some tiles below each other. */
+ * 6 x 16: 12 of 16 registers accumulate. A job is some tiles below each other; whole ones are assembler
+ * (x86_gemm_whole256.inc), others compiled for their number of rows. */
 #include "kernels.h"
 
 #if defined(__x86_64__)
@@ -28,12 +29,12 @@ typedef int32_t int32x8 __attribute__((vector_size(32)));
 #define ROWS 6
 #define COLUMNS 2
 #define COLUMN_LANES 8
-#include "x86_gemm_places256.inc"
-
 enum { PAIR_BYTES = COLUMNS * 32, WIDE_CODES = 256, LINE_BYTES = 64 };
 /* A full tile fetches a line with every so many pairs; a small one would wait for what it fetches. */
 enum { PAIRS_OF_A_LINE = 2, TILES_OF_A_FETCH = PAIRS_OF_A_LINE * PAIR_BYTES / LINE_BYTES };
 enum { LEAST_FETCHING_ROWS = 3, MOST_ROWS = 16 * ROWS };
+
+#include "x86_gemm_whole256.inc"
 
 /* count codes, a multiple of 2, to 16 bits. */
 X86_INLINE void widen_codes(const uint8_t *from, size_t count, uint16_t *to)
@@ -81,40 +82,26 @@ X86_INLINE void multiply_pair(int32x8 sum[ROWS][COLUMNS], const uint16_t *wide, 
 #undef ADD_ROW
 }
 
-/* All rows and columns, turns >= 1 of two pairs each. In assembler, because twelve sums, two vectors of
- * B, the codes of a row and a product are all registers there are: GCC keeps some sums in memory, or
- * where rows are. next: NULL, or a line of it is fetched every turn. */
+/* All rows and columns, turns >= 1 of two pairs each, as a whole tile does it (x86_gemm_whole256.inc).
+ * next: NULL, or a line of it is fetched every turn. */
 X86_INLINE void multiply_turns(int32x8 sum[ROWS][COLUMNS], const uint16_t *wide, size_t step_bytes,
                                const char *b, size_t turns, const char *next)
 {
-#define ROW(codes, first, second)                \
-    "vpbroadcastd " codes ", %%ymm14\n\t"        \
-    "vpmaddwd %%ymm12, %%ymm14, %%ymm15\n\t"     \
-    "vpmaddwd %%ymm13, %%ymm14, %%ymm14\n\t"     \
-    "vpaddd %%ymm15, " first ", " first "\n\t"   \
-    "vpaddd %%ymm14, " second ", " second "\n\t"
-#define PAIR(at, b0, b1)                          \
-    "vmovdqa " b0 "(%%rdx), %%ymm12\n\t"          \
-    "vmovdqa " b1 "(%%rdx), %%ymm13\n\t"          \
-    ROW(at "(%%rax)", "%0", "%1")                 \
-    ROW(at "(%%rax,%[step])", "%2", "%3")         \
-    ROW(at "(%%rax,%[step],2)", "%4", "%5")       \
-    ROW(at "(%%rdi)", "%6", "%7")                 \
-    ROW(at "(%%rdi,%[step])", "%8", "%9")         \
-    ROW(at "(%%rdi,%[step],2)", "%10", "%11")
+#define OPERAND(i) "%" #i
 #define LOOP(fetch)                                                                             \
     __asm__ volatile(                                                                           \
         "mov %[wide], %%rax\n\t"                                                                \
-        "lea (%[step],%[step],2), %%rdi\n\t"                                                    \
-        "add %%rax, %%rdi\n\t"                                                                  \
+        "mov %[step], %%r8\n\t"                                                                 \
         "mov %[b], %%rdx\n\t"                                                                   \
         "mov %[turns], %%rsi\n\t"                                                               \
-        "mov %[next], %%r8\n"                                                                   \
+        "mov %[next], %%rdi\n\t"                                                                \
+        "lea (%%r8,%%r8,2), %%rbx\n\t"                                                          \
+        "add %%rax, %%rbx\n"                                                                    \
         "1:\n\t" fetch                                                                          \
-        PAIR("", "", "32")                                                                      \
-        PAIR("4", "64", "96")                                                                   \
+        WIDE_PAIR("", "", "32", OPERAND)                                                        \
+        WIDE_PAIR("4", "64", "96", OPERAND)                                                     \
         "add $8, %%rax\n\t"                                                                     \
-        "add $8, %%rdi\n\t"                                                                     \
+        "add $8, %%rbx\n\t"                                                                     \
         "sub $-128, %%rdx\n\t"                                                                  \
         "dec %%rsi\n\t"                                                                         \
         "jnz 1b"                                                                                \
@@ -123,13 +110,13 @@ X86_INLINE void multiply_turns(int32x8 sum[ROWS][COLUMNS], const uint16_t *wide,
           "+x"(sum[5][0]), "+x"(sum[5][1])                                                       \
         : [wide] "r"(wide), [step] "r"(step_bytes), [b] "r"(b), [turns] "r"(turns),              \
           [next] "r"(next)                                                                      \
-        : "rax", "rdx", "rsi", "rdi", "r8", "xmm12", "xmm13", "xmm14", "xmm15", "cc", "memory")
+        : "rax", "rbx", "rdx", "rsi", "rdi", "r8", "xmm12", "xmm13", "xmm14", "xmm15", "cc",     \
+          "memory")
     if (next)
-        LOOP("prefetcht1 (%%r8)\n\t" "add $64, %%r8\n\t");
+        LOOP("prefetcht1 (%%rdi)\n\t" "add $64, %%rdi\n\t");
     else
         LOOP("");
-#undef ROW
-#undef PAIR
+#undef OPERAND
 #undef LOOP
 }
 
@@ -172,6 +159,38 @@ X86_INLINE void multiply_taps(const q8_gemm_job *job, size_t first, const char *
     }
 }
 
+/* ---- panels in places ---- */
+
+/* Four codes of a row times a step of B. */
+X86_INLINE void multiply_four(int32x8 sum[COLUMNS], const uint8_t *codes,
+                              const __m256i right[COLUMNS], size_t columns)
+{
+    const __m256i left = _mm256_set1_epi32(*(const x86_unaligned_int32 *)codes);
+#define ADD_PRODUCT(j) \
+    X86_ADD_PAIRS_256(sum[j], _mm256_maddubs_epi16(left, right[j]), _mm256_set1_epi16(1))
+    X86_EACH_2(columns, ADD_PRODUCT);
+#undef ADD_PRODUCT
+}
+
+X86_INLINE void multiply_places(const q8_gemm_job *job, size_t first, int32x8 sum[ROWS][COLUMNS],
+                                size_t rows, size_t columns)
+{
+    const uint16_t *place = job->places;
+    const char *b = job->b;
+    for (size_t tap = 0; tap < job->taps; tap++) {
+        const uint8_t *const *row = job->a + tap * job->a_step + first;
+        for (size_t steps = *place++; steps; steps--, b += COLUMNS * 32, place++) {
+            __m256i right[COLUMNS];
+#define LOAD_RIGHT(j) X86_LOAD_256(right[j], b + (j) * 32)
+#define ADD_ROW(i) multiply_four(sum[i], row[i] + *place, right, columns)
+            X86_EACH_2(columns, LOAD_RIGHT);
+            X86_EACH_6(rows, ADD_ROW);
+#undef LOAD_RIGHT
+#undef ADD_ROW
+        }
+    }
+}
+
 /* ---- tiles ---- */
 
 /* Rows first on. next: NULL, or what is fetched by and by. */
@@ -196,10 +215,6 @@ X86_INLINE void multiply_panel(const q8_gemm_job *job, size_t first, const char 
  * comes next. */
 X86_INLINE void run_tiles(const q8_gemm_job *job, size_t first, size_t rows, size_t columns)
 {
-    if (job->places && rows == ROWS && columns == COLUMNS) {
-        run_placed_tiles(job, first);
-        return;
-    }
     const q8_gemm_job own = *job; /* stores of codes might change it */
     const ending end = ending_of(job);
     const size_t share = own.taps * own.k / 4 * LINE_BYTES;
@@ -235,7 +250,9 @@ static void tile(const q8_gemm_job *job)
     static void (*const parts[ROWS][COLUMNS])(const q8_gemm_job *, size_t) = {
         ENTRY(1), ENTRY(2), ENTRY(3), ENTRY(4), ENTRY(5), ENTRY(6)};
     const size_t vectors = (job->n - 1) / COLUMN_LANES, rest = job->m % ROWS;
-    if (job->m >= ROWS)
+    if (job->m >= ROWS && vectors + 1 == COLUMNS && (job->places || job->wide))
+        run_whole_tiles(job);
+    else if (job->m >= ROWS)
         parts[ROWS - 1][vectors](job, 0);
     if (rest > 0)
         parts[rest - 1][vectors](job, job->m - rest);
