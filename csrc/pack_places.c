@@ -7,6 +7,7 @@
  * them. All stays exact, for a tenth more steps than a quarter of K. */
 #include <string.h>
 
+#include "pack_bytes.h"
 #include "plan.h"
 
 /* Larger K have no places, wider panels neither; the codes of a step. */
@@ -29,9 +30,9 @@ static void mark_tap(const q8_gemm_table *table, const q8_panel_weights *weights
         return;
     }
     for (size_t p = 0; p + 1 < weights->k; p++, w += weights->k_step) {
-        uint8_t marks[MOST_COLUMNS] = {0};
-        table->mark_wide(w, w + weights->k_step, weights->n, marks);
-        are_wide[p] = memchr(marks, 1, sizeof marks) != NULL;
+        uint64_t marks[MOST_COLUMNS / 8] = {0};
+        table->mark_wide(w, w + weights->k_step, weights->n, (uint8_t *)marks);
+        are_wide[p] = (marks[0] | marks[1]) != 0;
     }
 }
 
@@ -90,32 +91,86 @@ size_t q8_placed_bytes(const q8_gemm_table *table, size_t steps)
     return steps * table->nr * STEP;
 }
 
+/* Four bytes with 1 bits where the step has weights. */
+static uint32_t mask_of(step s)
+{
+    return UINT32_MAX >> 8 * (STEP - (s.end - s.from)) << 8 * (s.from - s.start);
+}
+
+/* All columns of a step all of whose codes the weights have, each four weights behind each other: those
+ * that the step has, 0 in place of the others. False if they lie so that it takes them one by one. */
+static bool pack_whole_step(const q8_panel_weights *weights, const int8_t *w, step s, uint8_t *to)
+{
+    const uint32_t mask = mask_of(s);
+    if (weights->k_step == 1) {
+        for (size_t column = 0; column < weights->n; column++, w += weights->column_step) {
+            uint32_t four;
+            memcpy(&four, w + s.start, STEP);
+            four &= mask;
+            memcpy(to + column * STEP, &four, STEP);
+        }
+        return true;
+    }
+#if Q8_HAVE_PACK_BYTES
+    if (weights->column_step == 1 && weights->n == 16) {
+        uint32_t fours[16];
+        q8_interleave_rows(w + s.start * weights->k_step, weights->k_step, 0, (uint8_t *)fours);
+        for (size_t column = 0; column < 16; column++)
+            fours[column] &= mask;
+        memcpy(to, fours, sizeof fours);
+        return true;
+    }
+#endif
+    return false;
+}
+
 /* The weights of a step, behind each other for each of nr columns. */
 static void pack_step(const q8_gemm_table *table, const q8_panel_weights *weights, size_t tap, step s,
                       uint8_t *to)
 {
     const int8_t *w = weights->w + tap * weights->tap_step;
+    if (weights->n < table->nr)
+        memset(to, 0, table->nr * STEP);
+    if (s.start + STEP <= weights->k && pack_whole_step(weights, w, s, to))
+        return;
     memset(to, 0, table->nr * STEP);
     for (size_t column = 0; column < weights->n; column++, w += weights->column_step)
         for (size_t p = s.from; p < s.end; p++)
             to[column * STEP + p - s.start] = (uint8_t)w[p * weights->k_step];
 }
 
+/* Every weight is in one step. */
+static void find_sums(const q8_panel_weights *weights, const uint8_t *panel, size_t steps,
+                      int32_t *sums)
+{
+#if Q8_HAVE_PACK_BYTES
+    if (weights->n == 16) {
+        q8_sum_fours(panel, steps, 16 * STEP, sums);
+        return;
+    }
+#endif
+    (void)panel;
+    (void)steps;
+    q8_column_sums(weights, sums);
+}
+
 void q8_pack_places(const q8_gemm_table *table, const q8_panel_weights *weights, uint16_t *places,
-                    uint8_t *panel)
+                    uint8_t *panel, int32_t *sums)
 {
     uint8_t are_wide[MOST_CODES];
     const size_t k = weights->k, length = q8_padded_k(table, k);
+    size_t steps = 0;
     for (size_t tap = 0; tap < weights->taps; tap++) {
         uint16_t *count = places++;
         *count = 0;
         mark_tap(table, weights, tap, are_wide);
-        for (size_t at = 0; at < k; panel += table->nr * STEP) {
+        for (size_t at = 0; at < k; steps++) {
             const step s = next_step(are_wide, k, length, at);
-            pack_step(table, weights, tap, s, panel);
+            pack_step(table, weights, tap, s, panel + q8_placed_bytes(table, steps));
             *places++ = (uint16_t)s.start;
             ++*count;
             at = s.end;
         }
     }
+    find_sums(weights, panel, steps, sums);
 }

@@ -258,9 +258,9 @@ void q8_column_sums(const q8_panel_weights *weights, int32_t *sums);
 size_t q8_count_steps(const q8_gemm_table *table, const q8_panel_weights *weights);
 /* Bytes of a panel of so many steps. */
 size_t q8_placed_bytes(const q8_gemm_table *table, size_t steps);
-/* The steps, and their places: taps + steps of them. */
+/* The steps, and their places: taps + steps of them; the sum of each column's weights. */
 void q8_pack_places(const q8_gemm_table *table, const q8_panel_weights *weights, uint16_t *places,
-                    uint8_t *panel);
+                    uint8_t *panel, int32_t *sums);
 
 /* ---- threads (threads.c) ---- */
 

@@ -62,12 +62,10 @@ static void check_gemm_case(session *s, size_t m, size_t n, size_t taps, size_t 
                                       .column_step = taps * k, .tap_step = k, .k_step = 1};
     uint16_t places[Q8_SELFTEST_PLACES];
     const bool has_places = below(s, 2) && q8_count_steps(gemm, &weights);
-    if (has_places) {
-        q8_pack_places(gemm, &weights, places, space->panel);
-        q8_column_sums(&weights, sums);
-    } else {
+    if (has_places)
+        q8_pack_places(gemm, &weights, places, space->panel, sums);
+    else
         q8_pack_panel(gemm, &weights, space->panel, sums);
-    }
     for (size_t j = 0; j < gemm->nr; j++)
         kernel_bias[j] = bias[j] + (gemm->flips_a ? 128 * sums[j] : 0);
     for (size_t i = 0; i < m * taps; i++)

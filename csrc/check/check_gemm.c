@@ -197,8 +197,7 @@ static void *pack_places(const q8_gemm_table *table, geometry g, const operands 
         return NULL;
     uint16_t *all = check_buffer("places", (g.taps + steps) * sizeof *all, sizeof *all);
     uint8_t *panel = check_buffer("placed", q8_placed_bytes(table, steps), Q8_ALIGNMENT);
-    CHECK_CALL(q8_pack_places(table, &weights, all, panel));
-    CHECK_CALL(q8_column_sums(&weights, sums));
+    CHECK_CALL(q8_pack_places(table, &weights, all, panel, sums));
     check_sums(g, o, sums);
     *places = all;
     const int8_t *at = (const int8_t *)panel;

@@ -87,8 +87,8 @@ static int pack_places(q8_plan *plan, const q8_conv *conv, size_t steps, q8_conv
     for (int64_t panel = 0; panels && places && panel < product->panels; panel++) {
         const q8_panel_weights weights = weights_of(conv, product, panel);
         q8_pack_places(gemm, &weights, places + (size_t)panel * state->place_step,
-                       panels + (size_t)panel * state->panel_bytes);
-        q8_column_sums(&weights, state->numbers.weight_sums + panel * product->columns);
+                       panels + (size_t)panel * state->panel_bytes,
+                       state->numbers.weight_sums + panel * product->columns);
     }
     state->panels = panels;
     state->places = places;
