@@ -55,7 +55,7 @@ def test_a_few_codes_may_be_a_step_off() -> None:
     def coded(factor: float, text: str = "uint8[40,60] y) { k = Mul(x, w)") -> ir.Model:
         return model(
             f"g (float[40,60] x) => ({text}  y = QuantizeLinear(k, s, z) }}",
-            w=f32([factor]), s=f32(0.05), z=np.uint8(128),
+            w=f32([factor]), s=f32(0.05), z=np.array(128, np.uint8),
         )  # fmt: skip
 
     assert 0.001 < compare_on_random_input(coded(1), coded(1.002))["y"] < 0.1
