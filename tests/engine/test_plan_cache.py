@@ -176,13 +176,23 @@ def _first_bound(described: dict[str, Any]) -> list[Any]:
     [
         lambda described: _first_bound(described)[2].append(7),
         lambda described: _first_bound(described).__setitem__(1, "uint8"),
+        lambda described: _first_bound(described).__setitem__(1, "float32,("),
         lambda described: described["bound"][0][3].append(7),
         lambda described: described["written"][0][3].append(7),
         lambda described: next(iter(described["inputs"].values()))[3].append(7),
         lambda described: next(iter(described["results"].values()))[3].append(7),
         lambda described: described["bound"].append(described["bound"][0]),
     ],
-    ids=["declared shape", "declared type", "bound", "written", "inputs", "results", "one more"],
+    ids=[
+        "declared shape",
+        "declared type",
+        "no type",
+        "bound",
+        "written",
+        "inputs",
+        "results",
+        "one more",
+    ],
 )
 def test_a_plan_of_other_sizes_counts_as_absent(
     change: Callable[[dict[str, Any]], None], folder: Path, tmp_path: Path

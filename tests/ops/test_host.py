@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from q8tool.errors import InputError, UnsupportedError
+from q8tool.ops import convolution
 from q8tool.ops.host import HostOperator
 from tests.build import Array, model_of, node, run_onnxruntime
 
@@ -52,6 +53,14 @@ def test_qlinear_conv_rounds_before_it_adds_the_zero_point(zero_point: int) -> N
     np.testing.assert_array_equal(result.ravel(), np.minimum(np.add(by_hand, zero_point), 255))
 
 
+@pytest.fixture(params=["all at once", "tap by tap"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How small convolutions and large ones are multiplied."""
+    if request.param == "tap by tap":
+        monkeypatch.setattr(convolution, "_MOST_COPIED", 0)
+
+
+@pytest.mark.usefixtures("either_way")
 def test_convolutions_of_any_rank_and_group(rng: np.random.Generator) -> None:
     x, w = rng.normal(size=(2, 4, 5, 6, 7)), rng.normal(size=(6, 2, 2, 3, 2))
     inputs = {"x": x.astype(np.float32), "w": w.astype(np.float32)}
@@ -62,6 +71,25 @@ def test_convolutions_of_any_rank_and_group(rng: np.random.Generator) -> None:
     same_as_onnxruntime("Conv", plane, group=2, strides=[2, 2], auto_pad="SAME_LOWER")
 
 
+@pytest.mark.usefixtures("either_way")
+def test_a_convolution_of_each_channel(rng: np.random.Generator) -> None:
+    x, w = rng.normal(size=(2, 4, 7, 9)), rng.normal(size=(8, 1, 3, 4))
+    inputs = {"x": x.astype(np.float32), "w": w.astype(np.float32)}
+    same_as_onnxruntime("Conv", inputs, group=4, dilations=[2, 1], pads=[2, 1, 0, 3])
+
+
+def test_padding_and_steps_of_gigabytes(rng: np.random.Generator) -> None:
+    """Formula: nine windows, the middle one alone has pixels, those of its first places."""
+    x, w = rng.normal(size=(1, 2, 5, 4)), rng.normal(size=(3, 2, 2, 2))
+    inputs = {"x": x.astype(np.float32), "w": w.astype(np.float32)}
+    conv = node("Conv", "x w", "y", pads=[65536] * 4, strides=[65536] * 2)
+    result = on_host(conv, inputs)
+    expected = np.zeros((1, 3, 3, 3))
+    expected[..., 1, 1] = np.einsum("nchw,ochw->no", x[..., :2, :2], w)
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.usefixtures("either_way")
 def test_integer_convolution(rng: np.random.Generator) -> None:
     inputs = {
         "x": rng.integers(0, 256, (2, 3, 6, 5)).astype(np.uint8),

@@ -36,7 +36,7 @@ _LARGEST_FOLDER = 512 << 20
 # What reading leads to where a file is whole, yet not ours: somebody else's of that name.
 _NOT_OURS = (
     Q8Error, ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RecursionError,
-    TypeError, ValueError,
+    SyntaxError, TypeError, ValueError,
 )  # fmt: skip
 # A file written so long ago has other times when it is written again.
 _SETTLED_NS = 2_000_000_000

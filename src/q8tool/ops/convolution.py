@@ -5,6 +5,7 @@ plain convolution copies every window of a dilated picture. Here integers are mu
 float64, which is exact up to 2^53 and has a matrix product behind it.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,14 @@ from onnx.reference.op_run import OpRun
 
 from q8tool.numerics.rounding import requantize
 from q8tool.ops.codes import code_type
-from q8tool.ops.padding import same_pads
+from q8tool.ops.windows import Windows
 
 __all__ = ["Conv", "ConvInteger", "QLinearConv", "convolve"]
 
 Array = NDArray[Any]
+
+# Bytes of padding and of windows behind each other, which one product multiplies all at once.
+_MOST_COPIED = 64_000_000
 
 
 def convolve(x: Array, w: Array, attributes: dict[str, Any]) -> Array:
@@ -26,23 +30,40 @@ def convolve(x: Array, w: Array, attributes: dict[str, Any]) -> Array:
 
     attributes  auto_pad, dilations, group, pads, strides as in ONNX Conv; None means the default
     """
-    spatial = x.ndim - 2
+    names = ("auto_pad", "dilations", "pads", "strides")
+    windows = Windows(
+        x.shape[2:], kernel_shape=w.shape[2:], **{name: attributes.get(name) for name in names}
+    )
     group = attributes.get("group") or 1
-    strides = attributes.get("strides") or [1] * spatial
-    dilations = attributes.get("dilations") or [1] * spatial
-    auto_pad = attributes.get("auto_pad") or "NOTSET"
-    kernel = w.shape[2:]
-    pads = attributes.get("pads") or [0] * 2 * spatial
-    before_after = list(zip(pads[:spatial], pads[spatial:], strict=True))
-    if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-        sizes = zip(x.shape[2:], kernel, strides, dilations, strict=True)
-        before_after = [same_pads(auto_pad, *size) for size in sizes]
-    padded = np.pad(x, [(0, 0), (0, 0), *before_after])
-    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    windows = sliding_window_view(padded, reach, axis=tuple(range(2, x.ndim)))
+    padded = x.shape[1] * math.prod(windows.padded)
+    copied = math.prod(windows.results) * group * math.prod(w.shape[1:])
+    if (padded + copied) * x.shape[0] * x.itemsize > _MOST_COPIED:
+        return _tap_by_tap(x, w, windows, group)
+    padded_x = np.pad(x, [(0, 0), (0, 0), *windows.pads])
+    strides = attributes.get("strides") or [1] * len(windows.pads)
+    dilations = attributes.get("dilations") or [1] * len(windows.pads)
+    reach = [(k - 1) * d + 1 for k, d in zip(w.shape[2:], dilations, strict=True)]
+    views = sliding_window_view(padded_x, reach, axis=tuple(range(2, x.ndim)))
     steps = [slice(None, None, step) for step in (*strides, *dilations)]
-    windows = windows[(slice(None), slice(None), *steps)]
-    return _products_of_groups(windows, w, group)
+    return _products_of_groups(views[(slice(None), slice(None), *steps)], w, group)
+
+
+def _tap_by_tap(x: Array, w: Array, windows: Windows, group: int) -> Array:
+    """A product for each place of the window: nothing is padded, and little copied."""
+    batch, per_group = x.shape[0], w.shape[1]
+    inputs = x.reshape(batch, group, per_group, *x.shape[2:])
+    weights = w.reshape(group, -1, *w.shape[1:])
+    shape = (batch, group, weights.shape[1], *windows.results)
+    sums: Array = np.zeros(shape, np.result_type(x, w))
+    for place, to, values in windows.taps():
+        columns = inputs[values]
+        region = columns.shape[3:]
+        columns = columns.reshape(batch, group, per_group, -1)
+        here: Any = (..., *place)
+        factors = weights[here]
+        product = factors * columns if per_group == 1 else np.matmul(factors, columns)
+        sums[to] += product.reshape(batch, group, -1, *region)
+    return sums.reshape(batch, -1, *windows.results)
 
 
 def _products_of_groups(windows: Array, w: Array, group: int) -> Array:
