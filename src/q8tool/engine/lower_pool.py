@@ -1,5 +1,7 @@
 """MaxPool, AveragePool and their global forms, of codes or floats, channels last."""
 
+import math
+
 import numpy as np
 
 from q8tool.engine.epilogue import Epilogue, find_epilogue
@@ -12,10 +14,15 @@ from q8tool.engine.windows import Window, as_picture, volume_windows, window_of
 
 __all__ = ["LOWERINGS", "lower_mean_of_codes"]
 
+# Of a window, in pictures; of all windows, in values that are read.
+_MOST_PICTURES = 4
+_MOST_VALUES = 10**11
+
 
 def lower_max_pool(lowering: Lowering, node: Node) -> None:
     """The greatest code of a window is the code of the greatest value."""
     x = lowering.input(node, 0)
+    _refuse_far_larger_windows(lowering, node)
     has_indices = len(node.outputs) > 1 and bool(node.outputs[1])
     if x.rank == 5 and not has_indices:
         _lower_volume(lowering, node, "max")
@@ -47,10 +54,12 @@ def lower_global_max_pool(lowering: Lowering, node: Node) -> None:
 def lower_average_pool(lowering: Lowering, node: Node) -> None:
     """Averages; codes in and out where QuantizeLinear follows."""
     x = lowering.input(node, 0)
+    _refuse_far_larger_windows(lowering, node)
     if x.rank == 5:
         _lower_volume(lowering, node, "average")
         return
     window = window_of(node, x.shape, tuple(node.attributes["kernel_shape"]))
+    _refuse_far_padding(window)
     _lower_average(lowering, node, window, bool(node.attributes.get("count_include_pad", 0)))
 
 
@@ -200,10 +209,8 @@ def _emit_pool(
     window: Window,
     **arguments: int | float | bool,
 ) -> None:
-    if kind == "max" and max(window.pads[0], window.pads[1]) >= max(window.kernel) * max(
-        window.dilation
-    ):
-        raise Declined("padding beyond the kernel has no C kernel")
+    if kind == "max":
+        _refuse_far_padding(window)
     lowering.emit(
         "pool",
         {"x": _flat(x)},
@@ -215,6 +222,20 @@ def _emit_pool(
         dilation=window.dilation,
         **arguments,
     )
+
+
+def _refuse_far_padding(window: Window) -> None:
+    if max(window.pads[0], window.pads[1]) >= max(window.kernel) * max(window.dilation):
+        raise Declined("padding beyond the kernel has no C kernel")
+
+
+def _refuse_far_larger_windows(lowering: Lowering, node: Node) -> None:
+    """C goes over all of a window, also where it lies outside; the host over what is inside."""
+    taps = math.prod(node.attributes["kernel_shape"])
+    pixels = math.prod(lowering.input(node, 0).shape[2:])
+    values = math.prod(lowering.output(node).shape)
+    if values and (taps > _MOST_PICTURES * pixels or taps * values > _MOST_VALUES):
+        raise Declined("windows far larger than their picture have no C kernel")
 
 
 def _flat(tensor: Tensor) -> Tensor:
