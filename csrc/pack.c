@@ -165,21 +165,19 @@ static void add_sums(const q8_panel_weights *weights, const int8_t *w, int32_t *
     }
 }
 
-void q8_column_sums(const q8_panel_weights *weights, int32_t *sums)
+static void column_sums(const q8_panel_weights *weights, int32_t *sums)
 {
     memset(sums, 0, weights->n * sizeof *sums);
     for (size_t tap = 0; tap < weights->taps; tap++)
         add_sums(weights, weights->w + tap * weights->tap_step, sums);
 }
 
-/* Reads the packed panel, which is near, where it is in fours. */
-static void find_sums(const q8_gemm_table *table, const q8_panel_weights *weights,
-                      const uint8_t *panel, int32_t *sums)
+void q8_sum_steps(const q8_gemm_table *table, const q8_panel_weights *weights, const uint8_t *panel,
+                  size_t steps, int32_t *sums)
 {
 #if Q8_HAVE_PACK_BYTES
     const size_t n = weights->n;
-    if (table->weight_bytes == 1 && table->kr == 4 && n == table->nr && n % 16 == 0) {
-        const size_t steps = weights->taps * (q8_padded_k(table, weights->k) / 4);
+    if (n == table->nr && n % 16 == 0) {
         for (size_t column = 0; column < n; column += 16)
             q8_sum_fours(panel + column * 4, steps, n * 4, sums + column);
         return;
@@ -187,7 +185,18 @@ static void find_sums(const q8_gemm_table *table, const q8_panel_weights *weight
 #endif
     (void)table;
     (void)panel;
-    q8_column_sums(weights, sums);
+    (void)steps;
+    column_sums(weights, sums);
+}
+
+static void find_sums(const q8_gemm_table *table, const q8_panel_weights *weights,
+                      const uint8_t *panel, int32_t *sums)
+{
+    const size_t steps = weights->taps * (q8_padded_k(table, weights->k) / 4);
+    if (table->weight_bytes == 1 && table->kr == 4)
+        q8_sum_steps(table, weights, panel, steps, sums);
+    else
+        column_sums(weights, sums);
 }
 
 void q8_pack_panel(const q8_gemm_table *table, const q8_panel_weights *weights, void *panel,

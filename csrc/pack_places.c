@@ -129,29 +129,12 @@ static void pack_step(const q8_gemm_table *table, const q8_panel_weights *weight
                       uint8_t *to)
 {
     const int8_t *w = weights->w + tap * weights->tap_step;
-    if (weights->n < table->nr)
-        memset(to, 0, table->nr * STEP);
+    memset(to, 0, table->nr * STEP);
     if (s.start + STEP <= weights->k && pack_whole_step(weights, w, s, to))
         return;
-    memset(to, 0, table->nr * STEP);
     for (size_t column = 0; column < weights->n; column++, w += weights->column_step)
         for (size_t p = s.from; p < s.end; p++)
             to[column * STEP + p - s.start] = (uint8_t)w[p * weights->k_step];
-}
-
-/* Every weight is in one step. */
-static void find_sums(const q8_panel_weights *weights, const uint8_t *panel, size_t steps,
-                      int32_t *sums)
-{
-#if Q8_HAVE_PACK_BYTES
-    if (weights->n == 16) {
-        q8_sum_fours(panel, steps, 16 * STEP, sums);
-        return;
-    }
-#endif
-    (void)panel;
-    (void)steps;
-    q8_column_sums(weights, sums);
 }
 
 void q8_pack_places(const q8_gemm_table *table, const q8_panel_weights *weights, uint16_t *places,
@@ -172,5 +155,5 @@ void q8_pack_places(const q8_gemm_table *table, const q8_panel_weights *weights,
             at = s.end;
         }
     }
-    find_sums(weights, panel, steps, sums);
+    q8_sum_steps(table, weights, panel, steps, sums); /* every weight is in one step */
 }

@@ -249,8 +249,9 @@ typedef struct {
 /* Into one panel; see kernels.h. sums: NULL, or receives each column's sum [n]. */
 void q8_pack_panel(const q8_gemm_table *table, const q8_panel_weights *weights, void *panel,
                    int32_t *sums);
-/* sums[j] = sum of column j */
-void q8_column_sums(const q8_panel_weights *weights, int32_t *sums);
+/* sums[j] = sum of column j, whose weights are all in a panel of steps of four */
+void q8_sum_steps(const q8_gemm_table *table, const q8_panel_weights *weights, const uint8_t *panel,
+                  size_t steps, int32_t *sums);
 
 /* ---- packing in places (pack_places.c), for tables with mark_wide; see kernels.h ---- */
 

@@ -39,8 +39,9 @@ __all__ = [
 ]
 
 # Kinds of numpy types that plans have; V are those of ml_dtypes.
-_MOST_DIMENSIONS = 8  # of a tensor in C
 _NATIVE_KINDS = "biufV"
+# Of a tensor in C.
+_MOST_DIMENSIONS = 8
 
 
 class RefusedNode(Exception):  # noqa: N818 - handled by compiling again

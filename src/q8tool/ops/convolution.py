@@ -40,8 +40,7 @@ def convolve(x: Array, w: Array, attributes: dict[str, Any]) -> Array:
     if (padded + copied) * x.shape[0] * x.itemsize > _MOST_COPIED:
         return _tap_by_tap(x, w, windows, group)
     padded_x = np.pad(x, [(0, 0), (0, 0), *windows.pads])
-    strides = attributes.get("strides") or [1] * len(windows.pads)
-    dilations = attributes.get("dilations") or [1] * len(windows.pads)
+    strides, dilations = windows.steps
     reach = [(k - 1) * d + 1 for k, d in zip(w.shape[2:], dilations, strict=True)]
     views = sliding_window_view(padded_x, reach, axis=tuple(range(2, x.ndim)))
     steps = [slice(None, None, step) for step in (*strides, *dilations)]

@@ -27,6 +27,7 @@ class Windows:
 
     results  how many there are in each dimension
     pads     before and after each dimension
+    steps    from one window to the next, and from one of its taps to the next
     padded   sizes with their padding
     """
 
@@ -54,6 +55,7 @@ class Windows:
             self._sides.append(
                 _Side(size, kernel, stride, dilation, around, is_ceiled=bool(ceil_mode))
             )
+        self.steps = tuple(strides or ones), tuple(dilations or ones)
         self.results = tuple(side.results for side in self._sides)
         self.pads = [side.pads for side in self._sides]
         self.padded = tuple(side.padded for side in self._sides)
