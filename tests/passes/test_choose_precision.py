@@ -305,6 +305,34 @@ def test_gates_that_are_no_function_of_one_element_keep_their_codes(gate: str) -
     assert len(next(u for u in choice.units if u.output.name == "t").activations) == 2
 
 
+NORM = (
+    "q = Pow(x, two) m = ReduceMean<axes=[2]>(q) e = Add(m, tiny) d = Sqrt(e) {} y = MatMul(n, w)"
+)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "r = Reciprocal(d) n = Mul(x, r)",
+        "r = Div(one, d) n = Mul(r, x)",
+        "r = Pow(e, negative) n = Mul(x, r)",
+        "r = Reciprocal(d) t = Mul(x, r) n = Mul(t, k)",
+    ],
+)
+def test_a_normalization_that_is_spelled_out_stays_float(ending: str) -> None:
+    numbers = {"two": f32(2), "tiny": f32(1e-6), "one": f32(1), "negative": f32(-0.5)}
+    text = f"g (float[1,5,4] x) => (float y) {{ {NORM.format(ending)} }}"
+    choice = chosen(model(text, 13, w=random(4, 6), k=random(4), **numbers))
+    assert forms(choice) == {"y": "MatMul static"}
+    assert choice.wanted == {"n"}
+
+
+def test_a_gate_of_means_stays_eight_bit() -> None:
+    gate = "m = ReduceMean<axes=[2]>(x) g = Sigmoid(m) n = Mul(x, g) y = MatMul(n, w)"
+    text = f"g (float[1,5,4] x) => (float y) {{ {gate} }}"
+    assert "n" in forms(chosen(model(text, 13, w=random(4, 6))))
+
+
 def test_what_scales_floats_is_rounded_once_behind_it() -> None:
     """A group normalization: its scale and bias are arithmetic of floats that nobody rounded."""
     text = """

@@ -33,6 +33,9 @@ __all__ = ["UNREAD", "Choice", "Unit", "choose_precision"]
 UNREAD = "only float reads its result"
 """The reason of what would gain nothing from eight bits."""
 
+# Between a tensor and the factor that normalizes it lie half a dozen nodes.
+_MOST_STEPS = 16
+
 Form = Literal["static", "dynamic"]
 
 
@@ -196,6 +199,8 @@ def _unit(
         return "it picks a part of floats: that part is rounded, by its own range"
     if kind == "binary" and _scales_floats(node):
         return "it scales or shifts floats: they are rounded once, behind it"
+    if kind == "binary" and _normalizes(node):
+        return "it normalizes: what divides by a mean of its input is not rounded"
     if function is not None and _is_made_of_floats(function.x):
         return "it is a function of floats: they are rounded once, behind it"
     if not inputs_known or (kind != "same" and not is_known(unit.output)):
@@ -233,8 +238,42 @@ def _is_made_of_floats(value: ir.Value) -> bool:
     if source is None:
         return False
     if _quantization(source) == "binary":
-        return _scales_floats(source)
+        return _scales_floats(source) or _normalizes(source)
     return _quantization(source) == "none" and one_input(source, lambda other: False) is None
+
+
+def _normalizes(node: ir.Node) -> bool:
+    """True for x times the reciprocal of what is reduced from x, as exporters spell RMSNorm out.
+
+    Where x is next to nothing the factor is a thousand times what it is elsewhere: no step of a
+    common scale holds both.
+    """
+    first, second = node.inputs[:2]
+    return node.op_type == "Mul" and (_divides_by(first, second) or _divides_by(second, first))
+
+
+def _divides_by(factor: ir.Value | None, x: ir.Value | None) -> bool:
+    """True if factor is a reciprocal of a reduction of x, with nothing but numbers in between."""
+    reduces, divides, seen = False, False, 0
+    while factor is not None and factor is not x and seen < _MOST_STEPS:
+        maker, seen = factor.producer(), seen + 1
+        read = (
+            []
+            if maker is None
+            else [v for v in maker.inputs if v is not None and constant(v) is None]
+        )
+        if maker is None or len(set(read)) != 1 or _quantization(maker) == "weights":
+            return False
+        reduces |= maker.op_type.startswith("Reduce")
+        divides |= maker.op_type == "Reciprocal" or _is_power_below_0(maker)
+        divides |= maker.op_type == "Div" and maker.inputs[1] is read[0]
+        factor = read[0]
+    return factor is x and reduces and divides
+
+
+def _is_power_below_0(node: ir.Node) -> bool:
+    power = constant(node.inputs[1]) if node.op_type == "Pow" else None
+    return power is not None and bool((power < 0).all())
 
 
 def _maker(value: ir.Value) -> ir.Node | None:
