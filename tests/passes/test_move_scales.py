@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from q8tool import Session
 from q8tool.passes.move_scales import move_scales
 from tests.graphs import assert_same, f32, model, ops, proto, random
 
@@ -45,3 +46,14 @@ def test_what_stays(body: str, constants: dict[str, np.ndarray]) -> None:
     before = ops(graph)
     assert move_scales(graph) == []
     assert ops(graph) == before
+
+
+@pytest.mark.parametrize("factors", ["b = Identity(k)", "b = Mul(k, c)"])
+def test_names_stand_for_the_same_numbers(factors: str) -> None:
+    text = HEAD.format(f"a = Mul(q, c) {factors} s = MatMul(a, b) y = Softmax(s)")
+    graph = model(text, 17, c=f32(0.37))
+    move_scales(graph)
+    q, k = random(2, 3, 4), random(2, 4, 5)
+    seen = Session(graph, observe=["s"]).run({"q": q, "k": k})["s"]
+    sides = q * np.float32(0.37), k * np.float32(0.37 if "Mul" in factors else 1)
+    np.testing.assert_allclose(seen, sides[0] @ sides[1], rtol=1e-5, atol=1e-6)

@@ -63,11 +63,12 @@ def _move(graph: ir.Graph, names: Names, node: ir.Node, index: int, scale: ir.No
     assert place is not None
     node.replace_input_with(index, scale.inputs[place])
     number, product = scale.inputs[1 - place], node.outputs[0]
-    name = names.new(f"{product.name}_scaled")
-    after = ir.node(scale.op_type, [product, number], name=name)
-    after.outputs[0].name, after.outputs[0].shape = name, product.shape
-    after.outputs[0].type = product.type
+    name = product.name
+    after = ir.node(scale.op_type, [product, number], name=names.new(f"{name}_scaled"))
+    after.outputs[0].shape, after.outputs[0].type = product.shape, product.type
     graph.insert_after(node, after)
     replace_uses(product, after.outputs[0])
     after.replace_input_with(0, product)
+    # A name stands for the same numbers as before, by which models are compared value by value.
+    product.name, after.outputs[0].name = names.new(f"{name}_unscaled"), name
     graph.remove(scale, safe=True)
