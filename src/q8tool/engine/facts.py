@@ -154,7 +154,8 @@ def _size(dtype: np.dtype[Any] | None, shape: tuple[int, ...] | None) -> int:
     """Bytes of a tensor, 0 where nobody knows. Empty dimensions count as 1, as numpy counts."""
     if dtype is None or shape is None:
         return 0
-    return math.prod(max(dim, 1) for dim in shape) * dtype.itemsize
+    elements = math.prod(shape) or math.prod(max(dim, 1) for dim in shape)
+    return elements * dtype.itemsize
 
 
 def _results(

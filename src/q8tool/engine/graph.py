@@ -29,6 +29,7 @@ class Node:
     """One operator call. Values are known by name; "" is an input or output left out.
 
     captured    values of the main graph that its subgraphs read
+    reads       every value that must exist before the node runs, each once
     make_proto  gives the node as its file has it; its values may have other names there
     """
 
@@ -41,6 +42,10 @@ class Node:
     attributes: dict[str, Any]
     captured: tuple[str, ...]
     make_proto: "Callable[[], onnx.NodeProto]" = field(repr=False)
+    reads: tuple[str, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.reads = tuple(dict.fromkeys(n for n in (*self.inputs, *self.captured) if n))
 
     @cached_property
     def proto(self) -> "onnx.NodeProto":
@@ -49,11 +54,6 @@ class Node:
         proto.domain, proto.name = self.domain, self.name
         proto.input[:], proto.output[:] = self.inputs, self.outputs
         return proto
-
-    @cached_property
-    def reads(self) -> tuple[str, ...]:
-        """Every value that must exist before the node runs, each once."""
-        return tuple(dict.fromkeys(n for n in (*self.inputs, *self.captured) if n))
 
     def input(self, position: int) -> str:
         """The name of an input, "" if the node leaves it out."""

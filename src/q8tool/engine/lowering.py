@@ -80,6 +80,8 @@ class Lowering:
         self.producers: dict[str, Node] = {}
         self.positions = {node: position for position, node in enumerate(graph.nodes)}
         self._fused: set[Node] = set()
+        self._usual: set[str] = set()
+        self._code_params: dict[Node, CodeParams | None] = {}
         self._instead: dict[Node, LoweringFunction] = {}
         self._current: list[Node] = []
         self._reason = ""
@@ -206,7 +208,7 @@ class Lowering:
 
     def _refuse_odd_tensors(self, node: Node) -> None:
         for name in (*node.inputs, *node.outputs):
-            if not name:
+            if not name or name in self._usual:
                 continue
             value = self._values[name]
             if value.is_constant and 0 in value.shape:
@@ -217,6 +219,7 @@ class Lowering:
                 raise Declined(f"'{name}' is empty")
             if value.rank > _MOST_DIMENSIONS:
                 raise Declined(f"'{name}' has {value.rank} dimensions")
+            self._usual.add(name)
 
     def lower_on_host(self, node: Node, reason: str) -> None:
         """One host step: inputs as ONNX has them, outputs likewise."""
@@ -420,6 +423,11 @@ class Lowering:
 
         None if they are not constant, have an axis or another type, or the codes are not of 8 bits.
         """
+        if node not in self._code_params:
+            self._code_params[node] = self._found_code_params(node)
+        return self._code_params[node]
+
+    def _found_code_params(self, node: Node) -> CodeParams | None:
         scale, zero_point = scalar(self.optional(node, 1)), 0
         wide = node.attributes.get("block_size", 0) or node.attributes.get("precision", 0)
         is_quantize = node.op_type == "QuantizeLinear"

@@ -88,12 +88,19 @@ def bias_codes(
     if bias is None:
         return None
     product = np.asarray(np.float32(x_scale) * w_scale, np.float32)
+    kept = _kept_codes(bias, product)
+    return rounded_bias(bias.fact.array().ravel(), product) if kept is None else kept
+
+
+def _kept_codes(bias: Value, product: NDArray[np.float32]) -> NDArray[np.int32] | None:
+    """The codes of a bias that the file has in units of `product`."""
     known = bias.quantized
-    if known is not None and known.codes.dtype == np.int32 and not known.zero_point.any():
-        scales = np.broadcast_to(known.scale, product.shape)
-        if _are_close(scales, product):
-            return known.codes.array().astype(np.int32).ravel()
-    return rounded_bias(bias.fact.array().ravel(), product)
+    if known is None or known.codes.dtype != np.int32 or known.zero_point.any():
+        return None
+    is_one = known.scale.size == 1 or product.size == 1
+    if not (is_one or known.scale.shape == product.shape) or not _are_close(known.scale, product):
+        return None
+    return known.codes.array().astype(np.int32).ravel()
 
 
 def _are_close(scales: NDArray[Any], wanted: NDArray[np.float32]) -> bool:
@@ -114,7 +121,9 @@ def fits_codes(bias: NDArray[Any], x_scale: float, w_scale: NDArray[np.float32])
 
 def has_code_bias(bias: Value | None, x_scale: float, w_scale: NDArray[np.float32]) -> bool:
     """True if bias_codes loses nothing of the bias but what is rounded."""
-    return bias is None or fits_codes(bias.fact.array(), x_scale, w_scale)
+    if bias is None or _kept_codes(bias, np.float32(x_scale) * w_scale) is not None:
+        return True
+    return fits_codes(bias.fact.array(), x_scale, w_scale)
 
 
 def rounded_bias(bias: NDArray[Any], product: NDArray[np.float32]) -> NDArray[np.int32]:
