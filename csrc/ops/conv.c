@@ -262,6 +262,30 @@ q8_panel q8_conv_panel(const q8_conv_state *state, const q8_run *run, int64_t pa
     };
 }
 
+/* Rows of the block from `first` on of which each begins where the one before it ends. */
+static size_t neighbours(const q8_block *block, size_t first, size_t row_bytes)
+{
+    size_t end = first + 1;
+    while (end < block->rows && block->a[end] == block->a[end - 1] + row_bytes)
+        end++;
+    return end - first;
+}
+
+const uint16_t *q8_conv_widened(const q8_conv_state *state, const q8_run *run, const q8_block *block)
+{
+    const q8_product *product = &state->product;
+    if (!state->widens)
+        return NULL;
+    uint16_t *rows = (uint16_t *)(void *)(run->scratch + state->wide_at), *wide = rows;
+    for (size_t i = 0, count; i < block->rows; i += count) {
+        count = product->taps == 1 ? neighbours(block, i, product->k) : 1;
+        for (size_t tap = 0; tap < product->taps; tap++, wide += count * product->k)
+            run->plan->kernels->gemm->widen(block->a[tap * block->a_step + i], count * product->k,
+                                            wide);
+    }
+    return rows;
+}
+
 typedef struct {
     const q8_conv_state *state;
     const q8_run *run;
@@ -271,18 +295,9 @@ typedef struct {
     const q8_step *step;
     float *range;
     int32_t *row_sums;
+    const uint16_t *wide;  /* of the block, or NULL */
     q8_ahead ahead;
 } context;
-
-static void widen_rows(const context *c, const q8_block *block)
-{
-    const q8_conv_state *state = c->state;
-    const q8_product *product = &state->product;
-    uint16_t *wide = (uint16_t *)(void *)(c->run->scratch + state->wide_at);
-    for (size_t i = 0; i < block->rows; i++)
-        for (size_t tap = 0; tap < product->taps; tap++, wide += product->k)
-            c->run->plan->kernels->gemm->widen(block->a[tap * block->a_step + i], product->k, wide);
-}
 
 static void prepare_rows(void *given, const q8_block *block)
 {
@@ -294,8 +309,7 @@ static void prepare_rows(void *given, const q8_block *block)
     if (state->numbers.weight_zero_point)
         q8_row_sums(c->run->plan->kernels, &state->product, block, state->numbers.x_zero_point,
                     c->row_sums);
-    if (state->widens)
-        widen_rows(c, block);
+    c->wide = q8_conv_widened(state, c->run, block);
 }
 
 static void run_panel(void *given, const q8_block *block, int64_t panel)
@@ -307,8 +321,7 @@ static void run_panel(void *given, const q8_block *block, int64_t panel)
     const size_t y_at = (size_t)block->first * y_step + (size_t)q8_panel_first(product, panel);
     q8_panel job = q8_conv_panel(state, c->run, panel);
     job.row_sums = c->row_sums;
-    if (state->widens)
-        job.wide = (const uint16_t *)(const void *)(c->run->scratch + state->wide_at);
+    job.wide = c->wide;
     job.residual = c->residual ? c->residual + y_at : NULL;
     job.addend = c->addend ? c->addend + y_at : NULL;
     job.step = c->step;

@@ -79,6 +79,8 @@ void q8_conv_begin_as_mantissas(const q8_gemm_table *gemm, q8_conv_state *state)
 q8_picture q8_conv_picture(const q8_conv_state *state, const q8_run *run);
 /* What is the same for all blocks; y, y_step and what floats need are left to the caller. */
 q8_panel q8_conv_panel(const q8_conv_state *state, const q8_run *run, int64_t panel);
+/* The block's rows in 16 bits, in the scratch, for all panels; NULL if the kernel takes them as they are. */
+const uint16_t *q8_conv_widened(const q8_conv_state *state, const q8_run *run, const q8_block *block);
 
 /* gate.c */
 int q8_gate_check(q8_plan *plan, const q8_conv *conv, const q8_window *window);

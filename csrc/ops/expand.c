@@ -318,6 +318,7 @@ static void make_by_tiles(const context *c, int64_t first, int64_t end, float *y
     for (int64_t row = first, rows; row < end; row += rows) {
         rows = q8_least(most, end - row);
         const q8_block block = q8_product_block(&c->walk, base + row, rows, 0);
+        panel.wide = q8_conv_widened(c->state->conv, c->run, &block);
         places.first = row % w->w;
         panel.y = y + (size_t)(row / w->w - first / w->w) * c->line;
         q8_panel_run(&panel, &block);
